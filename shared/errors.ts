@@ -1,0 +1,73 @@
+/**
+ * Every code that a Sallyport error can carry. docs/errors.md lists them with what to do; a test keeps the
+ * two equal.
+ */
+export const ERROR_CODES = [
+  'CONFIG_INVALID',
+  'ADDRESS_INVALID',
+  'ADDRESS_IN_USE',
+  'FILE_UNREADABLE',
+  'FILE_UNWRITABLE',
+  'KEY_INVALID',
+  'DEVICE_ID_INVALID',
+  'INVITE_INVALID',
+  'INVITE_EXPIRED',
+  'INVITE_USED',
+  'RELAY_UNKNOWN',
+  'PIN_MISMATCH',
+  'LINK_REFUSED',
+  'LINK_DOWN',
+  'LINK_SILENT',
+  'LINK_VERSION',
+  'LINK_REPLACED',
+  'FRAME_INVALID',
+  'FRAME_TOO_LARGE',
+  'STREAM_REFUSED',
+  'STREAM_CUT',
+  'SERVICE_UNKNOWN',
+  'UPSTREAM_REFUSED',
+  'UPSTREAM_TIMEOUT',
+  'UPSTREAM_CUT',
+  'REQUEST_INVALID',
+  'UNAUTHORIZED',
+  'NOT_FOUND',
+  'KEY_REUSED',
+  'TOO_LARGE',
+  'OUTBOX_FULL',
+  'OUTBOX_BUSY',
+  'OUTBOX_STORAGE',
+  'OUTBOX_DAMAGED',
+  'OUTBOX_LOCKED',
+  'CLOSED',
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/**
+ * The one error that Sallyport throws on purpose. Its message says what failed, which thing, the value or
+ * limit, and what to do; it never holds a secret or a body.
+ */
+export class SallyportError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'SallyportError';
+    this.code = code;
+  }
+}
+
+/** Whether `error` is a {@link SallyportError}, of one of `codes` where any are named. */
+export function isSallyportError(error: unknown, ...codes: ErrorCode[]): error is SallyportError {
+  return error instanceof SallyportError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** One line of text for any thrown value, with the system's code where there is one. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const text = error.message === '' && 'errors' in error && Array.isArray(error.errors)
+    ? error.errors.map(describeError).join('; ')
+    : error.message;
+  return code !== '' && !text.includes(code) ? `${text} (${code})` : text;
+}
