@@ -1,0 +1,228 @@
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+
+/**
+ * The outbox: the truth about what is pending. Every accepted message is durable here before its caller
+ * hears yes; proxies hold copies. Engines differ, semantics don't: all pass one conformance suite.
+ */
+
+/** Names one life of a store. Random; new for a fresh or restored store. Generations compare only within one. */
+export type Incarnation = string;
+
+/** Names a message; unique over all incarnations. */
+export type MessageId = string;
+
+/** Position in the outbox's history; grows by at least one with each change, from 1. 0 is before all. */
+export type Sequence = number;
+
+export type MessageKind = 'contact-me' | 'dls';
+
+/** How a message can end; each ends in one of these, once. */
+export type EndState = 'cleared' | 'superseded' | 'expired' | 'cancelled' | 'dead';
+
+export type MessageState = 'held' | EndState;
+
+/** What a caller wants held for a device. */
+export interface Push {
+  device: DeviceId;
+  kind: MessageKind;
+  /** Time to live from acceptance; > 0. */
+  ttl: Milliseconds;
+  /** Not offered to the phone before this long after acceptance; 0 = at once. */
+  delay: Milliseconds;
+  /** The caller's own name for this push: pushing it again with the same content changes nothing. */
+  key?: string;
+  /** Ends (as superseded) every message of this device and kind that is held. `contact-me` always does. */
+  replace?: boolean;
+  /** For `dls`: what to do, as JSON text. Opaque to the outbox. */
+  actions?: string;
+  campaign?: string;
+}
+
+/** A message as the outbox holds it. */
+export interface Message {
+  id: MessageId;
+  device: DeviceId;
+  kind: MessageKind;
+  /** Grows with each push to the device. */
+  generation: number;
+  state: MessageState;
+  key: string | null;
+  campaign: string | null;
+  actions: string | null;
+  /** Wall time of acceptance, for people. */
+  acceptedAt: Milliseconds;
+  /** Wall time of the end; null while held. */
+  endedAt: Milliseconds | null;
+  /** Why it ended, in a word or two (`session`, `api`, `newer push`, …); null while held. */
+  endedBy: string | null;
+  /** From now until it may be offered; 0 = now. */
+  dueIn: Milliseconds;
+  /** From now until it expires, while held; 0 once ended. */
+  expiresIn: Milliseconds;
+  /** Sessions that the service answered, not busy, overloaded or cut, which still did not complete it. */
+  fruitlessSessions: number;
+}
+
+/** What a push came to. */
+export interface Accepted {
+  message: Message;
+  /** True when `key` was known: nothing was changed, and `message` is the one accepted then. */
+  known: boolean;
+}
+
+/** One change that proxies must learn, or one note for people. */
+export interface HistoryEntry {
+  seq: Sequence;
+  /** Wall time. */
+  at: Milliseconds;
+  device: DeviceId;
+  message: MessageId | null;
+  generation: number;
+  event: 'accepted' | 'redriven' | EndState | 'note';
+  /** For notes: what happened, as a fixed word (`session`, `busy`, `start-up`, …); else how it ended. */
+  what: string;
+  /** Further facts, never bodies or secrets. */
+  facts: Record<string, string | number | boolean | null>;
+}
+
+/** What proxies hold of a message that is held here. */
+export interface PendingEntry {
+  id: MessageId;
+  device: DeviceId;
+  kind: MessageKind;
+  generation: number;
+  dueIn: Milliseconds;
+  expiresIn: Milliseconds;
+}
+
+/** A change for proxies, in order of `seq`. */
+export type Change =
+  | ({ op: 'hold'; seq: Sequence } & PendingEntry)
+  | { op: 'end'; seq: Sequence; id: MessageId; device: DeviceId; generation: number };
+
+/** A device that the outbox has ever heard of. */
+export interface DeviceRecord {
+  device: DeviceId;
+  /** The newest generation given; 0 = never pushed to. */
+  generation: number;
+  /** Held messages. */
+  pending: number;
+  /** Messages that ended dead and weren't re-driven. */
+  dead: number;
+  /** Wall time of the last session noted, and how it ended; null = none. */
+  lastSession: { at: Milliseconds; outcome: string } | null;
+}
+
+export interface DeviceQuery {
+  /** `pending`: has held messages; `idle`: none; `dead`: has dead ones. */
+  state?: 'pending' | 'idle' | 'dead';
+  /** Part of the device id, in canonical form or without separators. */
+  q?: string;
+  /** Continue after this device. */
+  cursor?: DeviceId;
+  /** 1–1000. */
+  limit: number;
+}
+
+/** Upper bounds; reaching one refuses the new push with OUTBOX_FULL and changes nothing. */
+export interface OutboxLimits {
+  /** Held messages in all; default 1 000 000. */
+  messages: number;
+  /** Held messages of one device; default 100. */
+  perDevice: number;
+  /** Bytes of held actions in all; default 1 GiB. */
+  bytes: number;
+  /** Operations waiting for a commit; beyond it OUTBOX_BUSY. Default 10 000. */
+  waiting: number;
+  /** History entries kept; older ones go first. Default 1 000 000. */
+  history: number;
+}
+
+export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
+  messages: 1_000_000,
+  perDevice: 100,
+  bytes: 2 ** 30,
+  waiting: 10_000,
+  history: 1_000_000,
+};
+
+/** How long an ended message's key still dedupes. */
+export const KEY_MEMORY_MS: Milliseconds = 24 * 3_600_000;
+
+/**
+ * An open outbox. Every promise that changes something resolves after the change is durable, or rejects
+ * with nothing changed: KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE (no room on the disk), NOT_FOUND,
+ * CLOSED.
+ */
+export interface Outbox {
+  readonly incarnation: Incarnation;
+
+  push(push: Push): Promise<Accepted>;
+  /** Many at once, in few commits; the results stand in the order of the pushes, an error where one was refused. */
+  pushMany(pushes: Push[]): Promise<(Accepted | Error)[]>;
+
+  /**
+   * Ends the held messages of a device up to and including `generation` (default: all), of `kind` where named.
+   * Never touches a newer generation. Resolves to those that it ended.
+   */
+  clear(
+    device: DeviceId,
+    end: { state: 'cleared' | 'cancelled'; by: string; generation?: number; kind?: MessageKind },
+  ): Promise<Message[]>;
+  /** Ends one message. Resolves to it as it is then; an ended message stays as it ended. */
+  end(id: MessageId, end: { state: 'cleared' | 'cancelled'; by: string }): Promise<Message>;
+  /** Holds a dead message again, with a new generation and its original time to live. REQUEST_INVALID unless dead. */
+  redrive(id: MessageId): Promise<Message>;
+  /**
+   * Counts one fruitless session against the held, due messages of a device up to `generation`; those that reach
+   * `limit` end as dead (limit 0 = never). Resolves to those that ended.
+   */
+  fruitless(device: DeviceId, generation: number, limit: number): Promise<Message[]>;
+  /** Ends what is past its time. Resolves to those that ended, at most 10 000 at a time. */
+  expire(): Promise<Message[]>;
+  /** How long until `expire` has something to do; null = nothing held. */
+  nextExpiry(): Promise<Milliseconds | null>;
+
+  /**
+   * Adds a note to a device's history. Rides along with the next commit; may be lost in a crash, by design:
+   * notes are for people. `session: true` also sets the device's last session.
+   */
+  note(device: DeviceId, what: string, facts?: HistoryEntry['facts'], options?: { session: boolean }): void;
+
+  message(id: MessageId): Promise<Message | null>;
+  device(device: DeviceId): Promise<DeviceRecord | null>;
+  /** Messages of a device, newest first. */
+  messages(device: DeviceId, limit: number): Promise<Message[]>;
+  devices(query: DeviceQuery): Promise<{ devices: DeviceRecord[]; next: DeviceId | null }>;
+  /** History entries, oldest first, after `seq`; of one device where named. */
+  history(query: { after: Sequence; limit: number; device?: DeviceId }): Promise<HistoryEntry[]>;
+  /** The newest entries of one device, newest first. */
+  recentHistory(device: DeviceId, limit: number): Promise<HistoryEntry[]>;
+  counts(): Promise<OutboxCounts>;
+  /** Progress of a campaign: messages by state. Empty when unknown. */
+  campaign(name: string): Promise<Partial<Record<MessageState, number>>>;
+
+  /** The newest committed sequence. */
+  sequence(): Sequence;
+  /** Changes after `after` in order, at most `limit`, and the sequence reached; null = no longer kept: take a snapshot. */
+  changes(after: Sequence, limit: number): Promise<{ changes: Change[]; seq: Sequence } | null>;
+  /** Everything held, in parts of at most `limit`, as of one sequence. */
+  snapshot(limit: number): AsyncIterable<{ seq: Sequence; entries: PendingEntry[] }>;
+  /** Calls `listener` after each commit that changed something. Returns the way to stop. */
+  onCommit(listener: (seq: Sequence) => void): () => void;
+
+  /** Starts a new incarnation, because a proxy has proved that this store went back in time. */
+  renew(): Promise<Incarnation>;
+  /** Ends once all operations that were begun have ended. */
+  close(): Promise<void>;
+}
+
+export interface OutboxCounts {
+  devices: number;
+  held: number;
+  heldBytes: number;
+  /** Messages ever accepted in this store, and ever ended by state: accepted = ended + held, in every committed state. */
+  accepted: number;
+  ended: Record<EndState, number>;
+}
