@@ -1,0 +1,74 @@
+import type { DeviceId } from '../shared/device-id.ts';
+import type { Sequence } from './outbox/outbox.ts';
+import type { ServiceHealth } from './services/service.ts';
+import type { WatchedSession } from './watcher/session-events.ts';
+
+/** The state of the link to one proxy. */
+export interface ProxyState {
+  /** Its URL as configured. */
+  url: string;
+  state: 'connecting' | 'up' | 'draining' | 'down';
+  /** Wall time of the last change of state. */
+  since: number;
+  /** Why it is down, for an operator; null while up. */
+  why: string | null;
+  /** Round trip of the last heartbeat in ms; null while down. */
+  roundTripMs: number | null;
+  /** How many changes it has yet to apply; null while unknown. */
+  lag: number | null;
+  /** The newest sequence that it has applied; null while unknown. */
+  applied: Sequence | null;
+  /** The proxy's software version; null before the first hello. */
+  version: string | null;
+  /** Streams open through it. */
+  streams: number;
+}
+
+/** A poll, as a proxy reported it. */
+export interface PollSeen {
+  device: DeviceId;
+  /** Wall time, from the proxy's telling of how long ago it was. */
+  at: number;
+  status: 200 | 202;
+  proxy: string;
+}
+
+/** A device that polls and that the outbox has never heard of. */
+export interface UnknownDevice {
+  device: string;
+  at: number;
+  address: string | null;
+  proxy: string;
+}
+
+/**
+ * What the desk (API, command line, dashboard, SDK) may ask of the running relay beside the outbox. All calls
+ * answer from memory.
+ */
+export interface RelayView {
+  readonly name: string;
+  readonly site: string;
+  readonly version: string;
+  /** Wall time. */
+  readonly startedAt: number;
+  proxies(): ProxyState[];
+  services(): { name: string; kind: 'wpi' | 'tcp'; health: ServiceHealth; connections: number }[];
+  lastPoll(device: DeviceId): PollSeen | null;
+  unknownDevices(): UnknownDevice[];
+  /** The session running with a device; null = none known. */
+  session(device: DeviceId): WatchedSession | null;
+  sessions(): number;
+  /** Until when (wall time) polls of the device are kept at 200 because of a session or the session gap; null = not. */
+  quietUntil(device: DeviceId): number | null;
+  /**
+   * Resolves to the proxies' URLs that hold everything up to `seq`, once every connected one does or `withinMs` is over.
+   */
+  heldBy(seq: Sequence, withinMs: number): Promise<{ all: boolean; proxies: string[] }>;
+  /** Calls back whenever a link, a service or a session changes; the desk's events come from here and the outbox. */
+  onChange(listener: (change: DeskChange) => void): () => void;
+}
+
+export type DeskChange =
+  | { type: 'link'; proxy: ProxyState }
+  | { type: 'service'; name: string; health: ServiceHealth }
+  | { type: 'session'; device: DeviceId | null; phase: 'began' | 'ended'; outcome: string | null };

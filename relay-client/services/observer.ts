@@ -1,0 +1,39 @@
+import type { PhoneOrigin } from './service.ts';
+
+/**
+ * How the `wpi` service shows its traffic to the watcher, and lets it change the two things that may be changed:
+ * the contact-me value in a phone's message, and a cookie of our own. The service knows HTTP and no XML; the
+ * observer knows XML and no sockets.
+ */
+export interface Observer {
+  /** A phone's connection begins (after TLS, if the door is sealed). */
+  connection(origin: PhoneOrigin): ConnectionObserver;
+}
+
+/** Header names and values in turn, as they stood on the wire: `[name, value, name, value, …]`. */
+export type RawHeaders = readonly string[];
+
+export interface ConnectionObserver {
+  /** A whole message of the phone (POST within the reading limit), before it goes upstream. */
+  message(request: { path: string; headers: RawHeaders; body: Buffer }): Exchange;
+  /** A request passes unread: not a POST, or its body is over the reading limit. */
+  unread(request: { method: string; path: string; reason: 'method' | 'size' }): void;
+  /** The connection is over. `cut`: not by either side's orderly end. */
+  closed(how: 'ended' | 'cut'): void;
+}
+
+/** One request of a phone and its answer. Ends by exactly one of `delivered` and `cut`. */
+export interface Exchange {
+  /** What goes upstream in place of the phone's body; the very same Buffer when nothing changes. */
+  readonly body: Buffer;
+  /** What goes upstream in place of the phone's headers; the very same array when nothing changes. */
+  readonly headers: RawHeaders;
+  /** Upstream's whole answer has come. Returns header lines to add towards the phone (our own cookie), mostly none. */
+  answered(response: { status: number; headers: RawHeaders; body: Buffer }): RawHeaders;
+  /** Upstream's answer passes unread, because it is over the reading limit. */
+  answeredUnread(response: { status: number }): void;
+  /** The answer's last byte was handed to the phone's connection. */
+  delivered(): void;
+  /** The exchange was cut: `upstream` (refused, died, timed out) or `phone` (went away). */
+  cut(by: 'upstream' | 'phone'): void;
+}
