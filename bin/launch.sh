@@ -1,0 +1,60 @@
+#!/bin/sh
+# Usage: sh bin/launch.sh PROGRAM [ARG…]
+#
+# Becomes Node 24 running PROGRAM: a path below the package's root, without extension for one of our own
+# programs (PROGRAM.ts in a checkout, dist/PROGRAM.js in an installed package), with extension for a tool.
+# In a checkout it first installs what is missing. It ends in `exec`, so signals and the exit code are the
+# program's own.
+#
+# SALLYPORT_NODE   the Node to use, instead of the pinned one or the one on PATH; 24 or newer.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
+program=$1
+shift
+
+fail() {
+  printf 'sallyport: %s\n' "$1" >&2
+  exit 1
+}
+
+# `node --version` says v24.21.0; a program that says anything else is not a Node.
+is_new_enough() {
+  major=$("$1" --version 2>/dev/null) || return 1
+  major=${major#v}
+  major=${major%%.*}
+  [ "$major" -ge 24 ] 2>/dev/null
+}
+
+if [ -f "$root/package-lock.json" ]; then
+  # The same comparison as in setup.mjs, without the cost of starting Node.
+  if ! cat "$root/package-lock.json" "$root/.taprc" 2>/dev/null | cmp -s - "$root/node_modules/.sallyport-setup"; then
+    setup_node=${SALLYPORT_NODE:-node}
+    command -v "$setup_node" >/dev/null ||
+      fail "$setup_node was not found; install Node.js 20 or newer with npm (on Linux; elsewhere 24 or newer)"
+    "$setup_node" "$root/bin/setup.mjs" || exit 1
+  fi
+fi
+
+if [ -n "$SALLYPORT_NODE" ]; then
+  is_new_enough "$SALLYPORT_NODE" ||
+    fail "SALLYPORT_NODE=$SALLYPORT_NODE is not Node.js 24 or newer; point it at one, or unset it"
+  node=$SALLYPORT_NODE
+elif [ -f "$root/package-lock.json" ] && [ -x "$root/node_modules/.bin/node" ]; then
+  node=$root/node_modules/.bin/node
+elif is_new_enough node; then
+  node=node
+else
+  found=$(node --version 2>/dev/null) || found='no node on PATH'
+  fail "Node.js 24 or newer is needed, found $found; install one, or name it in SALLYPORT_NODE"
+fi
+
+if [ -f "$root/$program.ts" ]; then
+  entry=$root/$program.ts
+elif [ -f "$root/dist/$program.js" ]; then
+  entry=$root/dist/$program.js
+else
+  entry=$root/$program
+fi
+
+# node:sqlite is marked experimental in Node 24 and would warn at every start.
+exec "$node" --disable-warning=ExperimentalWarning "$entry" "$@"
