@@ -1,0 +1,22 @@
+/**
+ * One ordered, reliable, framed connection between a relay and a proxy, as protocol code sees it. WebSockets are
+ * one way to make it; a simulation's queue is another.
+ */
+export interface Lane {
+  /** Queues one frame: text on a control lane, bytes on a stream lane. Does nothing once closed. */
+  send(frame: string | Uint8Array): void;
+  /** Bytes queued here and not yet taken by the network. */
+  backlog(): number;
+  /** Closes in order with a code and a reason that the peer may read. */
+  close(code: number, reason: string): void;
+  /** Cuts the connection at once. */
+  cut(): void;
+}
+
+/** What a lane tells its owner. `closed` comes exactly once, last. */
+export interface LaneEvents {
+  frame(frame: string | Buffer): void;
+  /** The backlog has shrunk to nothing. */
+  drained(): void;
+  closed(code: number, reason: string): void;
+}

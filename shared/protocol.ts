@@ -1,0 +1,140 @@
+import type { Milliseconds } from './clock.ts';
+
+/**
+ * The link protocol between a relay and a proxy: what may be said, by whom, and within which limits.
+ * PROTOCOL.md tells it in prose; a test keeps the two equal.
+ *
+ * A link is one *control lane* (JSON text frames) and one or more *stream lanes* (binary frames, see mux-frames.ts),
+ * each a WebSocket of its own over TLS 1.3, all dialled by the relay. Both ends know each other by pinned keys.
+ */
+
+/**
+ * 1: the first.
+ * A peer offers every version that it speaks as a WebSocket subprotocol, newest first; the proxy picks the
+ * newest that it knows. Within a version, unknown *fields* are ignored and unknown frame *types* are skipped, so
+ * either side may be the newer one.
+ */
+export const PROTOCOL_VERSION = 1;
+export const SUBPROTOCOL = `sallyport.${PROTOCOL_VERSION}`;
+
+/** Where a relay dials. `join` is a plain HTTP POST, the others are WebSockets. */
+export const PATHS = { control: '/link/control', stream: '/link/stream', join: '/link/join' } as const;
+
+/** Each side sends something on every lane this often. */
+export const HEARTBEAT_MS: Milliseconds = 2_500;
+/** A lane on which nothing was heard for this long is cut. */
+export const SILENCE_MS: Milliseconds = 7_500;
+/** From the TLS handshake's end to the hello, and from the hello to the welcome. */
+export const GREETING_MS: Milliseconds = 10_000;
+/** The longest that one device is kept quiet for one generation, over all its sessions. */
+export const QUIET_BUDGET_MS: Milliseconds = 120_000;
+/** How long running sessions may take to end when either side drains. */
+export const DRAIN_MS: Milliseconds = 30_000;
+
+/** Largest control frame, in bytes; a larger one closes the lane. */
+export const CONTROL_FRAME_BYTES = 1_048_576;
+/** Most entries in one snapshot, changes or polls frame. */
+export const ENTRIES_PER_FRAME = 2_000;
+
+/** Why a lane was closed: WebSocket close codes (RFC 6455 §7.4.2 leaves 4000–4999 to applications). */
+export const CLOSE = {
+  /** In order: the program ends or its configuration changed. */
+  going: 4000,
+  /** The peer broke the protocol; the reason says how. */
+  violation: 4001,
+  /** Nothing was heard for SILENCE_MS. */
+  silent: 4002,
+  /** A newer link of the same relay took this one's place. */
+  replaced: 4003,
+  /** The site is served by another relay with another outbox. */
+  siteTaken: 4004,
+  /** The relay's key was revoked. */
+  revoked: 4005,
+  /** No hello or welcome in time. */
+  noGreeting: 4006,
+} as const;
+
+/** What a proxy holds of one held message: id, device, kind, generation, ms until due, ms until expiry. */
+export interface HeldEntry {
+  id: string;
+  device: string;
+  kind: 'contact-me' | 'dls';
+  generation: number;
+  dueIn: Milliseconds;
+  expiresIn: Milliseconds;
+}
+
+/** One change to what a proxy holds. Within an incarnation, changes apply in the order of `seq`. */
+export type HeldChange = ({ op: 'hold' } & HeldEntry) | { op: 'end'; id: string; device: string };
+
+/** What a relay says on the control lane. */
+export type RelayFrame =
+  /** First frame. `site` must be the one that the proxy knows this relay for. */
+  | {
+      type: 'hello';
+      relay: string;
+      site: string;
+      incarnation: string;
+      seq: number;
+      software: string;
+      services: string[];
+    }
+  /** Part of everything held. The first part replaces all that the proxy held of the site, the last one makes it whole. */
+  | { type: 'snapshot'; incarnation: string; seq: number; first: boolean; last: boolean; entries: HeldEntry[] }
+  /** Changes after what the proxy said that it holds; afterwards it is at `seq`. */
+  | { type: 'changes'; seq: number; changes: HeldChange[] }
+  /** The device is in a session: answer its polls 200 for `ms` at most. */
+  | { type: 'quiet'; device: string; generation: number; ms: Milliseconds }
+  /** The session is over. */
+  | { type: 'loud'; device: string }
+  /** A session that a 202 caused has begun: the site's session gap starts now. */
+  | { type: 'gap'; device: string }
+  /** Whether a session could succeed (`ready`), how many run, and which services are up. */
+  | { type: 'health'; ready: boolean; sessions: number; services: { name: string; up: boolean }[] }
+  | { type: 'ping'; n: number }
+  | { type: 'pong'; n: number }
+  /** The relay goes away: open no new streams. */
+  | { type: 'drain' };
+
+/** What a proxy says on the control lane. */
+export type ProxyFrame =
+  /** Answer to hello. `link` names this link for its stream lanes; `holds` is what is left from before, if anything. */
+  | {
+      type: 'welcome';
+      link: string;
+      software: string;
+      site: string;
+      doors: { name: string; service: string; tls: 'relay' | 'proxy' }[];
+      holds: { incarnation: string; seq: number } | null;
+    }
+  /** Everything up to `seq` is applied: from now on polls are answered by it. */
+  | { type: 'applied'; incarnation: string; seq: number }
+  /** Polls since the last such frame: the newest of each device. */
+  | {
+      type: 'polls';
+      polls: { device: string; agoMs: Milliseconds; status: 200 | 202 }[];
+      unknown: { device: string; agoMs: Milliseconds; address: string | null }[];
+    }
+  | { type: 'ping'; n: number }
+  | { type: 'pong'; n: number }
+  | { type: 'drain' };
+
+/** What `join` posts, with the relay's certificate on the same TLS connection. */
+export interface JoinRequest {
+  token: string;
+}
+
+/** What a successful `join` is told. */
+export interface JoinAnswer {
+  relay: string;
+  site: string;
+  pin: string;
+}
+
+/** Types of control frames by sender, in the order of PROTOCOL.md. */
+export const RELAY_FRAME_TYPES = [
+  'hello', 'snapshot', 'changes', 'quiet', 'loud', 'gap', 'health', 'ping', 'pong', 'drain',
+] as const satisfies RelayFrame['type'][];
+export const PROXY_FRAME_TYPES = [
+  'welcome', 'applied', 'polls', 'ping', 'pong', 'drain',
+] as const satisfies ProxyFrame['type'][];
