@@ -33,6 +33,14 @@ export const ERROR_CODES = [
   'NOT_FOUND',
   'KEY_REUSED',
   'TOO_LARGE',
+  'METHOD_REFUSED',
+  'CONTENT_TYPE_REFUSED',
+  'ORIGIN_REFUSED',
+  'HOST_REFUSED',
+  'API_BUSY',
+  'API_UNREACHABLE',
+  'API_UNREADABLE',
+  'INTERNAL',
   'OUTBOX_FULL',
   'OUTBOX_BUSY',
   'OUTBOX_STORAGE',
@@ -66,8 +74,9 @@ export function isSallyportError(error: unknown, ...codes: ErrorCode[]): error i
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  const text = error.message === '' && 'errors' in error && Array.isArray(error.errors)
-    ? error.errors.map(describeError).join('; ')
-    : error.message;
+  const text =
+    error.message === '' && 'errors' in error && Array.isArray(error.errors)
+      ? error.errors.map(describeError).join('; ')
+      : error.message;
   return code !== '' && !text.includes(code) ? `${text} (${code})` : text;
 }

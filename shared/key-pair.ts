@@ -1,4 +1,11 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { SallyportError } from './errors.ts';
@@ -11,8 +18,11 @@ export type Pin = `sha256:${string}`;
 
 /** The pin of a public (or private) key or certificate. */
 export function pinOf(key: KeyObject | X509Certificate): Pin {
-  const spki = key instanceof X509Certificate ? key.publicKey : key.type === 'private' ? createPublicKey(key) : key;
-  return `sha256:${createHash('sha256').update(spki.export({ type: 'spki', format: 'der' })).digest('base64')}`;
+  const spki =
+    key instanceof X509Certificate ? key.publicKey : key.type === 'private' ? createPublicKey(key) : key;
+  return `sha256:${createHash('sha256')
+    .update(spki.export({ type: 'spki', format: 'der' }))
+    .digest('base64')}`;
 }
 
 /** Reads a pin in base64 or base64url, padded or not; null when it is none. */

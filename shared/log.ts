@@ -25,7 +25,7 @@ const SECRET_FIELDS = ['authorization', 'cookie', 'token', 'password', 'key', 'b
 export function createLog(level: LogLevel = 'info', destination?: { write(line: string): void }): Log {
   const options = {
     level,
-    base: undefined,
+    base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: SECRET_FIELDS.flatMap((name) => [name, `*.${name}`]), censor: '[hidden]' },

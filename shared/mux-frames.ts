@@ -60,7 +60,13 @@ export interface StreamOpening {
 }
 
 /** Writes one frame's header into `target` at `offset`. */
-export function writeMuxHeader(target: Buffer, offset: number, type: number, length: number, stream: number): void {
+export function writeMuxHeader(
+  target: Buffer,
+  offset: number,
+  type: number,
+  length: number,
+  stream: number,
+): void {
   target[offset] = type;
   target.writeUIntBE(length, offset + 1, 3);
   target.writeUInt32BE(stream, offset + 4);

@@ -80,7 +80,14 @@ export type RelayFrame =
       services: string[];
     }
   /** Part of everything held. The first part replaces all that the proxy held of the site, the last one makes it whole. */
-  | { type: 'snapshot'; incarnation: string; seq: number; first: boolean; last: boolean; entries: HeldEntry[] }
+  | {
+      type: 'snapshot';
+      incarnation: string;
+      seq: number;
+      first: boolean;
+      last: boolean;
+      entries: HeldEntry[];
+    }
   /** Changes after what the proxy said that it holds; afterwards it is at `seq`. */
   | { type: 'changes'; seq: number; changes: HeldChange[] }
   /** The device is in a session: answer its polls 200 for `ms` at most. */
@@ -133,8 +140,22 @@ export interface JoinAnswer {
 
 /** Types of control frames by sender, in the order of PROTOCOL.md. */
 export const RELAY_FRAME_TYPES = [
-  'hello', 'snapshot', 'changes', 'quiet', 'loud', 'gap', 'health', 'ping', 'pong', 'drain',
+  'hello',
+  'snapshot',
+  'changes',
+  'quiet',
+  'loud',
+  'gap',
+  'health',
+  'ping',
+  'pong',
+  'drain',
 ] as const satisfies RelayFrame['type'][];
 export const PROXY_FRAME_TYPES = [
-  'welcome', 'applied', 'polls', 'ping', 'pong', 'drain',
+  'welcome',
+  'applied',
+  'polls',
+  'ping',
+  'pong',
+  'drain',
 ] as const satisfies ProxyFrame['type'][];

@@ -1,0 +1,179 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { HttpsProxyAgent } from 'https-proxy-agent';
+import { WebSocket } from 'ws';
+import { describeError, SallyportError } from '../shared/errors.ts';
+import { pinOf } from '../shared/key-pair.ts';
+import type { Pin } from '../shared/key-pair.ts';
+import type { Lane, LaneEvents } from '../shared/lane.ts';
+import { laneOptions, laneOverWebSocket } from '../shared/lane-ws.ts';
+import { MUX_MESSAGE_BYTES } from '../shared/mux-frames.ts';
+import { CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../shared/protocol.ts';
+
+/** How this relay knows a proxy: by its key's pin, or by a certificate authority and the URL's host name. */
+export type ProxyTrust = { pin: Pin } | { ca: string };
+
+/** What it takes to reach one proxy. */
+export interface DialTarget {
+  /** `wss://host:port` of the proxy's relay door. */
+  url: URL;
+  trust: ProxyTrust;
+  /** This relay's certificate and private key, PEM. */
+  cert: string;
+  key: string;
+  /** A corporate HTTP proxy to go through by CONNECT, with user and password if it wants them; null = none. */
+  via: URL | null;
+}
+
+/** Bytes of a refusal's text that are read. */
+const REFUSAL_BYTES = 1_024;
+
+/**
+ * Dials one lane and resolves once it is open.
+ *
+ * @throws SallyportError LINK_DOWN (not reached), PIN_MISMATCH, LINK_REFUSED (reached, and it said no), LINK_VERSION
+ */
+export function dialLane(
+  target: DialTarget,
+  lane: { kind: 'control' } | { kind: 'stream'; link: string },
+  events: LaneEvents,
+): Promise<Lane> {
+  const url = new URL(PATHS[lane.kind], target.url);
+  if (lane.kind === 'stream') url.searchParams.set('link', lane.link);
+  const binary = lane.kind === 'stream';
+  return new Promise((resolve, reject) => {
+    let socket: Duplex | null = null;
+    const ws = new WebSocket(url, [SUBPROTOCOL], {
+      ...laneOptions(binary ? MUX_MESSAGE_BYTES : CONTROL_FRAME_BYTES),
+      ...connectOptions(target),
+      handshakeTimeout: GREETING_MS,
+      finishRequest: (request) => sendWhenTrusted(request, target, (error) => request.destroy(error)),
+      // Masks protect against confused HTTP caches in between (RFC 6455 §10.3). Here TLS to a pinned key leaves none,
+      // and a mask of zeros spares both ends a pass over every byte.
+      generateMask: (mask) => void mask.fill(0),
+    });
+    ws.on('upgrade', (response) => (socket = response.socket));
+    ws.on('unexpected-response', (_request, response) => {
+      void readRefusal(response).then((text) => {
+        reject(refusal(target, response, text));
+        ws.terminate();
+      });
+    });
+    ws.on('error', (cause) => reject(asLinkError(target, cause)));
+    ws.once('open', () => resolve(laneOverWebSocket(ws, socket!, binary, events)));
+  });
+}
+
+/**
+ * Posts JSON to the proxy's relay door and resolves to what it answers.
+ *
+ * @throws as {@link dialLane}
+ */
+export function postJson(target: DialTarget, path: string, body: unknown): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const url = new URL(path, target.url);
+    url.protocol = 'https:';
+    const text = JSON.stringify(body);
+    const request = httpsRequest(url, {
+      ...connectOptions(target),
+      method: 'POST',
+      timeout: GREETING_MS,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+    });
+    request.on('timeout', () => request.destroy(new Error(`no answer within ${GREETING_MS} ms`)));
+    request.on('error', (cause) => reject(asLinkError(target, cause)));
+    request.on('response', (response) => {
+      void readRefusal(response).then((answer) => {
+        if (response.statusCode !== 200) return reject(refusal(target, response, answer));
+        try {
+          resolve(JSON.parse(answer));
+        } catch (cause) {
+          reject(new SallyportError('LINK_REFUSED', `${target.url.host} answered no JSON`, { cause }));
+        }
+      });
+    });
+    sendWhenTrusted(request, target, (error) => request.destroy(error), text);
+  });
+}
+
+function connectOptions(target: DialTarget) {
+  const tls = {
+    cert: target.cert,
+    key: target.key,
+    minVersion: 'TLSv1.3' as const,
+    // With a pin the key is all that counts, and it is compared before a byte is sent.
+    ...('ca' in target.trust ? { ca: target.trust.ca } : { rejectUnauthorized: false }),
+  };
+  return target.via === null
+    ? { ...tls, agent: false as const }
+    : { ...tls, agent: new HttpsProxyAgent(target.via) };
+}
+
+/** Ends the request, hence sends it, only once the peer has shown the trusted key. */
+function sendWhenTrusted(
+  request: ClientRequest,
+  target: DialTarget,
+  fail: (error: Error) => void,
+  body?: string,
+): void {
+  request.once('socket', (socket) => {
+    // Through a corporate proxy that said no, this is a stand-in that replays its answer; nothing leaves by it.
+    if (!(socket instanceof TLSSocket)) return void request.end();
+    const check = (): void => {
+      const error = distrust(socket, target);
+      if (error !== null) return fail(error);
+      request.end(body);
+    };
+    if (socket.getPeerX509Certificate() === undefined) socket.once('secureConnect', check);
+    else check();
+  });
+}
+
+function distrust(socket: TLSSocket, target: DialTarget): SallyportError | null {
+  if ('ca' in target.trust) return null;
+  const shown = socket.getPeerX509Certificate();
+  const pin = shown === undefined ? 'no certificate' : pinOf(shown);
+  if (pin === target.trust.pin) return null;
+  return new SallyportError(
+    'PIN_MISMATCH',
+    `${target.url.host} shows ${pin} where ${target.trust.pin} is pinned: ` +
+      'either its key was replaced (join again) or something else answers at this address',
+  );
+}
+
+async function readRefusal(response: IncomingMessage): Promise<string> {
+  let text = '';
+  try {
+    for await (const chunk of response) {
+      text += (chunk as Buffer).toString('utf8');
+      if (text.length > REFUSAL_BYTES) break;
+    }
+  } catch (error) {
+    text += ` (${describeError(error)})`;
+  }
+  return text.slice(0, REFUSAL_BYTES).trim();
+}
+
+function refusal(target: DialTarget, response: IncomingMessage, text: string): SallyportError {
+  const status = `${response.statusCode} ${response.statusMessage ?? ''}`.trim();
+  if (target.via !== null && !(response.socket instanceof TLSSocket)) {
+    return new SallyportError(
+      'LINK_REFUSED',
+      `the HTTP proxy ${target.via.host} answered ${status} to CONNECT ${target.url.host}`,
+    );
+  }
+  const code = response.statusCode === 426 ? 'LINK_VERSION' : 'LINK_REFUSED';
+  return new SallyportError(code, `${target.url.host} answered ${status}${text === '' ? '' : `: ${text}`}`);
+}
+
+function asLinkError(target: DialTarget, cause: Error): SallyportError {
+  if (cause instanceof SallyportError) return cause;
+  const through = target.via === null ? '' : ` through ${target.via.host}`;
+  return new SallyportError(
+    'LINK_DOWN',
+    `cannot reach ${target.url.host}${through}: ${describeError(cause)}`,
+    { cause },
+  );
+}

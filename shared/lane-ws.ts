@@ -1,0 +1,66 @@
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Lane, LaneEvents } from './lane.ts';
+
+/** How long the peer has to answer a close before its connection is cut. */
+const CLOSE_WAIT_MS = 2_000;
+/** RFC 6455 §5.5: a control frame's payload is at most 125 bytes, two of which are the close code. */
+const REASON_BYTES = 123;
+
+/** Options that both ends give ws: no compression, no more than `maxPayload` bytes in a message. */
+export function laneOptions(maxPayload: number): {
+  maxPayload: number;
+  perMessageDeflate: false;
+  skipUTF8Validation: false;
+} {
+  return { maxPayload, perMessageDeflate: false, skipUTF8Validation: false };
+}
+
+/**
+ * Makes a {@link Lane} of an open WebSocket and the socket under it.
+ *
+ * @param binary - whether the lane carries bytes (stream lane) or text (control lane); the other kind closes it
+ */
+export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean, events: LaneEvents): Lane {
+  let error: Error | null = null;
+  // Set when this side cuts: the reason that the owner hears is ours, not "abnormal closure".
+  let own: { code: number; reason: string } | null = null;
+  ws.on('message', (data, isBinary) => {
+    if (isBinary !== binary) return close(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
+    events.frame(binary ? (data as Buffer) : (data as Buffer).toString('utf8'));
+  });
+  ws.on('error', (cause) => (error = cause));
+  ws.on('close', (code, reason) =>
+    own === null
+      ? events.closed(code, error?.message ?? reason.toString('utf8'))
+      : events.closed(own.code, own.reason),
+  );
+  socket.on('drain', () => events.drained());
+
+  function close(code: number, reason: string): void {
+    if (own !== null) return;
+    own = { code, reason };
+    ws.close(
+      code,
+      Buffer.from(reason)
+        .subarray(0, REASON_BYTES)
+        .toString('utf8')
+        .replace(/\uFFFD$/, ''),
+    );
+    const timer = setTimeout(() => ws.terminate(), CLOSE_WAIT_MS);
+    timer.unref();
+    ws.once('close', () => clearTimeout(timer));
+  }
+
+  return {
+    send(frame) {
+      if (ws.readyState === ws.OPEN) ws.send(frame, { binary });
+    },
+    backlog: () => ws.bufferedAmount,
+    close,
+    cut() {
+      own ??= { code: 1006, reason: 'cut' };
+      ws.terminate();
+    },
+  };
+}
