@@ -52,8 +52,10 @@ if [ -f "$root/$program.ts" ]; then
   entry=$root/$program.ts
 elif [ -f "$root/dist/$program.js" ]; then
   entry=$root/dist/$program.js
-else
+elif [ -f "$root/$program" ]; then
   entry=$root/$program
+else
+  fail "nothing to start: neither $program.ts nor dist/$program.js nor $program is in $root"
 fi
 
 # node:sqlite is marked experimental in Node 24 and would warn at every start.

@@ -19,7 +19,12 @@ const modules = join(root, 'node_modules');
 const stampFile = join(modules, '.sallyport-setup');
 /** npm's own record of what it installed; npm writes it when an install is complete. */
 const installedLockFile = join(modules, '.package-lock.json');
-const lockName = `sallyport-setup-${createHash('sha256').update(root).digest('hex').slice(0, 32)}`;
+const lockName = `sallyport-setup-${createHash('sha512').update(root).digest('hex')}`;
+/**
+ * An abstract socket's name is all of its bytes, and Node 20 pads a shorter one with zeros where Node 24 does
+ * not: two different names for one string. A name that fills the address (108 bytes) is the same in both.
+ */
+const socketName = `\0${lockName}`.slice(0, 108);
 
 class SetupError extends Error {}
 
@@ -117,7 +122,9 @@ async function buildTestClass(lockFd) {
   const builder = join(modules, '@tapjs/test/dist/esm/build.mjs');
   const list = await output(node, [tap, 'plugin', 'list']);
   const result = await run(node, [builder, ...list.trim().split('\n')], lockFd);
-  if (result.code !== 0) throw new SetupError(`building tap's plugins failed (${result.signal ?? `exit ${result.code}`})`);
+  if (result.code === 0 && existsSync(join(modules, '@tapjs/test/test-built/dist/esm/index.js'))) return;
+  const how = result.signal ?? `exit ${result.code}`;
+  throw new SetupError(`building tap's plugins failed (${how}); remove ${modules} and run this again`);
 }
 
 function output(command, args) {
@@ -145,14 +152,13 @@ async function setup(lockFd) {
  * holder is gone, however it died, so there is nothing stale to clean up.
  */
 async function withSocketLock(action) {
-  const address = `\0${lockName}`;
   let waited = false;
   for (;;) {
     const waiters = new Set();
     const server = createServer((waiter) => waiters.add(waiter.on('error', () => {}).unref())).unref();
     const taken = await new Promise((resolve, reject) => {
       server.once('error', (error) => (error.code === 'EADDRINUSE' ? resolve(true) : reject(error)));
-      server.listen(address, () => resolve(false));
+      server.listen(socketName, () => resolve(false));
     });
     if (!taken) {
       try {
@@ -165,13 +171,13 @@ async function withSocketLock(action) {
     if (!waited) say('waiting for another first run to install the dependencies…');
     waited = true;
     // The connection ends when the holder does.
-    await new Promise((resolve) => connect(address).on('error', () => {}).once('close', resolve).resume());
+    await new Promise((resolve) => connect(socketName).on('error', () => {}).once('close', resolve).resume());
   }
 }
 
 /** Elsewhere: a directory, which only one process can make; one left by a dead process is taken over. */
 async function withDirectoryLock(action) {
-  const directory = join(tmpdir(), lockName);
+  const directory = join(tmpdir(), lockName.slice(0, 48));
   const holder = join(directory, 'pid');
   const graceMs = 10_000;
   let waited = false;
