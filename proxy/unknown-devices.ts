@@ -1,0 +1,42 @@
+import { LRUCache } from 'lru-cache';
+import type { Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+
+/** How many unknown devices are remembered; the one heard of longest ago makes room. */
+export const UNKNOWN_DEVICES = 1_000;
+
+/** A device id that polls and has no mark: most often a mistyped MAC. */
+export interface UnknownDevice {
+  site: string;
+  device: DeviceId;
+  /** When it polled last, `clock.monotonic()`. */
+  at: Milliseconds;
+  /** Where that poll came from; null where the socket could not tell. */
+  address: string | null;
+  /** How many of its polls were noticed; under a flood of unknown ids not all are. */
+  polls: number;
+}
+
+/** What polled lately without being known. It serves support only: no decision reads it. */
+export interface UnknownDevices {
+  note(seen: UnknownDevice): void;
+  /** The latest first. */
+  list(site?: string): UnknownDevice[];
+  /** Takes a device off the list once it is known. */
+  forget(site: string, device: DeviceId): void;
+}
+
+/** @param limit - how many to remember; default {@link UNKNOWN_DEVICES} */
+export function createUnknownDevices(limit: number = UNKNOWN_DEVICES): UnknownDevices {
+  const ring = new LRUCache<string, UnknownDevice>({ max: limit });
+  const keyOf = (site: string, device: DeviceId): string => `${site}/${device}`;
+  return {
+    note(seen) {
+      const key = keyOf(seen.site, seen.device);
+      const polls = (ring.peek(key)?.polls ?? 0) + seen.polls;
+      ring.set(key, { ...seen, polls });
+    },
+    list: (site) => [...ring.values()].filter((seen) => site === undefined || seen.site === site),
+    forget: (site, device) => void ring.delete(keyOf(site, device)),
+  };
+}
