@@ -1,0 +1,284 @@
+import { z } from 'zod';
+import type { Address } from '../shared/address.ts';
+import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
+import type { Written } from '../shared/config-file.ts';
+
+/** TLS that a door ends itself. Paths are absolute. */
+export interface DoorTls {
+  cert: string;
+  key: string;
+  profile: 'modern' | 'intermediate' | 'legacy';
+  /** CA file; phones must show a certificate of it. Null = none asked for. */
+  clientCa: string | null;
+}
+
+export interface PollDoorConfig {
+  listen: Address;
+  allow: string[];
+  proxyProtocol: boolean;
+  tls: DoorTls | null;
+}
+
+export interface SessionDoorConfig {
+  name: string;
+  service: string;
+  listen: Address;
+  allow: string[];
+  proxyProtocol: boolean;
+  /** `relay`: sealed, or not TLS at all; else inspected, TLS ends here. */
+  tls: 'relay' | DoorTls;
+}
+
+export interface SiteConfig {
+  name: string;
+  /** Null = any prefix. */
+  pollPrefixes: string[] | null;
+  /** Names of its session doors. */
+  doors: string[];
+  sessions: 'relayed' | 'direct';
+  sessionGapMs: number;
+  maxSessions: number;
+}
+
+/** Every limit of the proxy and its default. Reaching one refuses the newcomer and is counted. */
+export const DEFAULT_LIMITS = {
+  /** Connections that one poll worker holds; more are answered 503. */
+  poll_connections: 20_000,
+  /** Polls answered on one connection before it is closed. */
+  poll_requests: 1_000,
+  /** Seconds from the first byte of a poll to the end of its header. */
+  poll_header_s: 10,
+  /** Seconds that a poll connection may idle. */
+  poll_idle_s: 75,
+  /** Session connections at once, over all doors. */
+  session_connections: 5_000,
+  /** Streams at once in one stream lane. */
+  lane_streams: 4_096,
+  /** Seconds for a phone's TLS handshake at an inspected door. */
+  handshake_s: 10,
+  /** Connections at the relay door at once, greeting ones included. */
+  relay_connections: 64,
+  /** Held messages of one site. */
+  held: 2_000_000,
+  /** Seconds that running sessions get to end at SIGTERM; at most 30. */
+  drain_s: 30,
+};
+export type ProxyLimits = typeof DEFAULT_LIMITS;
+
+export interface ProxyConfig {
+  poll: PollDoorConfig[];
+  doors: SessionDoorConfig[];
+  relay: {
+    listen: Address;
+    advertise: URL | null;
+    tls: { cert: string; key: string };
+    /** Directory. */
+    state: string;
+  };
+  sites: SiteConfig[];
+  ops: { listen: Address };
+  /** Poll workers; null = one less than the machine's cores, at least one. */
+  workers: number | null;
+  limits: ProxyLimits;
+}
+
+const common = {
+  allow: fields.allow.default(['0.0.0.0/0', '::/0']),
+  proxy_protocol: fields.flag.default(false),
+};
+const profile = fields.oneOf('modern', 'intermediate', 'legacy').default('intermediate');
+
+const limitsSchema = z
+  .strictObject(
+    Object.fromEntries(
+      Object.entries(DEFAULT_LIMITS).map(([name, preset]) => [
+        name,
+        fields.whole(1, name === 'drain_s' ? 30 : 100_000_000).default(preset),
+      ]),
+    ) as Record<keyof ProxyLimits, z.ZodDefault<z.ZodNumber>>,
+    'a map of limits',
+  )
+  .prefault({});
+
+const schemaBeside = (beside: (path: string) => string) =>
+  z.strictObject(
+    {
+      poll: z
+        .array(
+          z.strictObject({
+            listen: fields.address,
+            ...common,
+            tls: z
+              .strictObject({ cert: fields.file(beside), key: fields.file(beside), profile })
+              .nullable()
+              .default(null),
+          }),
+          'a list of poll doors',
+        )
+        .min(1, 'at least one poll door'),
+      doors: z
+        .array(
+          z.strictObject({
+            name: fields.name,
+            service: fields.name,
+            listen: fields.address,
+            ...common,
+            tls: fields.oneOf('relay', 'proxy').default('relay'),
+            cert: fields.file(beside).optional(),
+            key: fields.file(beside).optional(),
+            profile,
+            client_ca: fields.file(beside).nullable().default(null),
+          }),
+          'a list of session doors',
+        )
+        .default([]),
+      relay: z.strictObject(
+        {
+          listen: fields.address,
+          advertise: fields.url('wss:').nullable().default(null),
+          tls: z.strictObject(
+            { cert: fields.file(beside), key: fields.file(beside) },
+            'a map with cert and key',
+          ),
+          state: fields.path,
+        },
+        'a map with listen, tls and state',
+      ),
+      sites: z
+        .array(
+          z.strictObject({
+            name: fields.name,
+            poll_prefixes: z
+              .array(z.string('a prefix').regex(/^\/[^?#\s]*$/, 'a path that begins with /, such as /dcmp/'))
+              .min(1, 'at least one prefix')
+              .optional(),
+            doors: z.array(fields.name, 'a list of door names').optional(),
+            sessions: fields.oneOf('relayed', 'direct').default('relayed'),
+            session_gap_s: fields.whole(0, 86_400).default(60),
+            max_sessions: fields.whole(1, 1_000_000).default(200),
+            poll_secret: z.literal('none', 'none (a secret in the path is not offered yet)').default('none'),
+          }),
+          'a list of sites',
+        )
+        .min(1, 'at least one site')
+        .prefault([{ name: 'default' }]),
+      ops: z.strictObject({ listen: fields.address }).prefault({ listen: '127.0.0.1:9464' }),
+      workers: z
+        .union([z.literal('auto'), fields.whole(1, 128)], 'auto or a whole number from 1 to 128')
+        .default('auto'),
+      limits: limitsSchema,
+    },
+    'a map of settings',
+  );
+/**
+ * Reads and checks the proxy's config file.
+ *
+ * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
+ */
+export function loadProxyConfig(file: string): ProxyConfig {
+  const beside = besideFile(file);
+  const written = readConfigFile(file, schemaBeside(beside), findFaults);
+  const doorNames = written.doors.map((door) => door.name);
+  return {
+    poll: written.poll.map((door) => ({
+      listen: door.listen,
+      allow: door.allow,
+      proxyProtocol: door.proxy_protocol,
+      tls:
+        door.tls === null
+          ? null
+          : {
+              cert: door.tls.cert,
+              key: door.tls.key,
+              profile: door.tls.profile,
+              clientCa: null,
+            },
+    })),
+    doors: written.doors.map((door) => ({
+      name: door.name,
+      service: door.service,
+      listen: door.listen,
+      allow: door.allow,
+      proxyProtocol: door.proxy_protocol,
+      tls:
+        door.tls === 'relay'
+          ? 'relay'
+          : {
+              cert: door.cert!,
+              key: door.key!,
+              profile: door.profile,
+              clientCa: door.client_ca,
+            },
+    })),
+    relay: {
+      listen: written.relay.listen,
+      advertise: written.relay.advertise,
+      tls: written.relay.tls,
+      state: beside(written.relay.state),
+    },
+    sites: written.sites.map((site) => ({
+      name: site.name,
+      pollPrefixes: site.poll_prefixes ?? null,
+      doors: site.doors ?? doorNames,
+      sessions: site.sessions,
+      sessionGapMs: site.session_gap_s * 1000,
+      maxSessions: site.max_sessions,
+    })),
+    ops: written.ops,
+    workers: written.workers === 'auto' ? null : written.workers,
+    limits: written.limits,
+  };
+}
+
+type Fault = (path: (string | number)[], expected: string) => void;
+
+/** What a schema of single fields cannot see: names that clash or lead nowhere, fields that exclude each other. */
+function findFaults(config: Written, fault: Fault): void {
+  const doors = config.list('doors');
+  const doorNames = doors.map((door) => door.text('name'));
+  doors.forEach((door, i) => {
+    const at = ['doors', i];
+    if (doorNames.indexOf(door.text('name')) !== i) fault([...at, 'name'], 'a name of its own');
+    const inspected = door.text('tls') === 'proxy';
+    for (const field of ['cert', 'key']) {
+      if (inspected && !door.has(field)) fault([...at, field], 'a file, since tls is proxy');
+    }
+    for (const field of ['cert', 'key', 'client_ca']) {
+      if (!inspected && door.has(field))
+        fault([...at, field], 'nothing, since TLS does not end here (tls: proxy)');
+    }
+  });
+  const sites = config.list('sites');
+  const siteNames = sites.map((site) => site.text('name'));
+  const prefixes = new Map<string, number>();
+  const doorOwners = new Map<string, number>();
+  const claim = (
+    owners: Map<string, number>,
+    thing: string,
+    site: number,
+    path: (string | number)[],
+  ): void => {
+    const owner = owners.get(thing) ?? site;
+    if (owner !== site) fault(path, `something that site ${siteNames[owner] ?? owner} does not have already`);
+    owners.set(thing, owner);
+  };
+  sites.forEach((site, i) => {
+    const at = ['sites', i];
+    if (siteNames.indexOf(site.text('name')) !== i) fault([...at, 'name'], 'a name of its own');
+    for (const field of ['poll_prefixes', 'doors']) {
+      if (sites.length > 1 && !site.has(field))
+        fault([...at, field], 'a list, since there are several sites');
+    }
+    site
+      .texts('poll_prefixes')
+      .forEach((prefix, j) => claim(prefixes, prefix, i, [...at, 'poll_prefixes', j]));
+    site.texts('doors').forEach((door, j) => {
+      if (!doorNames.includes(door)) fault([...at, 'doors', j], 'the name of a session door');
+      claim(doorOwners, door, i, [...at, 'doors', j]);
+    });
+  });
+  const ops = config.map('ops').text('listen');
+  if (ops !== undefined && /^(0\.0\.0\.0|\[::\]):/.test(ops)) {
+    fault(['ops', 'listen'], 'a loopback or inside address, not every interface');
+  }
+}

@@ -1,0 +1,236 @@
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { LineCounter, parseDocument } from 'yaml';
+import type { Document } from 'yaml';
+import { z } from 'zod';
+import { parseAddress, parseAllowList } from './address.ts';
+import type { Address } from './address.ts';
+import { describeError, SallyportError } from './errors.ts';
+import { parsePin } from './key-pair.ts';
+import type { Pin } from './key-pair.ts';
+import { NAME_PATTERN } from './mux-opening.ts';
+
+/** Largest config file that is read, in bytes. */
+const CONFIG_BYTES = 1_048_576;
+/** Characters of a wrong value that a report shows. */
+const VALUE_SHOWN = 60;
+/** Fields whose values are never shown. */
+const SECRET_FIELD = /^(via|postgres|token|secret|password)$/;
+
+/** One thing that is wrong in a config file. */
+export interface ConfigFault {
+  /** Dotted, with indexes: `doors[1].listen`; empty for the file as a whole. */
+  path: string;
+  /** 1-based; null where the file does not hold the field. */
+  line: number | null;
+  /** The value as written, shortened; `(missing)` where there is none. */
+  value: string;
+  expected: string;
+}
+
+/** All that is wrong in one config file. Its message is the whole report, a line for each fault. */
+export class ConfigError extends SallyportError {
+  readonly file: string;
+  readonly faults: ConfigFault[];
+
+  constructor(file: string, faults: ConfigFault[]) {
+    const lines = faults.map(({ path, line, value, expected }) => {
+      const where = line === null ? file : `${file}:${line}`;
+      return `  ${where}: ${path === '' ? 'the file' : path} is ${value}; expected ${expected}`;
+    });
+    const count = faults.length === 1 ? '1 fault' : `${faults.length} faults`;
+    super('CONFIG_INVALID', `${file} has ${count}:\n${lines.join('\n')}`);
+    this.file = file;
+    this.faults = faults;
+  }
+}
+
+/**
+ * Reads a YAML config file by a schema, and lets `also` look for faults between fields. All faults come in one report.
+ *
+ * @param also - looks at the file as written, whatever is wrong with it, and adds faults
+ * @throws ConfigError with every fault; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ */
+export function readConfigFile<T>(
+  file: string,
+  schema: z.ZodType<T>,
+  also: (written: Written, fault: (path: (string | number)[], expected: string) => void) => void,
+): T {
+  const text = readText(file);
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const fault = (path: (string | number)[], expected: string): ConfigFault => ({
+    path: showPath(path),
+    line: lineOf(document, lines, path),
+    value: showValue(document, path),
+    expected,
+  });
+  if (document.errors.length > 0) {
+    throw new ConfigError(
+      file,
+      document.errors.map((error) => ({
+        path: '',
+        line: error.linePos?.[0].line ?? null,
+        value: 'not readable as YAML',
+        expected: error.message.split('\n')[0] ?? 'YAML',
+      })),
+    );
+  }
+  const written: unknown = document.toJS() ?? {};
+  const read = schema.safeParse(written);
+  const faults: ConfigFault[] = read.success
+    ? []
+    : read.error.issues.flatMap((issue) => describeIssue(issue, fault));
+  also(asWritten(written), (path, expected) => void faults.push(fault(path, expected)));
+  if (faults.length > 0) throw new ConfigError(file, faults);
+  return (read as { data: T }).data;
+}
+
+/** Resolves the paths of a config file against the file's own folder. */
+export function besideFile(file: string): (path: string) => string {
+  const folder = dirname(resolve(file));
+  return (path) => resolve(folder, path);
+}
+
+/** A config as written, of which nothing is known: what is not as wanted reads as if it were not there. */
+export interface Written {
+  text(field: string): string | undefined;
+  texts(field: string): string[];
+  list(field: string): Written[];
+  map(field: string): Written;
+  has(field: string): boolean;
+}
+
+function asWritten(value: unknown): Written {
+  const map = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const array = (field: string): unknown[] => (Array.isArray(map[field]) ? (map[field] as unknown[]) : []);
+  return {
+    text: (field) => (typeof map[field] === 'string' ? map[field] : undefined),
+    texts: (field) => array(field).map((item) => (typeof item === 'string' ? item : '')),
+    list: (field) => array(field).map(asWritten),
+    map: (field) => asWritten(map[field]),
+    has: (field) => map[field] !== undefined && map[field] !== null,
+  };
+}
+
+function readText(file: string): string {
+  try {
+    const bytes = readFileSync(file);
+    if (bytes.length <= CONFIG_BYTES) return bytes.toString('utf8');
+  } catch (cause) {
+    throw new SallyportError(
+      'FILE_UNREADABLE',
+      `cannot read the config file ${file}: ${describeError(cause)}`,
+      { cause },
+    );
+  }
+  throw new SallyportError(
+    'CONFIG_INVALID',
+    `${file} is larger than ${CONFIG_BYTES} bytes; is it a config file?`,
+  );
+}
+
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  fault: (path: (string | number)[], expected: string) => ConfigFault,
+): ConfigFault[] {
+  const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => fault([...path, key], 'no such field (is it misspelt?)'));
+  }
+  return [fault(path, issue.message.replace(/^Invalid input: expected /, ''))];
+}
+
+function showPath(path: (string | number)[]): string {
+  return path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`))
+    .join('');
+}
+
+function showValue(document: Document, path: (string | number)[]): string {
+  const value: unknown = path.length === 0 ? document.toJS() : document.getIn(path, false);
+  if (value === undefined || (value === null && !document.hasIn(path))) return '(missing)';
+  const last = path.findLast((part) => typeof part === 'string');
+  if (last !== undefined && SECRET_FIELD.test(last)) return '(hidden)';
+  const text = JSON.stringify(value) ?? 'nothing';
+  const safe = text.replace(/\/\/[^/@"]*@/g, '//(hidden)@');
+  return safe.length > VALUE_SHOWN ? `${safe.slice(0, VALUE_SHOWN)}…` : safe;
+}
+
+function lineOf(document: Document, lines: LineCounter, path: (string | number)[]): number | null {
+  for (let length = path.length; length > 0; length--) {
+    const node: unknown = document.getIn(path.slice(0, length), true);
+    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range)) {
+      return lines.linePos(node.range[0] as number).line;
+    }
+  }
+  return null;
+}
+
+/** Schemas of the values that both programs' configs share. Their messages complete "…; expected". */
+export const fields = {
+  address: z.string('an address such as 0.0.0.0:8080').transform((text, context): Address => {
+    try {
+      return parseAddress(text);
+    } catch {
+      context.addIssue({ code: 'custom', message: 'an address such as 0.0.0.0:8080 or "[::]:8080"' });
+      return z.NEVER;
+    }
+  }),
+  allow: z.array(z.string('a network such as 10.0.0.0/8')).superRefine((networks, context) => {
+    networks.forEach((network, i) => {
+      try {
+        parseAllowList([network]);
+      } catch {
+        context.addIssue({
+          code: 'custom',
+          path: [i],
+          message: 'a network such as 10.0.0.0/8 or 2001:db8::/32',
+        });
+      }
+    });
+  }),
+  name: z
+    .string('a name')
+    .regex(
+      NAME_PATTERN,
+      'a name of 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit',
+    ),
+  path: z.string('a path').min(1, 'a path'),
+  /** A file that can be read; the value becomes its absolute path. */
+  file: (beside: (path: string) => string) =>
+    z.string('a path').transform((path, context): string => {
+      try {
+        accessSync(beside(path), constants.R_OK);
+        return beside(path);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: `a file that can be read (${describeError(error)})` });
+        return z.NEVER;
+      }
+    }),
+  flag: z.boolean('true or false'),
+  pin: z.string('a pin').transform((text, context): Pin => {
+    const pin = parsePin(text);
+    if (pin !== null) return pin;
+    context.addIssue({ code: 'custom', message: 'sha256: and 43 or 44 characters of base64' });
+    return z.NEVER;
+  }),
+  whole: (least: number, most: number) =>
+    z
+      .number(`a whole number from ${least} to ${most}`)
+      .int(`a whole number from ${least} to ${most}`)
+      .min(least, `at least ${least}`)
+      .max(most, `at most ${most}`),
+  oneOf: <const T extends readonly [string, ...string[]]>(...words: T) =>
+    z.enum(words, `one of ${words.join(', ')}`),
+  url: (...protocols: string[]) =>
+    z.string('a URL').transform((text, context): URL => {
+      const url = URL.parse(text);
+      if (url !== null && protocols.includes(url.protocol) && url.hostname !== '') return url;
+      context.addIssue({
+        code: 'custom',
+        message: `a URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+      });
+      return z.NEVER;
+    }),
+};
