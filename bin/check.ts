@@ -1,0 +1,62 @@
+/**
+ * Everything that must hold before a change goes in: types, lint, format, tests. All steps run, so that one
+ * run names all that is wrong; the last line is the test run's `N passed, N failed`. Exit code 0 if all held.
+ */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const steps = [
+  { name: 'types', args: ['node_modules/typescript/bin/tsc', '-p', '.'] },
+  { name: 'lint', args: ['node_modules/eslint/bin/eslint.js', '.'] },
+  { name: 'format', args: ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'] },
+  { name: 'tests', args: ['tests/run.ts'] },
+];
+const totalsLine = /^\d+ passed, \d+ failed(, \d+ skipped)?$/;
+
+interface StepResult {
+  name: string;
+  ok: boolean;
+  seconds: string;
+  /** The tests' last line, held back so that it can end our own output too. */
+  totals: string | undefined;
+}
+
+function runStep({ name, args }: { name: string; args: string[] }): Promise<StepResult> {
+  process.stdout.write(`\n== ${name}\n`);
+  const startedAt = performance.now();
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+    process.once('SIGTERM', forward).once('SIGINT', forward);
+    let rest = '';
+    let totals: string | undefined;
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (totals !== undefined) process.stdout.write(`${totals}\n`);
+        totals = totalsLine.test(line) ? line : undefined;
+        if (totals === undefined) process.stdout.write(`${line}\n`);
+      }
+    });
+    child.once('close', (code) => {
+      if (rest !== '') process.stdout.write(`${rest}\n`);
+      process.off('SIGTERM', forward).off('SIGINT', forward);
+      const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+      resolve({ name, ok: code === 0, seconds, totals });
+    });
+  });
+}
+
+const results: StepResult[] = [];
+for (const step of steps) results.push(await runStep(step));
+
+process.stdout.write('\n== summary\n');
+for (const { name, ok, seconds } of results) process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)\n`);
+const failing = results.filter(({ ok }) => !ok).map(({ name }) => name);
+process.stdout.write(failing.length === 0 ? 'all steps hold\n' : `failing: ${failing.join(', ')}\n`);
+const totals = results.find((result) => result.totals !== undefined)?.totals;
+if (totals !== undefined) process.stdout.write(`${totals}\n`);
+process.exitCode = failing.length === 0 ? 0 : 1;
