@@ -1,0 +1,475 @@
+/** One simulated OpenStage / OpenScape Desk Phone: registers, polls, listens, obeys. */
+import { randomBytes } from 'node:crypto';
+import { createActor, type Aftermath } from './actions.ts';
+import { realClock } from './clock.ts';
+import {
+  createContactListener,
+  CONTACT_PATH,
+  type ContactListener,
+  type ContactMe,
+} from './contact-listener.ts';
+import {
+  createDialer,
+  hostPort,
+  parseTarget,
+  type Dialer,
+  type PhoneConnection,
+  type Target,
+} from './dialer.ts';
+import { download } from './download.ts';
+import { createEventHub, type EventHub, type PhoneEvent } from './events.ts';
+import { baseItems, createItemStore, type ItemStore } from './items.ts';
+import { itemValue, type ContactReason, type Item } from './message.ts';
+import type { PhoneOptions } from './options.ts';
+import { pollOnce, pollRequest, type PollResult } from './poll.ts';
+import { runSession, type SessionResult } from './session.ts';
+
+export type PhoneCounts = {
+  polls: number;
+  /** Polls by status, or by fault reason where there was none. */
+  pollsBy: Record<string, number>;
+  sessions: number;
+  /** Sessions by `completed`, `busy` or the failure. */
+  sessionsBy: Record<string, number>;
+  contacts: number;
+  contactsIgnored: number;
+};
+
+export type Phone = {
+  readonly deviceId: string;
+  /** Announced to the service; known after `start`. */
+  readonly contactMeUri: string;
+  /** Poll base in force, configured or learnt. */
+  readonly pollUrl: string | undefined;
+  readonly pollIntervalMs: number;
+  readonly inCall: boolean;
+  readonly inSession: boolean;
+  readonly items: ItemStore;
+  /** Target of its sessions; secure mode changes it. */
+  readonly service: Target;
+  readonly counts: Readonly<PhoneCounts>;
+  readonly next: EventHub['next'];
+  readonly on: EventHub['on'];
+  /**
+   * Switches the phone on: Contact-me listener, start-up session, poll timer. Resolves when the start-up session has
+   * ended, well or not (then it is retried in the background). `startUp: false` omits that session.
+   * @throws when the Contact-me address is taken
+   */
+  start(options?: { startUp?: boolean }): Promise<SessionResult | undefined>;
+  /** Polls at once, whatever the timer says; a 202 opens a session. @throws Error without a poll URL */
+  pollNow(): Promise<PollResult>;
+  /**
+   * Opens a session, after those already waiting; a waiting `solicited` one is shared. `items` come on top of the
+   * usual ones.
+   */
+  openSession(reason: ContactReason, items?: Record<string, string>): Promise<SessionResult>;
+  /** Begins or ends a call. When it ends, a due solicited session is opened. */
+  setInCall(inCall: boolean): void;
+  /** A user changes settings: the items are stored and a `local-changes` session reports them (DG p.40). */
+  changeLocally(items: Record<string, string>): Promise<SessionResult>;
+  /** Power cycle: forgets what a restart forgets and opens `start-up`. */
+  restart(): Promise<SessionResult>;
+  close(): Promise<void>;
+};
+
+type Unsigned<E> = E extends unknown ? Omit<E, 'deviceId'> : never;
+type Waiting = {
+  reason: ContactReason;
+  extra: Item[];
+  done: { resolve: (result: SessionResult) => void; reject: (error: Error) => void }[];
+};
+
+/** Sessions waiting behind the running one; more is a mistake in the test. */
+const MAX_WAITING_SESSIONS = 16;
+
+/** Makes a phone; nothing happens before `start` (or `pollNow`, `openSession`). @throws TypeError on a bad address */
+export function createPhone(options: PhoneOptions): Phone {
+  const { deviceId } = options;
+  const clock = options.clock ?? realClock;
+  const random = options.random ?? Math.random;
+  const hub = createEventHub(clock, deviceId);
+  const timeout = options.answerTimeoutMs === undefined ? {} : { answerTimeoutMs: options.answerTimeoutMs };
+  const ownDialers: Dialer[] = [];
+  let dialer = options.dialer ?? ownDialer(options.tls);
+  const items = createItemStore(options.baseItems ?? baseItems());
+  const unknownItems = new Set(options.unknownItems);
+  const counts: PhoneCounts = {
+    polls: 0,
+    pollsBy: {},
+    sessions: 0,
+    sessionsBy: {},
+    contacts: 0,
+    contactsIgnored: 0,
+  };
+  const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
+  const overloadWait = options.overloadWaitMs ?? [2000, 4000];
+  const held: { connection?: PhoneConnection | undefined; localAddress?: string } = { ...local };
+
+  let target = parseTarget(options.service);
+  let contactTarget: Target | undefined;
+  let contactMeUri = options.contactMeUri ?? `http://192.168.1.100:8085${CONTACT_PATH}`;
+  let contactGapMs = options.contactGapMs ?? 300_000;
+  let lastContact = -Infinity;
+  let listener: ContactListener | undefined;
+  let pollUrl = options.pollUrl;
+  let pollIntervalMs = options.pollIntervalMs ?? 60_000;
+  let pollTimer: unknown;
+  let callTimer: unknown;
+  let inCall = false;
+  let owesSolicited = false;
+  let running: Promise<void> | undefined;
+  let working = false;
+  let closed = false;
+  const sleeps = new Map<unknown, () => void>();
+  const waiting: Waiting[] = [];
+
+  restoreItems();
+  if (options.pollUrl !== undefined) pollRequest(options.pollUrl, deviceId);
+
+  function ownDialer(tls: PhoneOptions['tls']): Dialer {
+    const made = createDialer({ ...timeout, ...(tls === undefined ? {} : { tls }) });
+    ownDialers.push(made);
+    return made;
+  }
+
+  function emit(event: Unsigned<PhoneEvent>): void {
+    const whole = { ...event, deviceId } as PhoneEvent;
+    options.onEvent?.(whole);
+    hub.emit(whole);
+  }
+
+  function restoreItems(): void {
+    items.set('mac-addr', deviceId);
+    items.set('contact-me-uri', contactMeUri);
+    for (const [name, value] of Object.entries(options.items ?? {})) items.set(name, value);
+  }
+
+  /** A wait that `close` ends early. */
+  function sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (closed) return resolve();
+      const handle = clock.setTimeout(() => {
+        sleeps.delete(handle);
+        resolve();
+      }, ms);
+      sleeps.set(handle, resolve);
+    });
+  }
+
+  /** Any contact with the service restarts the poll timer (WIKI). */
+  function armPoll(afterMs = pollIntervalMs): void {
+    clock.clearTimeout(pollTimer);
+    pollTimer = undefined;
+    if (closed || pollUrl === undefined || pollIntervalMs <= 0) return;
+    pollTimer = clock.setTimeout(() => {
+      armPoll();
+      void poll();
+    }, afterMs);
+  }
+
+  async function poll(): Promise<PollResult> {
+    if (pollUrl === undefined) throw new Error(`phone ${deviceId}: no poll URL is configured or learnt`);
+    const request = pollRequest(pollUrl, options.pollDeviceId ?? deviceId, options.pollKeepAlive);
+    if (options.pollHeaders) request.headers = options.pollHeaders;
+    const result = await pollOnce(dialer, request, clock.now, held);
+    if (closed) return result;
+    const key = String(result.status ?? result.reason);
+    counts.polls += 1;
+    counts.pollsBy[key] = (counts.pollsBy[key] ?? 0) + 1;
+    emit({ type: 'poll', ...result });
+    // Whatever else came is no news; the next poll comes when it comes.
+    if (result.status === 202) line('solicited');
+    return result;
+  }
+
+  /** Puts a session in line; a waiting one of the same kind is shared where it would do the same. */
+  function line(reason: ContactReason, extra: Item[] = [], done: Waiting['done'] = []): void {
+    const alike = ['solicited', 'start-up'].includes(reason)
+      ? waiting.find((one) => one.reason === reason)
+      : undefined;
+    if (alike) alike.done.push(...done);
+    else if (waiting.length >= MAX_WAITING_SESSIONS) {
+      throw new Error(`phone ${deviceId}: ${MAX_WAITING_SESSIONS} sessions are waiting already`);
+    } else if (reason === 'start-up') waiting.unshift({ reason, extra, done });
+    else waiting.push({ reason, extra, done });
+    if (!working) running = work();
+  }
+
+  function openSession(reason: ContactReason, extra: Item[] = []): Promise<SessionResult> {
+    return new Promise((resolve, reject) => {
+      if (closed) reject(new Error(`phone ${deviceId} is closed`));
+      else line(reason, extra, [{ resolve, reject }]);
+    });
+  }
+
+  async function work(): Promise<void> {
+    working = true;
+    try {
+      while (!closed) {
+        const next = waiting.shift();
+        if (!next) break;
+        const { result, after } = await session(next.reason, next.extra);
+        for (const { resolve } of next.done) resolve(result);
+        if (!closed) await settle(result, after);
+      }
+    } finally {
+      working = false;
+    }
+  }
+
+  async function session(
+    reason: ContactReason,
+    extra: Item[],
+  ): Promise<{ result: SessionResult; after: Aftermath[] }> {
+    if (reason === 'solicited') owesSolicited = false;
+    if (!inCall && random() < (options.busyChance ?? 0)) {
+      setInCall(true);
+      callTimer = clock.setTimeout(() => setInCall(false), options.callDurationMs ?? 5000);
+    }
+    const actor = createActor({
+      items,
+      inCall: () => inCall,
+      fragmentItems: options.fragmentItems ?? 0,
+      fragmentAction: options.fragmentAction ?? 'GetNextFragment',
+      unknownItems,
+      written,
+    });
+    const to = contactTarget ?? target;
+    contactTarget = undefined;
+    emit({ type: 'session-start', reason });
+    const result = await runSession(reason, [...initialItems(), ...extra], actor, {
+      dialer,
+      target: to,
+      ...local,
+      ...(options.servicePath === undefined ? {} : { path: options.servicePath }),
+      cookie: options.cookie ?? 'whole',
+      keepAlive: options.keepAlive ?? true,
+      acceptChunked: options.acceptChunked ?? false,
+      style: options.style ?? {},
+      headers: options.headers ?? [],
+      ...(options.replyDeviceId ? { replyDeviceId: deviceId } : {}),
+      overloadRetries: options.overloadRetries ?? 10,
+      overloadWait: () => sleep(overloadWait[0] + random() * (overloadWait[1] - overloadWait[0])),
+      newNonce,
+      now: clock.now,
+      onContact: () => armPoll(),
+      ...(options.onExchange ? { onExchange: options.onExchange } : {}),
+    });
+    if (!closed) {
+      const key = result.failure ?? (result.busy ? 'busy' : 'completed');
+      counts.sessions += 1;
+      counts.sessionsBy[key] = (counts.sessionsBy[key] ?? 0) + 1;
+      emit({ type: 'session', ...result });
+    }
+    return { result, after: actor.aftermath() };
+  }
+
+  function newNonce(): string {
+    const hex = randomBytes(16).toString('hex');
+    return options.nonceCase === 'lower' ? hex : hex.toUpperCase();
+  }
+
+  /** DG p.33–43: what every initiating message carries; what is not known comes as `failed` (p.27). */
+  function initialItems(): Item[] {
+    const names = ['mac-addr', 'contact-me-uri', 'e164', 'device-type', 'software-type', 'software-version'];
+    return [...names, 'part-number'].map((name) => {
+      const value = items.get(name);
+      return value === undefined ? { name, value: '', status: 'failed' } : { name, value };
+    });
+  }
+
+  function written(list: readonly Item[]): void {
+    const url = itemValue(list, 'dcmp-url');
+    const interval =
+      options.intervalItem === undefined ? undefined : itemValue(list, options.intervalItem.toLowerCase());
+    const gap = Number(itemValue(list, 'dls-contact-interval') ?? Number.NaN);
+    if (gap >= 0) contactGapMs = gap * 1000;
+    if (url !== undefined) pollUrl = url === '' || !usable(url) ? undefined : url;
+    if (interval !== undefined && Number(interval) >= 0) {
+      pollIntervalMs = Number(interval) * (options.intervalItemUnitMs ?? 1000);
+    }
+    emit({ type: 'items-written', items: list });
+    if (url !== undefined || interval !== undefined) {
+      emit({ type: 'learned', pollUrl, pollIntervalMs });
+      armPoll();
+    }
+  }
+
+  function usable(url: string): boolean {
+    try {
+      return pollRequest(url, deviceId) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
+  async function settle(result: SessionResult, after: Aftermath[]): Promise<void> {
+    if (result.sendSolicited && options.supportsSendSolicited !== false) {
+      owesSolicited = true;
+      payDebt();
+    }
+    for (const deed of after) {
+      if (deed.do === 'transfer') await transfer(deed);
+      else await reboot(deed);
+      if (closed) return;
+    }
+    if (result.reason === 'start-up' && result.outcome === 'failed') retryStartUp();
+  }
+
+  /** Several requests to call again collapse into one session (DG p.74). */
+  function payDebt(): void {
+    if (owesSolicited && !inCall && !closed) line('solicited');
+  }
+
+  function retryStartUp(): void {
+    const base = options.startUpRetryMs ?? 30_000;
+    if (base <= 0) return;
+    void sleep(base * (0.8 + 0.4 * random())).then(() => {
+      if (!closed) line('start-up');
+    });
+  }
+
+  async function reboot(deed: Exclude<Aftermath, { do: 'transfer' }>): Promise<void> {
+    let cause: 'restart' | 'factory-reset' | 'new-software' | 'secure-mode' = 'restart';
+    if (deed.do === 'new-software') {
+      cause = 'new-software';
+      items.set('software-version', deed.version);
+    } else if (deed.do === 'secure-mode') {
+      cause = 'secure-mode';
+      target = { ...target, port: deed.port, tls: true };
+      if (options.secureTls) dialer = ownDialer(options.secureTls);
+    } else if (deed.factoryReset) {
+      cause = 'factory-reset';
+      items.reset();
+      restoreItems();
+    }
+    forget();
+    emit({ type: 'restart', cause });
+    await sleep(options.rebootMs ?? 0);
+    if (!closed) line('start-up');
+  }
+
+  function forget(): void {
+    owesSolicited = false;
+    held.connection?.close();
+    held.connection = undefined;
+    if (options.forgetPollOnRestart !== false) {
+      pollUrl = options.pollUrl;
+      pollIntervalMs = options.pollIntervalMs ?? 60_000;
+    }
+    armPoll();
+  }
+
+  async function transfer(deed: Extract<Aftermath, { do: 'transfer' }>): Promise<void> {
+    let ok = options.downloads !== 'pretend-failed';
+    if ((options.downloads ?? 'fetch') === 'fetch' && deed.url !== undefined && /^https?:/i.test(deed.url)) {
+      const got = await download(dialer, deed.url, { ...local, now: clock.now });
+      ok = got.status === 200 && got.reason === undefined;
+      if (closed) return;
+      emit({ type: 'download', url: deed.url, ...got });
+    }
+    line('status', [
+      { name: 'file-deployment-name', value: deed.name },
+      { name: 'file-deployment-type', value: deed.type },
+      { name: 'file-deployment-status', value: ok ? 'ok' : 'failed' },
+    ]);
+  }
+
+  function onContact(contact: ContactMe): void {
+    counts.contacts += 1;
+    if (clock.now() - lastContact < contactGapMs) {
+      counts.contactsIgnored += 1;
+      return emit({ type: 'contact-me', ignored: 'contact-gap', ...contact });
+    }
+    lastContact = clock.now();
+    emit({ type: 'contact-me', ...contact });
+    if (options.followContactAddress !== false && contact.address !== undefined) {
+      contactTarget = { ...target, host: contact.address, port: contact.port ?? target.port };
+    }
+    line('solicited');
+  }
+
+  function setInCall(value: boolean): void {
+    clock.clearTimeout(callTimer);
+    if (inCall === value) return;
+    inCall = value;
+    emit({ type: 'in-call', inCall });
+    if (!value) payDebt();
+  }
+
+  const asItems = (values: Record<string, string>): Item[] =>
+    Object.entries(values).map(([name, value]) => ({ name, value }));
+
+  return {
+    deviceId,
+    get contactMeUri() {
+      return contactMeUri;
+    },
+    get pollUrl() {
+      return pollUrl;
+    },
+    get pollIntervalMs() {
+      return pollIntervalMs;
+    },
+    get inCall() {
+      return inCall;
+    },
+    get inSession() {
+      return working;
+    },
+    get service() {
+      return target;
+    },
+    items,
+    counts,
+    next: hub.next,
+    on: hub.on,
+    async start({ startUp = true } = {}) {
+      const where = options.contactListen ?? { host: '127.0.0.1', port: 0 };
+      if (where !== false && !listener) {
+        listener = await createContactListener(where, onContact);
+        if (closed) await listener.close();
+        contactMeUri = options.contactMeUri ?? `http://${hostPort(listener)}${CONTACT_PATH}`;
+        items.set('contact-me-uri', contactMeUri);
+      }
+      armPoll(options.firstPollDelayMs ?? pollIntervalMs);
+      return startUp ? openSession('start-up', []) : undefined;
+    },
+    pollNow: poll,
+    openSession: (reason, extra = {}) => openSession(reason, asItems(extra)),
+    setInCall,
+    changeLocally(values) {
+      for (const [name, value] of Object.entries(values)) items.set(name, value);
+      return openSession('local-changes', [
+        { name: 'configuration-changed-flag', value: 'true' },
+        { name: 'configuration-attached-flag', value: 'true' },
+        { name: 'configuration-attached-number', value: String(Object.keys(values).length) },
+        ...asItems(values),
+      ]);
+    },
+    restart() {
+      forget();
+      emit({ type: 'restart', cause: 'restart' });
+      return openSession('start-up', []);
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      clock.clearTimeout(pollTimer);
+      clock.clearTimeout(callTimer);
+      for (const [handle, wake] of sleeps) {
+        clock.clearTimeout(handle);
+        wake();
+      }
+      sleeps.clear();
+      held.connection?.close();
+      for (const own of ownDialers) own.close();
+      hub.close();
+      for (const { reject } of waiting.splice(0).flatMap((one) => one.done)) {
+        reject(new Error(`phone ${deviceId} was closed before the session began`));
+      }
+      await listener?.close();
+      if (ownDialers.length > 0) await running;
+    },
+  };
+}
