@@ -90,13 +90,18 @@ export type RelayFrame =
     }
   /** Changes after what the proxy said that it holds; afterwards it is at `seq`. */
   | { type: 'changes'; seq: number; changes: HeldChange[] }
+  /** Devices that the relay knows, pending or not: their polls are worth reporting. Sent after each resync. */
+  | { type: 'known'; devices: string[] }
   /** The device is in a session: answer its polls 200 for `ms` at most. */
   | { type: 'quiet'; device: string; generation: number; ms: Milliseconds }
   /** The session is over. */
   | { type: 'loud'; device: string }
   /** A session that a 202 caused has begun: the site's session gap starts now. */
   | { type: 'gap'; device: string }
-  /** Whether a session could succeed (`ready`), how many run, and which services are up. */
+  /**
+   * Whether a session could succeed (`ready`), how many run, and which services are up. The first one also says that
+   * the resync before it is whole: until then every poll of the site is answered 200.
+   */
   | { type: 'health'; ready: boolean; sessions: number; services: { name: string; up: boolean }[] }
   | { type: 'ping'; n: number }
   | { type: 'pong'; n: number }
@@ -143,6 +148,7 @@ export const RELAY_FRAME_TYPES = [
   'hello',
   'snapshot',
   'changes',
+  'known',
   'quiet',
   'loud',
   'gap',

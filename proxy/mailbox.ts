@@ -1,0 +1,169 @@
+import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import type { HeldChange, HeldEntry } from '../shared/protocol.ts';
+import type { Mark } from './marks.ts';
+
+/** One held message as the proxy knows it: no body, and times on this machine's own clock. */
+interface HeldMessage {
+  id: string;
+  generation: number;
+  notBefore: Milliseconds;
+  expiry: Milliseconds;
+}
+
+/** Where a mailbox writes what polls are answered from. */
+export interface MailboxMarks {
+  set(device: DeviceId, mark: Mark): void;
+}
+
+/** The pending messages of one site, in memory, as copied from its relay's outbox. */
+export interface Mailbox {
+  /** Up to where this copy is good; null = nothing yet. */
+  holds(): { incarnation: string; seq: number } | null;
+  /**
+   * Takes one part of a snapshot. Marks change only with its last part: until then the old ones stand.
+   *
+   * @returns what is wrong, or null
+   */
+  snapshot(part: {
+    incarnation: string;
+    seq: number;
+    first: boolean;
+    last: boolean;
+    entries: HeldEntry[];
+  }): string | null;
+  /** Applies changes in order. @returns what is wrong, or null */
+  changes(seq: number, changes: HeldChange[]): string | null;
+  /** Makes devices known without changing what is pending for them. */
+  known(devices: DeviceId[]): void;
+  /** Re-reads the marks of devices whose messages are due at different times. To be called each second. */
+  tick(): void;
+  counts(): { messages: number; devices: number };
+}
+
+const NOTHING: Mark = { pending: false, generation: 0, notBefore: 0, expiry: 0 };
+
+export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): Mailbox {
+  const { clock, marks } = options;
+  let held = new Map<DeviceId, HeldMessage[]>();
+  let messages = 0;
+  let position: { incarnation: string; seq: number } | null = null;
+  let incoming: { held: Map<DeviceId, HeldMessage[]>; incarnation: string; seq: number } | null = null;
+  const knownDevices = new Set<DeviceId>();
+  /** Devices of which one window does not tell the whole future. */
+  const staggered = new Set<DeviceId>();
+
+  const fromEntry = (entry: HeldEntry): HeldMessage => {
+    const now = clock.monotonic();
+    return {
+      id: entry.id,
+      generation: entry.generation,
+      notBefore: entry.dueIn === 0 ? 0 : now + entry.dueIn,
+      expiry: now + entry.expiresIn,
+    };
+  };
+
+  function mark(device: DeviceId): void {
+    const list = held.get(device);
+    knownDevices.add(device);
+    if (list === undefined) {
+      staggered.delete(device);
+      return marks.set(device, NOTHING);
+    }
+    const window = windowOf(list, clock.monotonic());
+    marks.set(device, window.mark);
+    if (window.whole) staggered.delete(device);
+    else staggered.add(device);
+  }
+
+  function hold(into: Map<DeviceId, HeldMessage[]>, entry: HeldEntry): void {
+    const device = entry.device as DeviceId;
+    const list = into.get(device);
+    const message = fromEntry(entry);
+    if (list === undefined) return void into.set(device, [message]);
+    const at = list.findIndex(({ id }) => id === entry.id);
+    if (at >= 0) list[at] = message;
+    else list.push(message);
+  }
+
+  function end(device: DeviceId, id: string): void {
+    const list = held.get(device);
+    const at = list?.findIndex((message) => message.id === id) ?? -1;
+    if (list === undefined || at < 0) return;
+    list.splice(at, 1);
+    messages -= 1;
+    if (list.length === 0) held.delete(device);
+  }
+
+  function replace(next: Map<DeviceId, HeldMessage[]>): void {
+    const before = held;
+    held = next;
+    messages = 0;
+    for (const [device, list] of held) {
+      messages += list.length;
+      mark(device);
+    }
+    for (const device of before.keys()) if (!held.has(device)) mark(device);
+  }
+
+  return {
+    holds: () => position,
+    snapshot(part) {
+      if (part.first) incoming = { held: new Map(), incarnation: part.incarnation, seq: part.seq };
+      if (incoming === null) return 'a snapshot without its first part';
+      if (incoming.incarnation !== part.incarnation || incoming.seq !== part.seq)
+        return 'parts of two snapshots';
+      for (const entry of part.entries) hold(incoming.held, entry);
+      if (!part.last) return null;
+      replace(incoming.held);
+      position = { incarnation: incoming.incarnation, seq: incoming.seq };
+      incoming = null;
+      return null;
+    },
+    changes(seq, changes) {
+      if (position === null || incoming !== null) return 'changes before a whole snapshot';
+      if (seq < position.seq) return `changes to ${seq} after ${position.seq}`;
+      for (const change of changes) {
+        const device = change.device as DeviceId;
+        if (change.op === 'end') {
+          end(device, change.id);
+        } else {
+          const before = held.get(device)?.length ?? 0;
+          hold(held, change);
+          messages += (held.get(device)?.length ?? 0) - before;
+        }
+        mark(device);
+      }
+      position = { incarnation: position.incarnation, seq };
+      return null;
+    },
+    known(devices) {
+      for (const device of devices) if (!knownDevices.has(device)) mark(device);
+    },
+    tick() {
+      for (const device of [...staggered]) mark(device);
+    },
+    counts: () => ({ messages, devices: held.size }),
+  };
+}
+
+/**
+ * The present or next stretch of time in which one of the messages is due and not expired, and whether nothing comes
+ * after it.
+ */
+function windowOf(list: HeldMessage[], now: Milliseconds): { mark: Mark; whole: boolean } {
+  const ahead = list.filter(({ expiry }) => expiry > now).sort((a, b) => a.notBefore - b.notBefore);
+  const first = ahead[0];
+  if (first === undefined) return { mark: NOTHING, whole: true };
+  let { expiry, generation } = first;
+  let whole = true;
+  for (const message of ahead.slice(1)) {
+    if (message.notBefore > expiry) {
+      whole = false;
+      break;
+    }
+    expiry = Math.max(expiry, message.expiry);
+    generation = Math.max(generation, message.generation);
+  }
+  return { mark: { pending: true, generation, notBefore: first.notBefore, expiry }, whole };
+}

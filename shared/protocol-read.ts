@@ -1,0 +1,119 @@
+import { NAME_PATTERN } from './mux-opening.ts';
+import { ENTRIES_PER_FRAME, PROXY_FRAME_TYPES, RELAY_FRAME_TYPES } from './protocol.ts';
+import type { HeldChange, HeldEntry, ProxyFrame, RelayFrame } from './protocol.ts';
+
+/** What became of a control frame: read, to be skipped (a type of a newer peer), or wrong and why. */
+export type Read<F> = { frame: F } | { skipped: string } | { wrong: string };
+
+type Fields = Record<string, unknown>;
+type Check = (value: unknown) => boolean;
+
+/** Ids, incarnations and versions are at most this long. */
+const ID_CHARACTERS = 128;
+/** One hundred years: no time to live and no telemetry is longer. */
+const LONGEST_MS = 100 * 365 * 86_400_000;
+
+const text: Check = (value) => typeof value === 'string' && value.length > 0 && value.length <= ID_CHARACTERS;
+const name: Check = (value) => typeof value === 'string' && NAME_PATTERN.test(value);
+const device: Check = (value) => typeof value === 'string' && /^[0-9a-z:.\-_+]{1,64}$/.test(value);
+const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const time: Check = (value) => typeof value === 'number' && value >= 0 && value <= LONGEST_MS;
+const flag: Check = (value) => typeof value === 'boolean';
+const oneOf =
+  (...values: unknown[]): Check =>
+  (value) =>
+    values.includes(value);
+const orNull =
+  (check: Check): Check =>
+  (value) =>
+    value === null || check(value);
+const list =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.length <= ENTRIES_PER_FRAME && value.every(check);
+const shape = (checks: Record<string, Check>): Check => {
+  const entries = Object.entries(checks);
+  return (value) => isFields(value) && entries.every(([field, check]) => check(value[field]));
+};
+
+const heldEntry = {
+  id: text,
+  device,
+  kind: oneOf('contact-me', 'dls'),
+  generation: count,
+  dueIn: time,
+  expiresIn: time,
+} satisfies Record<keyof HeldEntry, Check>;
+const holdShape = shape(heldEntry);
+const endShape = shape({ id: text, device });
+const change: Check = (value) => {
+  const op: unknown = (value as HeldChange | null)?.op;
+  return op === 'hold' ? holdShape(value) : op === 'end' && endShape(value);
+};
+const position = shape({ incarnation: text, seq: count });
+
+const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
+  hello: { relay: name, site: name, incarnation: text, seq: count, software: text, services: list(name) },
+  snapshot: { incarnation: text, seq: count, first: flag, last: flag, entries: list(holdShape) },
+  changes: { seq: count, changes: list(change) },
+  known: { devices: list(device) },
+  quiet: { device, generation: count, ms: time },
+  loud: { device },
+  gap: { device },
+  health: { ready: flag, sessions: count, services: list(shape({ name, up: flag })) },
+  ping: { n: count },
+  pong: { n: count },
+  drain: {},
+};
+
+const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
+  welcome: {
+    link: text,
+    software: text,
+    site: name,
+    doors: list(shape({ name, service: name, tls: oneOf('relay', 'proxy') })),
+    holds: orNull(position),
+  },
+  applied: { incarnation: text, seq: count },
+  polls: {
+    polls: list(shape({ device, agoMs: time, status: oneOf(200, 202) })),
+    unknown: list(shape({ device, agoMs: time, address: orNull(text) })),
+  },
+  ping: { n: count },
+  pong: { n: count },
+  drain: {},
+};
+
+/** Reads a control frame of a relay. Fields that are not of the protocol are ignored. */
+export function readRelayFrame(frame: string): Read<RelayFrame> {
+  return read(frame, RELAY_FRAME_TYPES, RELAY_CHECKS);
+}
+
+/** Reads a control frame of a proxy. Fields that are not of the protocol are ignored. */
+export function readProxyFrame(frame: string): Read<ProxyFrame> {
+  return read(frame, PROXY_FRAME_TYPES, PROXY_CHECKS);
+}
+
+function read<F extends { type: string }>(
+  frame: string,
+  types: readonly F['type'][],
+  checks: Record<F['type'], Record<string, Check>>,
+): Read<F> {
+  let value: unknown;
+  try {
+    value = JSON.parse(frame);
+  } catch {
+    return { wrong: 'a control frame is not JSON' };
+  }
+  if (!isFields(value) || typeof value['type'] !== 'string') return { wrong: 'a control frame has no type' };
+  const type = value['type'];
+  if (!types.includes(type)) return { skipped: type.slice(0, ID_CHARACTERS) };
+  for (const [field, check] of Object.entries(checks[type as F['type']])) {
+    if (!check(value[field])) return { wrong: `field ${field} of a ${type} frame is missing or wrong` };
+  }
+  return { frame: value as unknown as F };
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
