@@ -3,7 +3,6 @@
  * run names all that is wrong; the last line is the test run's `N passed, N failed`. Exit code 0 if all held.
  */
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -54,7 +53,8 @@ const results: StepResult[] = [];
 for (const step of steps) results.push(await runStep(step));
 
 process.stdout.write('\n== summary\n');
-for (const { name, ok, seconds } of results) process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)\n`);
+for (const { name, ok, seconds } of results)
+  process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)\n`);
 const failing = results.filter(({ ok }) => !ok).map(({ name }) => name);
 process.stdout.write(failing.length === 0 ? 'all steps hold\n' : `failing: ${failing.join(', ')}\n`);
 const totals = results.find((result) => result.totals !== undefined)?.totals;

@@ -89,7 +89,9 @@ async function install(lockFd) {
     result = await run('npm', args, lockFd);
   } catch (error) {
     if (error.code !== 'ENOENT') throw error;
-    throw new SetupError('npm was not found on PATH; install npm (it comes with Node.js 20 or newer) and run this again');
+    throw new SetupError(
+      'npm was not found on PATH; install npm (it comes with Node.js 20 or newer) and run this again',
+    );
   }
   if (result.code !== 0) {
     const how = result.signal === null ? `exit ${result.code}` : result.signal;
@@ -134,7 +136,9 @@ function output(command, args) {
     child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk));
     child.once('error', reject);
     child.once('close', (code) =>
-      code === 0 ? resolve(text) : reject(new SetupError(`${[command, ...args].join(' ')} failed (exit ${code})`)),
+      code === 0
+        ? resolve(text)
+        : reject(new SetupError(`${[command, ...args].join(' ')} failed (exit ${code})`)),
     );
   });
 }
@@ -171,7 +175,12 @@ async function withSocketLock(action) {
     if (!waited) say('waiting for another first run to install the dependencies…');
     waited = true;
     // The connection ends when the holder does.
-    await new Promise((resolve) => connect(socketName).on('error', () => {}).once('close', resolve).resume());
+    await new Promise((resolve) =>
+      connect(socketName)
+        .on('error', () => {})
+        .once('close', resolve)
+        .resume(),
+    );
   }
 }
 
@@ -216,7 +225,8 @@ function isAbandoned(directory, holder, graceMs) {
 }
 
 try {
-  if (!existsSync(join(root, 'package-lock.json'))) throw new SetupError(`${root} is not a checkout: no package-lock.json`);
+  if (!existsSync(join(root, 'package-lock.json')))
+    throw new SetupError(`${root} is not a checkout: no package-lock.json`);
   if (!isDone()) await (process.platform === 'linux' ? withSocketLock : withDirectoryLock)(setup);
 } catch (error) {
   say(error instanceof SetupError ? error.message : (error.stack ?? String(error)));

@@ -27,7 +27,8 @@ const defaultJobs = 2;
 const runName = `run-${process.pid}`;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
-const runsAlone = (file: string): boolean => /^\/\/ runs alone: \S/m.test(readFileSync(file, 'utf8').slice(0, 2000));
+const runsAlone = (file: string): boolean =>
+  /^\/\/ runs alone: \S/m.test(readFileSync(file, 'utf8').slice(0, 2000));
 
 async function main(args: string[]): Promise<number> {
   const strict = process.env['NO_SKIP'] === '1';
@@ -49,7 +50,10 @@ async function main(args: string[]): Promise<number> {
     await Promise.all(Array.from({ length: width }, worker));
   };
   const alone = files.filter(runsAlone);
-  await runAll(files.filter((file) => !alone.includes(file)), jobs);
+  await runAll(
+    files.filter((file) => !alone.includes(file)),
+    jobs,
+  );
   await runAll([...alone], 1);
 
   const { text, failed, ran } = reportTotals(results, { strict, missing });

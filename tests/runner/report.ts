@@ -10,7 +10,9 @@ interface Counts {
 /** Turns skips into failures when they are not allowed. */
 function judged(outcomes: readonly Outcome[], strict: boolean): Outcome[] {
   if (!strict) return [...outcomes];
-  return outcomes.map((o) => (o.kind === 'skipped' ? { ...o, kind: 'failed', detail: `skipped: ${o.detail}` } : o));
+  return outcomes.map((o) =>
+    o.kind === 'skipped' ? { ...o, kind: 'failed', detail: `skipped: ${o.detail}` } : o,
+  );
 }
 
 function count(outcomes: readonly Outcome[]): Counts {
@@ -60,7 +62,9 @@ export function reportTotals(
       if (outcome.kind === 'skipped') lines.push(`skipped  ${title(name, outcome)} # ${outcome.detail}`);
       // The first line of a skip's detail is its reason; a failure's detail was printed with its file.
       if (outcome.kind === 'failed') {
-        lines.push(`failed   ${title(name, outcome)}${outcome.detail.startsWith('skipped: ') ? ` # ${outcome.detail}` : ''}`);
+        lines.push(
+          `failed   ${title(name, outcome)}${outcome.detail.startsWith('skipped: ') ? ` # ${outcome.detail}` : ''}`,
+        );
       }
     }
   }

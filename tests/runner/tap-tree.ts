@@ -72,7 +72,8 @@ function outcomesOf(node: Node, name: string): Outcome[] {
     else outcomes.push(...blockOutcomes(child, result, inner));
   }
   outcomes.push(...ownOutcomes(own, name, outcomes.length > 0));
-  if (node.bailout !== undefined) outcomes.push({ name, kind: 'failed', detail: `bailed out: ${node.bailout}` });
+  if (node.bailout !== undefined)
+    outcomes.push({ name, kind: 'failed', detail: `bailed out: ${node.bailout}` });
   return outcomes;
 }
 
@@ -91,7 +92,12 @@ function ownOutcomes(own: Result[], name: string, hasBlocks: boolean): Outcome[]
   for (const result of own) {
     const skip = skipReason(result);
     if (skip === undefined) checked.push(result);
-    else outcomes.push({ name: name === '' ? result.name : `${name} > ${result.name}`, kind: 'skipped', detail: skip });
+    else
+      outcomes.push({
+        name: name === '' ? result.name : `${name} > ${result.name}`,
+        kind: 'skipped',
+        detail: skip,
+      });
   }
   const failed = checked.filter((result) => !result.ok);
   if (failed.length > 0) outcomes.push({ name, kind: 'failed', detail: failed.map(describe).join('\n') });
@@ -114,7 +120,17 @@ function describe(result: Result): string {
   if (typeof at === 'object' && at !== null && 'fileName' in at && 'lineNumber' in at) {
     lines.push(`  at ${String(at.fileName)}:${String(at.lineNumber)}`);
   }
-  const told = new Set(['at', 'test', 'tapCaller', 'tapError', 'externalID', 'stdio', 'cwd', 'command', 'args']);
+  const told = new Set([
+    'at',
+    'test',
+    'tapCaller',
+    'tapError',
+    'externalID',
+    'stdio',
+    'cwd',
+    'command',
+    'args',
+  ]);
   for (const [key, value] of Object.entries(diag)) {
     if (told.has(key)) continue;
     const text = typeof value === 'string' ? value.trimEnd() : JSON.stringify(value);
