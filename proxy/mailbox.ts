@@ -123,8 +123,11 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
     changes(seq, changes) {
       if (position === null || incoming !== null) return 'changes before a whole snapshot';
       if (seq < position.seq) return `changes to ${seq} after ${position.seq}`;
+      // Marks are written once, after all: no poll may see a state between two changes that were committed together.
+      const touched = new Set<DeviceId>();
       for (const change of changes) {
         const device = change.device as DeviceId;
+        touched.add(device);
         if (change.op === 'end') {
           end(device, change.id);
         } else {
@@ -132,8 +135,8 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
           hold(held, change);
           messages += (held.get(device)?.length ?? 0) - before;
         }
-        mark(device);
       }
+      for (const device of touched) mark(device);
       position = { incarnation: position.incarnation, seq };
       return null;
     },

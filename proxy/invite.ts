@@ -1,0 +1,53 @@
+import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import type { Milliseconds } from '../shared/clock.ts';
+import { SallyportError } from '../shared/errors.ts';
+import { NAME_PATTERN } from '../shared/mux-opening.ts';
+
+/** How long an invite is good. */
+export const INVITE_MS: Milliseconds = 24 * 3_600_000;
+
+/** What an invite says. It is signed with a key made of the proxy's own, so none needs to be stored. */
+export interface Invite {
+  relay: string;
+  site: string;
+}
+
+/** Makes the token of an invite. `nonce` is random, so that no two are alike. */
+export function signInvite(key: KeyObject, invite: Invite, now: Milliseconds, nonce: Buffer): string {
+  const claims = { ...invite, expires: now + INVITE_MS, nonce: nonce.toString('base64url') };
+  const payload = Buffer.from(JSON.stringify(claims)).toString('base64url');
+  return `${payload}.${sign(key, payload).toString('base64url')}`;
+}
+
+/**
+ * Checks a token. Whether it was used before is the registry's to say.
+ *
+ * @throws SallyportError INVITE_INVALID, INVITE_EXPIRED
+ */
+export function readInvite(key: KeyObject, token: string, now: Milliseconds): Invite {
+  const [payload = '', signature = ''] = token.split('.');
+  const shown = Buffer.from(signature, 'base64url');
+  const right = sign(key, payload);
+  if (shown.length !== right.length || !timingSafeEqual(shown, right)) {
+    throw new SallyportError(
+      'INVITE_INVALID',
+      'the invite is not of this proxy, or its key was replaced since',
+    );
+  }
+  const claims = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')) as Invite & {
+    expires: number;
+  };
+  if (now >= claims.expires) {
+    const at = new Date(claims.expires).toISOString();
+    throw new SallyportError('INVITE_EXPIRED', `the invite was good until ${at}; make a new one`);
+  }
+  if (!NAME_PATTERN.test(claims.relay))
+    throw new SallyportError('INVITE_INVALID', 'the invite names no relay');
+  return { relay: claims.relay, site: claims.site };
+}
+
+function sign(key: KeyObject, payload: string): Buffer {
+  const secret = hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport invite', 32);
+  return createHmac('sha256', Buffer.from(secret)).update(payload).digest();
+}

@@ -1,0 +1,216 @@
+import type { Clock } from '../shared/clock.ts';
+import { SallyportError } from '../shared/errors.ts';
+import { createHeartbeat } from '../shared/heartbeat.ts';
+import type { Lane, LaneEvents } from '../shared/lane.ts';
+import type { Log } from '../shared/log.ts';
+import { createMux } from '../shared/mux.ts';
+import type { Mux } from '../shared/mux.ts';
+import { CLOSE, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
+import type { ProxyFrame } from '../shared/protocol.ts';
+import { readRelayFrame } from '../shared/protocol-read.ts';
+import type { RelayRecord } from './registry.ts';
+import type { Site, SiteLink } from './site.ts';
+
+/** Bytes that may wait on a control lane before telemetry is left out; marks and heartbeats go first. */
+const TELEMETRY_BACKLOG_BYTES = 262_144;
+
+export interface RelayLinkOptions {
+  /** Random, names this link for its stream lanes. */
+  id: string;
+  record: RelayRecord;
+  site: Site;
+  doors: { name: string; service: string; tls: 'relay' | 'proxy' }[];
+  software: string;
+  clock: Clock;
+  log: Log;
+  maxStreams: number;
+}
+
+/** The proxy's side of one relay's link: its control lane, from hello to the end, and its stream lanes. */
+export interface RelayLink {
+  readonly id: string;
+  readonly record: RelayRecord;
+  /** To be handed to the control lane when it is made. */
+  readonly events: LaneEvents;
+  /** The control lane is open. */
+  start(lane: Lane): void;
+  /** Takes one more stream lane; returns what that lane's events go to. */
+  addStreamLane(): { events: LaneEvents; start(lane: Lane): void };
+  close(code: number, reason: string): void;
+}
+
+export function createRelayLink(options: RelayLinkOptions): RelayLink {
+  const { record, site, clock } = options;
+  const log = options.log.child({ relay: record.name, site: site.name, link: options.id.slice(0, 8) });
+  const streamLanes = new Map<Lane, Mux>();
+  let lane: Lane | null = null;
+  let serving: SiteLink | null = null;
+  let over = false;
+  let pings = 0;
+  let pingedAt = 0;
+  let roundTrip: number | null = null;
+
+  const greeting = clock.after(GREETING_MS, () => close(CLOSE.noGreeting, 'no hello in time'));
+  const heartbeat = createHeartbeat({
+    clock,
+    beat() {
+      pingedAt = clock.monotonic();
+      say({ type: 'ping', n: ++pings });
+    },
+    onSilent: (ms) => close(CLOSE.silent, `nothing heard for ${Math.round(ms)} ms`),
+  });
+
+  function say(frame: ProxyFrame): void {
+    lane?.send(JSON.stringify(frame));
+  }
+
+  function close(code: number, reason: string): void {
+    lane?.close(code, reason);
+    end(code, reason);
+  }
+
+  /** The link is over for this side, whatever its connections still do. */
+  function end(code: number, reason: string): void {
+    if (over) return;
+    over = true;
+    greeting.cancel();
+    heartbeat.stop();
+    if (serving !== null) site.dropLink(serving);
+    log.info('relay link closed', { code, reason });
+    for (const [streamLane, mux] of streamLanes) {
+      mux.closed(new SallyportError('LINK_DOWN', `the link of relay ${record.name} closed: ${reason}`));
+      streamLane.close(code, reason);
+    }
+    streamLanes.clear();
+  }
+
+  function hello(frame: { relay: string; site: string; incarnation: string; software: string }): void {
+    greeting.cancel();
+    if (frame.site !== site.name) {
+      return close(CLOSE.violation, `this relay serves site ${site.name} here, not ${frame.site}`);
+    }
+    const former = site.link();
+    if (former !== null && former.relay !== record.name && former.incarnation !== frame.incarnation) {
+      return close(
+        CLOSE.siteTaken,
+        `site ${site.name} is served by relay ${former.relay} with another outbox`,
+      );
+    }
+    serving = siteLink(frame.incarnation);
+    const holds = site.holds();
+    site.takeLink(serving);
+    if (former !== null) {
+      log.warn('relay link replaced', { former: former.relay });
+      former.close(CLOSE.replaced, 'a newer link of this relay took over');
+    }
+    log.info('relay link up', { software: frame.software, holds: holds?.seq ?? null });
+    say({
+      type: 'welcome',
+      link: options.id,
+      software: options.software,
+      site: site.name,
+      doors: options.doors,
+      holds,
+    });
+  }
+
+  function siteLink(incarnation: string): SiteLink {
+    return {
+      relay: record.name,
+      incarnation,
+      since: clock.monotonic(),
+      open(opening) {
+        const mux = leastLoaded(streamLanes.values());
+        if (mux === null) {
+          throw new SallyportError('LINK_DOWN', `relay ${record.name} has no stream lane open`);
+        }
+        return mux.open(opening);
+      },
+      carries: () => streamLanes.size > 0,
+      streams: () => [...streamLanes.values()].reduce((sum, mux) => sum + mux.streams(), 0),
+      roundTrip: () => roundTrip,
+      sendPolls(polls, unknown) {
+        if (lane === null || lane.backlog() > TELEMETRY_BACKLOG_BYTES) return;
+        const now = clock.monotonic();
+        const ago = (at: number): number => Math.max(0, Math.round(now - at));
+        for (let i = 0; i < Math.max(polls.length, unknown.length); i += ENTRIES_PER_FRAME) {
+          say({
+            type: 'polls',
+            polls: polls
+              .slice(i, i + ENTRIES_PER_FRAME)
+              .map(({ device, at, status }) => ({ device, agoMs: ago(at), status })),
+            unknown: unknown
+              .slice(i, i + ENTRIES_PER_FRAME)
+              .map(({ device, at, address }) => ({ device, agoMs: ago(at), address })),
+          });
+        }
+      },
+      sendApplied: (position) => say({ type: 'applied', ...position }),
+      drain: () => say({ type: 'drain' }),
+      close,
+    };
+  }
+
+  const events: LaneEvents = {
+    frame(text) {
+      if (over || typeof text !== 'string') return;
+      heartbeat.heard();
+      const read = readRelayFrame(text);
+      if ('wrong' in read) return close(CLOSE.violation, read.wrong);
+      if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
+      const { frame } = read;
+      if (serving === null) {
+        if (frame.type !== 'hello') return close(CLOSE.violation, 'the first frame is not a hello');
+        return hello(frame);
+      }
+      site.heard(serving);
+      if (frame.type === 'ping') return say({ type: 'pong', n: frame.n });
+      if (frame.type === 'pong') {
+        if (frame.n === pings) roundTrip = clock.monotonic() - pingedAt;
+        return;
+      }
+      const wrong = site.frame(serving, frame);
+      if (wrong !== null) close(CLOSE.violation, wrong);
+    },
+    drained: () => undefined,
+    closed: end,
+  };
+
+  return {
+    id: options.id,
+    record,
+    events,
+    start(opened) {
+      lane = opened;
+    },
+    addStreamLane() {
+      let own: Lane | null = null;
+      let mux: Mux | null = null;
+      const gone = (code: number, reason: string): void => {
+        mux?.closed(new SallyportError('LINK_DOWN', `a stream lane closed (${code} ${reason})`));
+        if (own !== null && streamLanes.delete(own) && serving !== null) site.lanesChanged(serving);
+      };
+      return {
+        events: {
+          frame: (bytes) => void (typeof bytes !== 'string' && mux?.receive(bytes)),
+          drained: () => mux?.drained(),
+          closed: gone,
+        },
+        start(opened) {
+          own = opened;
+          if (over) return opened.close(CLOSE.going, 'the link is closed');
+          mux = createMux({ lane: opened, clock, side: 'proxy', maxStreams: options.maxStreams });
+          streamLanes.set(opened, mux);
+          if (serving !== null) site.lanesChanged(serving);
+        },
+      };
+    },
+    close,
+  };
+}
+
+function leastLoaded(muxes: Iterable<Mux>): Mux | null {
+  let best: Mux | null = null;
+  for (const mux of muxes) if (best === null || mux.streams() < best.streams()) best = mux;
+  return best;
+}

@@ -1,0 +1,235 @@
+import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import { SallyportError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { StreamOpening } from '../shared/mux-frames.ts';
+import type { MuxStream } from '../shared/mux-stream.ts';
+import { QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
+import type { RelayFrame } from '../shared/protocol.ts';
+import type { SiteConfig } from './config.ts';
+import { createMailbox } from './mailbox.ts';
+import { ADMIT_ALL } from './marks-layout.ts';
+import type { Marks, PolledDevice } from './marks.ts';
+
+/** What a site needs of the link that serves it. */
+export interface SiteLink {
+  readonly relay: string;
+  /** Names the outbox that the relay speaks for. */
+  readonly incarnation: string;
+  readonly since: Milliseconds;
+  /** Throws SallyportError STREAM_REFUSED or LINK_DOWN. */
+  open(opening: StreamOpening): MuxStream;
+  /** Whether a stream lane is open. */
+  carries(): boolean;
+  streams(): number;
+  roundTrip(): Milliseconds | null;
+  sendPolls(polls: PolledDevice[], unknown: UnknownPoll[]): void;
+  sendApplied(position: { incarnation: string; seq: number }): void;
+  drain(): void;
+  close(code: number, reason: string): void;
+}
+
+/** A poll by an id that no relay of the site knows. */
+export interface UnknownPoll {
+  device: string;
+  at: Milliseconds;
+  address: string | null;
+}
+
+/** What operators see of a site. */
+export interface SiteStatus {
+  name: string;
+  ready: boolean;
+  /** Why polls are answered 200 whatever is pending; empty when ready. */
+  reasons: string[];
+  relay: string | null;
+  roundTripMs: number | null;
+  held: number;
+  pendingDevices: number;
+  sessions: number;
+  streams: number;
+  position: { incarnation: string; seq: number } | null;
+  services: { name: string; up: boolean }[];
+}
+
+/** One site of the proxy: its mailbox, the link that serves it now, and what its polls may be told. */
+export interface Site {
+  readonly name: string;
+  readonly config: SiteConfig;
+  link(): SiteLink | null;
+  holds(): { incarnation: string; seq: number } | null;
+  /** A relay has said hello: this link serves the site from now on. A former one must be closed by the caller. */
+  takeLink(link: SiteLink): void;
+  /** The link is gone; ignored unless it is the one that serves. */
+  dropLink(link: SiteLink): void;
+  /** A frame of the link after its hello. @returns what is wrong with it, or null */
+  frame(link: SiteLink, frame: RelayFrame): string | null;
+  /** Something was heard on the control lane: renews the lease that lets polls be answered 202. */
+  heard(link: SiteLink): void;
+  /** Stream lanes came or went. */
+  lanesChanged(link: SiteLink): void;
+  /** Leads a phone's connection to the relay. @throws SallyportError LINK_DOWN, STREAM_REFUSED */
+  open(opening: StreamOpening): MuxStream;
+  status(): SiteStatus;
+  /** To be called each second. */
+  tick(): void;
+}
+
+export function createSite(
+  config: SiteConfig,
+  options: { marks: Marks; clock: Clock; log: Log; held: number; onApplied?: () => void },
+): Site {
+  const { marks, clock, log } = options;
+  const { name } = config;
+  const mailbox = createMailbox({
+    clock,
+    marks: { set: (device, mark) => marks.set(name, device, mark) },
+  });
+  let link: SiteLink | null = null;
+  /** The link's resync is whole, and it hasn't said that it goes away. */
+  let current = false;
+  let draining = false;
+  let health: { ready: boolean; sessions: number; services: { name: string; up: boolean }[] } = {
+    ready: false,
+    sessions: 0,
+    services: [],
+  };
+  marks.site(name, { direct: config.sessions === 'direct' });
+
+  function publish(): void {
+    const alive = link !== null && current && !draining && link.carries();
+    marks.site(name, {
+      aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
+      upstreamOk: health.ready,
+      admit: admission(health.sessions, config.maxSessions, mailbox.counts().devices),
+    });
+  }
+
+  function apply(from: SiteLink, wrong: string | null): string | null {
+    const position = mailbox.holds();
+    if (wrong !== null || position === null) return wrong;
+    if (mailbox.counts().messages > options.held) return `more than ${options.held} held messages`;
+    from.sendApplied(position);
+    return null;
+  }
+
+  return {
+    name,
+    config,
+    link: () => link,
+    holds: mailbox.holds,
+    takeLink(next) {
+      link = next;
+      current = false;
+      draining = false;
+      health = { ready: false, sessions: 0, services: [] };
+      publish();
+    },
+    dropLink(gone) {
+      if (link !== gone) return;
+      link = null;
+      current = false;
+      publish();
+      log.warn('relay link down', { site: name, relay: gone.relay });
+    },
+    heard(from) {
+      if (from === link && current) publish();
+    },
+    lanesChanged(from) {
+      if (from === link) publish();
+    },
+    frame(from, frame) {
+      // A replaced relay's knowledge is old: nothing that it still says counts.
+      if (from !== link) return null;
+      switch (frame.type) {
+        case 'snapshot':
+          return apply(from, mailbox.snapshot(frame));
+        case 'changes':
+          return apply(from, mailbox.changes(frame.seq, frame.changes));
+        case 'known':
+          mailbox.known(frame.devices as DeviceId[]);
+          return null;
+        case 'quiet': {
+          const device = frame.device as DeviceId;
+          marks.quiet(name, device, clock.monotonic() + Math.min(frame.ms, QUIET_BUDGET_MS));
+          return null;
+        }
+        case 'loud':
+          marks.quiet(name, frame.device as DeviceId, 0);
+          return null;
+        case 'gap':
+          if (config.sessionGapMs > 0) {
+            marks.gap(name, frame.device as DeviceId, clock.monotonic() + config.sessionGapMs);
+          }
+          return null;
+        case 'health':
+          if (!current) log.info('site current', { site: name, relay: from.relay, ...mailbox.counts() });
+          current = true;
+          health = frame;
+          publish();
+          return null;
+        case 'drain':
+          draining = true;
+          publish();
+          return null;
+        case 'hello':
+          return 'a second hello';
+        case 'ping':
+        case 'pong':
+          return null;
+        default:
+          return never(frame);
+      }
+    },
+    open(opening) {
+      if (link === null) throw new SallyportError('LINK_DOWN', `no relay link serves site ${name}`);
+      return link.open(opening);
+    },
+    status() {
+      const { messages, devices } = mailbox.counts();
+      const reasons = reasonsFor({ link, current, draining, ready: health.ready, config });
+      return {
+        name,
+        ready: reasons.length === 0,
+        reasons,
+        relay: link?.relay ?? null,
+        roundTripMs: link?.roundTrip() ?? null,
+        held: messages,
+        pendingDevices: devices,
+        sessions: health.sessions,
+        streams: link?.streams() ?? 0,
+        position: mailbox.holds(),
+        services: health.services,
+      };
+    },
+    tick: () => mailbox.tick(),
+  };
+}
+
+/** Which share of the pending devices may be told 202 in one admission window, so that sessions stay within bounds. */
+function admission(sessions: number, most: number, pending: number): number {
+  const free = Math.max(0, most - sessions);
+  return pending <= free ? ADMIT_ALL : Math.floor((ADMIT_ALL * free) / pending);
+}
+
+function reasonsFor(state: {
+  link: SiteLink | null;
+  current: boolean;
+  draining: boolean;
+  ready: boolean;
+  config: SiteConfig;
+}): string[] {
+  const { link, config } = state;
+  if (link === null) return [`no relay link for site ${config.name}`];
+  const reasons: string[] = [];
+  if (!link.carries()) reasons.push(`relay ${link.relay} has no stream lane`);
+  if (!state.current) reasons.push(`relay ${link.relay} is still sending what is pending`);
+  if (state.draining) reasons.push(`relay ${link.relay} is going away`);
+  if (state.current && !state.ready)
+    reasons.push(`relay ${link.relay} cannot reach the provisioning service`);
+  return reasons;
+}
+
+function never(frame: never): string {
+  return `an unhandled frame ${String(frame)}`;
+}
