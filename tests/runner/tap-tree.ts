@@ -30,7 +30,7 @@ export function createTapReader(): TapReader {
   const tree = watch(parser);
   let problem = '';
   parser.on('complete', (final: FinalResults) => {
-    if (!final.ok && final.fail === 0) problem = final.failures.map((f) => JSON.stringify(f)).join('\n');
+    if (!final.ok) problem = final.failures.map((f) => JSON.stringify(f)).join('\n');
   });
   return {
     write: (chunk) => void parser.write(chunk),
