@@ -1,0 +1,303 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
+import type { Address } from '../shared/address.ts';
+import type { Clock } from '../shared/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
+import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
+import type { Pin } from '../shared/key-pair.ts';
+import { laneOptions, laneOverWebSocket } from '../shared/lane-ws.ts';
+import { listen } from '../shared/listen.ts';
+import type { Log } from '../shared/log.ts';
+import { MUX_MESSAGE_BYTES } from '../shared/mux-frames.ts';
+import { CLOSE, CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../shared/protocol.ts';
+import type { JoinAnswer } from '../shared/protocol.ts';
+import { readInvite } from './invite.ts';
+import type { Registry, RelayRecord } from './registry.ts';
+import { createRelayLink } from './relay-link.ts';
+import type { RelayLink, RelayLinkOptions } from './relay-link.ts';
+
+/** Connections that have not shown a known key, at once: they may only join. */
+const STRANGERS = 8;
+/** Bytes of a join request. */
+const JOIN_BYTES = 4_096;
+/** Bytes of a request's header. */
+const HEADER_BYTES = 8_192;
+/** Stream lanes of one link. */
+const STREAM_LANES = 8;
+/** How often live links are held against the registry, so that a revoked relay is cut. */
+const REVOCATION_CHECK_MS = 10_000;
+
+export interface RelayDoorOptions {
+  listen: Address;
+  tls: { cert: string; key: string };
+  /** Connections at once. */
+  maxConnections: number;
+  registry: Registry;
+  /** Makes a link for a relay; null when its site does not exist here. */
+  link: (record: RelayRecord) => Omit<RelayLinkOptions, 'id' | 'record' | 'clock'> | null;
+  siteExists: (site: string) => boolean;
+  clock: Clock;
+  log: Log;
+}
+
+/** Where relays dial in: TLS 1.3 with a key on both sides, then WebSockets. */
+export interface RelayDoor {
+  readonly address: Address;
+  readonly pin: Pin;
+  links(): number;
+  refused(): Readonly<Record<string, number>>;
+  /** Re-reads certificate and key. */
+  reload(): void;
+  close(): Promise<void>;
+}
+
+export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayDoor> {
+  const { registry, clock, log } = options;
+  const links = new Map<string, RelayLink>();
+  const refused: Record<string, number> = {};
+  const pins = new WeakMap<Duplex, Pin>();
+  const connections = new Set<Duplex>();
+  let strangers = 0;
+  let material = readMaterial(options.tls);
+
+  const server = createServer({
+    ...material.tls,
+    minVersion: 'TLSv1.3',
+    requestCert: true,
+    // Keys are pinned, not signed for: what counts is compared below.
+    rejectUnauthorized: false,
+    handshakeTimeout: GREETING_MS,
+    headersTimeout: GREETING_MS,
+    requestTimeout: GREETING_MS,
+    connectionsCheckingInterval: 1_000,
+    keepAliveTimeout: 1,
+    maxHeaderSize: HEADER_BYTES,
+  });
+  server.maxConnections = options.maxConnections;
+  server.maxRequestsPerSocket = 1;
+  const webSockets = {
+    control: new WebSocketServer({ noServer: true, ...laneOptions(CONTROL_FRAME_BYTES) }),
+    stream: new WebSocketServer({ noServer: true, ...laneOptions(MUX_MESSAGE_BYTES) }),
+  };
+
+  function refuse(socket: Duplex, why: string, status: string, text: string): void {
+    count(why);
+    socket.end(
+      `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
+      () => socket.destroy(),
+    );
+  }
+
+  function count(why: string): void {
+    refused[why] = (refused[why] ?? 0) + 1;
+    log.warn('relay door refused', { why });
+  }
+
+  // Before HTTP is spoken: who shows no key is cut, and strangers are few.
+  server.prependListener('secureConnection', (socket: TLSSocket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+    socket.setNoDelay(true);
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) {
+      count('no-certificate');
+      return void socket.destroy();
+    }
+    const pin = pinOf(certificate);
+    pins.set(socket, pin);
+    if (registry.byPin(pin) !== null) return;
+    if (strangers >= STRANGERS) {
+      count('too-many-strangers');
+      return void socket.destroy();
+    }
+    strangers += 1;
+    const late = clock.after(GREETING_MS, () => socket.destroy());
+    socket.once('close', () => {
+      strangers -= 1;
+      late.cancel();
+    });
+  });
+  server.on('tlsClientError', (error) =>
+    log.debug('relay door handshake failed', { why: describeError(error) }),
+  );
+
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on('error', (error) => log.debug('relay connection failed', { why: describeError(error) }));
+    const url = URL.parse(request.url ?? '', 'wss://door');
+    if (request.headers.origin !== undefined) {
+      return refuse(socket, 'browser', '403 Forbidden', 'relays are no browsers');
+    }
+    const kind =
+      url?.pathname === PATHS.control ? 'control' : url?.pathname === PATHS.stream ? 'stream' : null;
+    if (url === null || kind === null) return refuse(socket, 'path', '404 Not Found', 'no such lane');
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((word) => word.trim());
+    if (!offered.includes(SUBPROTOCOL)) {
+      const text = `this proxy speaks ${SUBPROTOCOL}, the relay offered ${offered.join(', ') || 'nothing'}; update the older one`;
+      return refuse(socket, 'version', '426 Upgrade Required', text);
+    }
+    const pin = pins.get(socket);
+    const record = pin === undefined ? null : registry.byPin(pin);
+    if (record === null) {
+      return refuse(
+        socket,
+        'unknown-key',
+        '403 Forbidden',
+        'this key is not known here: join with a new invite',
+      );
+    }
+    if (kind === 'control') {
+      const making = options.link(record);
+      if (making === null) {
+        return refuse(socket, 'no-site', '403 Forbidden', `site ${record.site} is no longer configured here`);
+      }
+      webSockets.control.handleUpgrade(request, socket, head, (ws) => control(ws, socket, record, making));
+      return;
+    }
+    const link = links.get(url.searchParams.get('link') ?? '');
+    if (link === undefined || link.record.pin !== record.pin) {
+      return refuse(socket, 'no-link', '409 Conflict', 'no such link: open its control lane first');
+    }
+    if (lanes.get(link) === STREAM_LANES) {
+      return refuse(
+        socket,
+        'lanes',
+        '429 Too Many Requests',
+        `a link has at most ${STREAM_LANES} stream lanes`,
+      );
+    }
+    webSockets.stream.handleUpgrade(request, socket, head, (ws) => stream(ws, socket, link));
+  });
+
+  const lanes = new Map<RelayLink, number>();
+
+  function control(
+    ws: WebSocket,
+    socket: Duplex,
+    record: RelayRecord,
+    making: Omit<RelayLinkOptions, 'id' | 'record' | 'clock'>,
+  ): void {
+    const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock });
+    links.set(link.id, link);
+    ws.once('close', () => links.delete(link.id));
+    link.start(laneOverWebSocket(ws, socket, false, link.events));
+  }
+
+  function stream(ws: WebSocket, socket: Duplex, link: RelayLink): void {
+    lanes.set(link, (lanes.get(link) ?? 0) + 1);
+    ws.once('close', () => {
+      const left = (lanes.get(link) ?? 1) - 1;
+      if (left === 0) lanes.delete(link);
+      else lanes.set(link, left);
+    });
+    const place = link.addStreamLane();
+    place.start(laneOverWebSocket(ws, socket, true, place.events));
+  }
+
+  server.on('request', (request, response) => {
+    void join(request, response).catch((error: unknown) => {
+      const status = isSallyportError(error, 'FILE_UNWRITABLE', 'FILE_UNREADABLE') ? 500 : 403;
+      count('join');
+      log.warn('join refused', { why: describeError(error) });
+      answer(
+        response,
+        status,
+        isSallyportError(error) ? error.message : 'the join request is not understood',
+      );
+    });
+  });
+
+  async function join(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== 'POST' || request.url !== PATHS.join) {
+      count('path');
+      return answer(response, 404, 'relays dial here, by WebSocket');
+    }
+    const pin = pins.get(request.socket);
+    const token = await readToken(request);
+    const invite = readInvite(material.key, token, clock.wall());
+    if (pin === undefined) throw new SallyportError('INVITE_INVALID', 'no key was shown');
+    if (!options.siteExists(invite.site)) {
+      throw new SallyportError('INVITE_INVALID', `site ${invite.site} of the invite is not configured here`);
+    }
+    const owner = registry.byPin(pin);
+    if (owner !== null && owner.name !== invite.relay) {
+      throw new SallyportError('INVITE_INVALID', `this key is that of relay ${owner.name} already`);
+    }
+    if (!registry.use(token)) {
+      throw new SallyportError('INVITE_USED', 'the invite was used already; make a new one');
+    }
+    registry.put({ name: invite.relay, site: invite.site, pin, added: new Date(clock.wall()).toISOString() });
+    log.info('relay joined', { relay: invite.relay, site: invite.site, pin });
+    const told: JoinAnswer = { relay: invite.relay, site: invite.site, pin };
+    answer(response, 200, JSON.stringify(told));
+  }
+
+  const revocations = clock.every(REVOCATION_CHECK_MS, () => {
+    for (const link of links.values()) {
+      if (registry.byPin(link.record.pin) !== null) continue;
+      log.warn('relay revoked', { relay: link.record.name });
+      link.close(CLOSE.revoked, 'this relay was revoked');
+    }
+  });
+
+  const address = await listen(server, options.listen, 'relay door');
+  server.on('error', (error) => log.error('relay door failed', { why: describeError(error) }));
+
+  return {
+    address,
+    get pin() {
+      return pinOf(material.key);
+    },
+    links: () => links.size,
+    refused: () => refused,
+    reload() {
+      material = readMaterial(options.tls);
+      server.setSecureContext({ ...material.tls, minVersion: 'TLSv1.3' });
+    },
+    async close() {
+      revocations.cancel();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const link of [...links.values()]) link.close(CLOSE.going, 'the proxy is going away');
+      const late = clock.after(GREETING_MS / 5, () => connections.forEach((socket) => socket.destroy()));
+      for (const socket of connections) if (!pins.has(socket)) socket.destroy();
+      server.closeIdleConnections();
+      await closed;
+      late.cancel();
+    },
+  };
+}
+
+function readMaterial(tls: { cert: string; key: string }) {
+  const cert = readFileSync(tls.cert, 'utf8');
+  const key = readFileSync(tls.key, 'utf8');
+  return { tls: { cert, key }, key: readPrivateKey(key, tls.key) };
+}
+
+async function readToken(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    if (length > JOIN_BYTES) throw new SallyportError('INVITE_INVALID', 'the join request is too large');
+  }
+  const { token } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as { token?: unknown };
+  if (typeof token !== 'string') throw new SallyportError('INVITE_INVALID', 'the join request has no token');
+  return token;
+}
+
+function answer(response: ServerResponse, status: number, text: string): void {
+  if (response.headersSent) return;
+  const type = status === 200 ? 'application/json' : 'text/plain';
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(text),
+    connection: 'close',
+  });
+  response.end(text);
+}
