@@ -137,6 +137,15 @@ export interface OutboxLimits {
   waiting: number;
   /** History entries kept; older ones go first. Default 1 000 000. */
   history: number;
+  /**
+   * Ended messages kept; the oldest go first, but none before its key may be forgotten: while that leaves no
+   * room, a push with a key is refused. Default 2 000 000.
+   */
+  ended: number;
+  /** Devices that were ever pushed to; default 2 000 000. */
+  devices: number;
+  /** Devices that were noted but never pushed to; a note about one more isn't kept. Default 100 000. */
+  strangers: number;
 }
 
 export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
@@ -145,10 +154,16 @@ export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
   bytes: 2 ** 30,
   waiting: 10_000,
   history: 1_000_000,
+  ended: 2_000_000,
+  devices: 2_000_000,
+  strangers: 100_000,
 };
 
 /** How long an ended message's key still dedupes. */
 export const KEY_MEMORY_MS: Milliseconds = 24 * 3_600_000;
+
+/** How long an ended message can be looked up (and a dead one re-driven), counted from when its key is forgotten. */
+export const ENDED_MEMORY_MS: Milliseconds = 7 * 24 * 3_600_000;
 
 /**
  * An open outbox. Every promise that changes something resolves after the change is durable, or rejects

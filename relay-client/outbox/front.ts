@@ -1,0 +1,321 @@
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { contentDigest, createId, createIncarnation } from './ids.ts';
+import type { RandomBytes } from './ids.ts';
+import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
+import type {
+  Accepted,
+  DeviceRecord,
+  HistoryEntry,
+  Incarnation,
+  Outbox,
+  OutboxLimits,
+  Push,
+  Sequence,
+} from './outbox.ts';
+import { busy, closed } from './refusals.ts';
+
+/** Brings calls to a ledger, in order, and their results back once what they changed is durable. */
+export interface Carrier {
+  call<M extends Method>(method: M, now: Now, args: Arguments<M>): Promise<ReturnType<Ledger[M]>>;
+  /** Takes a note along with the next call. */
+  carryNote(now: Now, args: Arguments<'note'>): void;
+  /** Waits for what was begun, remembers the time, and closes the store. */
+  close(now: Now): Promise<void>;
+}
+
+/** What a store says of itself when it is opened. */
+export interface Opened {
+  incarnation: Incarnation;
+  /** The last store time that it remembers. */
+  storeTime: number;
+  sequence: Sequence;
+}
+
+/** An outbox, and how its carrier reports a commit to it. */
+export interface Front {
+  outbox: Outbox;
+  /** Called after each commit, after the promises of its calls were settled. */
+  committed(seq: Sequence): void;
+}
+
+export interface FrontOptions {
+  carrier: Carrier;
+  opened: Opened;
+  clock: Clock;
+  random: RandomBytes;
+  limits: OutboxLimits;
+}
+
+/** Pushes that go into one call of `pushMany`, by number and by bytes: single pushes wait no longer than this takes. */
+const MANY_STEP = 250;
+const MANY_STEP_BYTES = 4 * 2 ** 20;
+
+/** Calls of one `pushMany` that are on their way at a time: while one is at the disk, the next is being made. */
+const MANY_AHEAD = 2;
+
+/** Bytes of actions that may wait for a commit; beyond it OUTBOX_BUSY. */
+const WAITING_BYTES = 64 * 2 ** 20;
+
+/** How long a note waits for a call to ride along with. */
+const NOTE_WAIT_MS = 1000;
+
+/** Characters of a key, a campaign's name, or a word in a note. */
+const NAME_LIMIT = 200;
+
+/** Rows that one read gives at most. */
+const READ_LIMIT = 10_000;
+
+/** Facts of a note, at most; the rest is left out. */
+const FACTS_LIMIT = 20;
+
+/** The longest time that may be asked for: 10 years. */
+const TIME_LIMIT_MS = 10 * 366 * 24 * 3_600_000;
+
+/**
+ * Makes an outbox over a carrier: checks what it is given, names and stamps it, and keeps the number of waiting
+ * calls within `limits.waiting`.
+ *
+ * **Time.** Every call carries a store time: the value at opening plus the monotonic time since, where the value
+ * at opening is the later of the wall time and the last store time the store remembers. Hence a wall clock that
+ * jumps moves no expiry while we run, and the time between two runs counts by wall clock, but never backwards.
+ */
+export function createFront(options: FrontOptions): Front {
+  const { carrier, clock, random, limits, opened } = options;
+  const startedAt = clock.monotonic();
+  const startTime = Math.max(Math.floor(clock.wall()), opened.storeTime);
+  const listeners = new Set<(seq: Sequence) => void>();
+  let incarnation = opened.incarnation;
+  let sequence = opened.sequence;
+  let waiting = 0;
+  let waitingBytes = 0;
+  let waitingNotes = 0;
+  let noteTimer: Timer | null = null;
+  let closing: Promise<void> | null = null;
+
+  const now = (): Now => ({
+    at: startTime + Math.floor(clock.monotonic() - startedAt),
+    wall: Math.floor(clock.wall()),
+  });
+
+  async function call<M extends Method>(method: M, args: Arguments<M>, bytes = 0) {
+    if (closing !== null) throw closed();
+    if (waiting >= limits.waiting || (waitingBytes > 0 && waitingBytes + bytes > WAITING_BYTES)) {
+      throw busy(limits.waiting);
+    }
+    waiting++;
+    waitingBytes += bytes;
+    notesLeave();
+    try {
+      return await carrier.call(method, now(), args);
+    } finally {
+      waiting--;
+      waitingBytes -= bytes;
+    }
+  }
+
+  /** Whatever call goes next takes the notes along. */
+  function notesLeave(): void {
+    noteTimer?.cancel();
+    noteTimer = null;
+    waitingNotes = 0;
+  }
+
+  function request(push: Push): PushRequest {
+    const ttl = checkTime('ttl', push.ttl, 1);
+    const delay = checkTime('delay', push.delay, 0);
+    const key = checkName('key', push.key);
+    const actions = push.actions ?? null;
+    return {
+      id: createId(clock.wall(), random),
+      device: push.device,
+      kind: push.kind,
+      ttl,
+      delay,
+      key,
+      content: key === null ? null : contentDigest(push.kind, actions, ttl, delay),
+      replace: push.replace ?? false,
+      actions,
+      bytes: actions === null ? 0 : Buffer.byteLength(actions),
+      campaign: checkName('campaign', push.campaign),
+    };
+  }
+
+  async function pushMany(pushes: Push[]): Promise<(Accepted | Error)[]> {
+    if (closing !== null) throw closed();
+    const results = new Array<Accepted | Error>(pushes.length);
+    let next = 0;
+
+    /** Takes the next pushes, up to a step's worth; those that are invalid get their error here. */
+    const takeStep = (): { requests: PushRequest[]; places: number[]; bytes: number } => {
+      const step = { requests: [] as PushRequest[], places: [] as number[], bytes: 0 };
+      while (next < pushes.length && step.requests.length < MANY_STEP && step.bytes < MANY_STEP_BYTES) {
+        const place = next++;
+        try {
+          const made = request(pushes[place] as Push);
+          step.requests.push(made);
+          step.places.push(place);
+          step.bytes += made.bytes;
+        } catch (error) {
+          results[place] = asError(error);
+        }
+      }
+      return step;
+    };
+
+    const carry = async (): Promise<void> => {
+      for (let step = takeStep(); step.requests.length > 0; step = takeStep()) {
+        let answers: (Accepted | Refusal | Error)[];
+        try {
+          answers = await call('pushMany', [step.requests], step.bytes);
+        } catch (error) {
+          answers = step.requests.map(() => asError(error));
+        }
+        step.places.forEach((place, i) => {
+          const answer = answers[i] as Accepted | Refusal | Error;
+          results[place] = 'code' in answer && !(answer instanceof Error) ? revive(answer) : answer;
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: MANY_AHEAD }, carry));
+    return results;
+  }
+
+  const outbox: Outbox = {
+    get incarnation() {
+      return incarnation;
+    },
+    push: async (push) => {
+      const made = request(push);
+      return call('push', [made], made.bytes);
+    },
+    pushMany,
+    clear: (device, end) => call('clear', [device, end]),
+    end: (id, end) => call('end', [id, end]),
+    redrive: (id) => call('redrive', [id]),
+    fruitless: (device, generation, limit) => call('fruitless', [device, generation, limit]),
+    expire: () => call('expire', []),
+    nextExpiry: () => call('nextExpiry', []),
+
+    note(device, what, facts = {}, noteOptions = { session: false }) {
+      if (closing !== null || waitingNotes >= limits.waiting) return;
+      carrier.carryNote(now(), [device, what.slice(0, NAME_LIMIT), clipFacts(facts), noteOptions.session]);
+      waitingNotes++;
+      noteTimer ??= clock.after(NOTE_WAIT_MS, () => {
+        noteTimer = null;
+        // Whatever goes wrong with it is the carrier's to report; the note was allowed to get lost.
+        call('touch', []).catch(() => undefined);
+      });
+    },
+
+    message: (id) => call('message', [id]),
+    device: (device) => call('device', [device]),
+    messages: (device, limit) => call('messages', [device, clampLimit(limit)]),
+    async devices(query) {
+      const limit = Math.min(clampLimit(query.limit), 1000);
+      const devices: DeviceRecord[] = [];
+      let cursor: DeviceId | null | undefined = query.cursor;
+      do {
+        const step = {
+          ...query,
+          limit: limit - devices.length,
+          ...(cursor === undefined ? {} : { cursor }),
+        };
+        const found: { devices: DeviceRecord[]; next: DeviceId | null } = await call('scanDevices', [step]);
+        devices.push(...found.devices);
+        cursor = found.next;
+      } while (cursor !== null && devices.length < limit);
+      return { devices, next: cursor };
+    },
+    history: (query) => call('history', [{ ...query, limit: clampLimit(query.limit) }]),
+    recentHistory: (device, limit) => call('recentHistory', [device, clampLimit(limit)]),
+    counts: () => call('counts', []),
+    campaign: (name) => call('campaign', [name]),
+
+    sequence: () => sequence,
+    changes: (after, limit) => call('changes', [after, clampLimit(limit)]),
+    async *snapshot(limit) {
+      let seq: Sequence | null = null;
+      let cursor: HeldCursor | null = null;
+      do {
+        const page: Awaited<ReturnType<typeof call<'held'>>> = await call('held', [
+          cursor,
+          clampLimit(limit),
+        ]);
+        seq ??= page.seq;
+        cursor = page.cursor;
+        yield { seq, entries: page.entries };
+      } while (cursor !== null);
+    },
+    onCommit(listener) {
+      // A listener of its own for each registration, so that one given twice is stopped twice.
+      const own = (seq: Sequence): void => listener(seq);
+      listeners.add(own);
+      return () => void listeners.delete(own);
+    },
+
+    async renew() {
+      incarnation = await call('renew', [createIncarnation(random)]);
+      return incarnation;
+    },
+    close() {
+      if (closing === null) {
+        notesLeave();
+        closing = carrier.close(now());
+      }
+      return closing;
+    },
+  };
+
+  return {
+    outbox,
+    committed(seq) {
+      if (seq === sequence) return;
+      sequence = seq;
+      for (const listener of [...listeners]) listener(seq);
+    },
+  };
+}
+
+/** Makes the error again that a ledger threw in another thread. */
+export function revive(refusal: Refusal): SallyportError {
+  return new SallyportError(refusal.code as ErrorCode, refusal.message);
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function checkTime(name: string, value: number, least: number): number {
+  const whole = Math.ceil(value);
+  if (whole >= least && whole <= TIME_LIMIT_MS) return whole;
+  throw new SallyportError(
+    'REQUEST_INVALID',
+    `The push has a ${name} of ${value} ms; it must be ${least} to ${TIME_LIMIT_MS} ms.`,
+  );
+}
+
+function checkName(name: string, value: string | undefined): string | null {
+  if (value === undefined) return null;
+  if (value.length >= 1 && value.length <= NAME_LIMIT && value.isWellFormed()) return value;
+  throw new SallyportError(
+    'REQUEST_INVALID',
+    `The push has a ${name} of ${value.length} characters; it must be 1 to ${NAME_LIMIT}, in Unicode.`,
+  );
+}
+
+function clampLimit(limit: number): number {
+  return Math.min(Math.max(1, Math.floor(limit)), READ_LIMIT);
+}
+
+function clipFacts(facts: HistoryEntry['facts']): HistoryEntry['facts'] {
+  const clipped = Object.entries(facts)
+    .slice(0, FACTS_LIMIT)
+    .map(([name, fact]) => [
+      name.slice(0, NAME_LIMIT),
+      typeof fact === 'string' ? fact.slice(0, NAME_LIMIT) : fact,
+    ]);
+  return Object.fromEntries(clipped) as HistoryEntry['facts'];
+}

@@ -1,0 +1,139 @@
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type {
+  Accepted,
+  Change,
+  DeviceQuery,
+  DeviceRecord,
+  HistoryEntry,
+  Incarnation,
+  Message,
+  MessageId,
+  MessageKind,
+  MessageState,
+  OutboxCounts,
+  PendingEntry,
+  Sequence,
+} from './outbox.ts';
+
+/**
+ * What an engine must be able to do, one call at a time and without waiting: the front turns calls of the
+ * outbox into these, stamped with time and named by random ids, so that a ledger is a plain function of the calls
+ * it was given. A call that changes something either changes all it should, or throws a SallyportError and
+ * changes nothing.
+ */
+export interface Ledger {
+  push(now: Now, request: PushRequest): Accepted;
+  pushMany(now: Now, requests: PushRequest[]): (Accepted | Refusal)[];
+  clear(now: Now, device: DeviceId, end: ClearRequest): Message[];
+  end(now: Now, id: MessageId, end: EndRequest): Message;
+  redrive(now: Now, id: MessageId): Message;
+  fruitless(now: Now, device: DeviceId, generation: number, limit: number): Message[];
+  expire(now: Now): Message[];
+  renew(now: Now, incarnation: Incarnation): Incarnation;
+  note(now: Now, device: DeviceId, what: string, facts: HistoryEntry['facts'], session: boolean): void;
+  /** Remembers the time, and nothing else. */
+  touch(now: Now): void;
+
+  nextExpiry(now: Now): Milliseconds | null;
+  message(now: Now, id: MessageId): Message | null;
+  device(now: Now, device: DeviceId): DeviceRecord | null;
+  messages(now: Now, device: DeviceId, limit: number): Message[];
+  /** Looks at no more than {@link SCAN_STEP} devices; `next` is where to go on, null = the end. */
+  scanDevices(now: Now, query: DeviceQuery): { devices: DeviceRecord[]; next: DeviceId | null };
+  history(now: Now, query: { after: Sequence; limit: number; device?: DeviceId }): HistoryEntry[];
+  recentHistory(now: Now, device: DeviceId, limit: number): HistoryEntry[];
+  counts(now: Now): OutboxCounts;
+  campaign(now: Now, name: string): Partial<Record<MessageState, number>>;
+  changes(now: Now, after: Sequence, limit: number): { changes: Change[]; seq: Sequence } | null;
+  /** What is held, in order of expiry, after `cursor` (null = from the start). */
+  held(now: Now, cursor: HeldCursor | null, limit: number): HeldPage;
+}
+
+export type Method = keyof Ledger;
+
+export type Arguments<M extends Method> =
+  Parameters<Ledger[M]> extends [Now, ...infer Rest extends unknown[]] ? Rest : never;
+
+/** The calls that change something. */
+export const CHANGING: ReadonlySet<Method> = new Set<Method>([
+  'push',
+  'pushMany',
+  'clear',
+  'end',
+  'redrive',
+  'fruitless',
+  'expire',
+  'renew',
+  'note',
+  'touch',
+]);
+
+/** When a call was made. */
+export interface Now {
+  /** Store time in whole ms: never goes back, also not across restarts; see the front. */
+  at: Milliseconds;
+  /** Wall time in whole ms, for people. */
+  wall: Milliseconds;
+}
+
+/** A push with everything decided. */
+export interface PushRequest {
+  id: MessageId;
+  device: DeviceId;
+  kind: MessageKind;
+  ttl: Milliseconds;
+  delay: Milliseconds;
+  key: string | null;
+  /** Digest of the content, where there is a key. */
+  content: string | null;
+  replace: boolean;
+  actions: string | null;
+  /** Bytes of `actions`. */
+  bytes: number;
+  campaign: string | null;
+}
+
+export interface EndRequest {
+  state: 'cleared' | 'cancelled';
+  by: string;
+}
+
+export interface ClearRequest extends EndRequest {
+  generation?: number;
+  kind?: MessageKind;
+}
+
+/** An error as plain data: it crosses threads. */
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+export interface HeldCursor {
+  expiresAt: Milliseconds;
+  /** Number of the message in the store. */
+  n: number;
+}
+
+export interface HeldPage {
+  seq: Sequence;
+  entries: PendingEntry[];
+  /** Where the next page starts; null = this was the last. */
+  cursor: HeldCursor | null;
+}
+
+/** Messages that one `expire` ends, and ended messages that it forgets, at most. */
+export const EXPIRE_AT_ONCE = 10_000;
+
+/** Ended messages that one push forgets at most: more than it can end, on average, so that they don't pile up. */
+export const FORGET_PER_PUSH = 4;
+
+/** Devices that one step of a query looks at, so that pushes don't wait for a long search. */
+export const SCAN_STEP = 20_000;
+
+/** Makes a call whose arguments were checked where it was begun. */
+export function callLedger(ledger: Ledger, method: Method, now: Now, args: readonly unknown[]): unknown {
+  const call = ledger[method] as unknown as (this: Ledger, now: Now, ...args: readonly unknown[]) => unknown;
+  return call.call(ledger, now, ...args);
+}

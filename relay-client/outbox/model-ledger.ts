@@ -1,0 +1,395 @@
+import type { DeviceId } from '../../shared/device-id.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import { EXPIRE_AT_ONCE, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
+import type { Ledger, Now, PushRequest } from './ledger.ts';
+import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
+import type {
+  Change,
+  DeviceRecord,
+  EndState,
+  HistoryEntry,
+  Incarnation,
+  Message,
+  MessageId,
+  OutboxCounts,
+  OutboxLimits,
+  PendingEntry,
+  Sequence,
+} from './outbox.ts';
+import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
+import { deviceMatches } from './device-search.ts';
+
+/** A message, with its times in store time. */
+interface Entry extends Omit<Message, 'dueIn' | 'expiresIn'> {
+  /** Grows with each acceptance. */
+  n: number;
+  content: string | null;
+  bytes: number;
+  ttl: number;
+  dueAt: number;
+  expiresAt: number;
+  /** Once ended: when its key is forgotten. */
+  forgetAt: number;
+}
+
+/** A ledger in memory, written to be read: other engines are compared with it. */
+export interface ModelLedger extends Ledger {
+  readonly incarnation: Incarnation;
+  readonly sequence: Sequence;
+}
+
+export function createModelLedger(limits: OutboxLimits): ModelLedger {
+  const entries = new Map<MessageId, Entry>();
+  const byDevice = new Map<DeviceId, Entry[]>();
+  const devices = new Map<DeviceId, DeviceRecord>();
+  const history: HistoryEntry[] = [];
+  const ended: Record<EndState, number> = { cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 };
+  let incarnation = '';
+  let sequence = 0;
+  let accepted = 0;
+
+  const all = (): Entry[] => [...entries.values()];
+  const of = (device: DeviceId): Entry[] => byDevice.get(device) ?? [];
+  const isHeld = (entry: Entry): boolean => entry.state === 'held';
+  const byGeneration = (a: Entry, b: Entry): number => a.generation - b.generation;
+  const byExpiry = (a: Entry, b: Entry): number => a.expiresAt - b.expiresAt || a.n - b.n;
+  const heldBytes = (): number => all().reduce((sum, entry) => sum + (isHeld(entry) ? entry.bytes : 0), 0);
+  const keptHistory = (): HistoryEntry[] => history.filter((note) => note.seq > sequence - limits.history);
+
+  function view(entry: Entry, now: Now): Message {
+    const { id, device, kind, generation, state, key, campaign, actions, acceptedAt, endedAt, endedBy } =
+      entry;
+    return {
+      id,
+      device,
+      kind,
+      generation,
+      state,
+      key,
+      campaign,
+      actions,
+      acceptedAt,
+      endedAt,
+      endedBy,
+      dueIn: isHeld(entry) ? Math.max(0, entry.dueAt - now.at) : 0,
+      expiresIn: isHeld(entry) ? Math.max(0, entry.expiresAt - now.at) : 0,
+      fruitlessSessions: entry.fruitlessSessions,
+    };
+  }
+
+  function pending(entry: Entry, now: Now): PendingEntry {
+    const { id, device, kind, generation, dueIn, expiresIn } = view(entry, now);
+    return { id, device, kind, generation, dueIn, expiresIn };
+  }
+
+  function record(
+    now: Now,
+    entry: Entry,
+    event: HistoryEntry['event'],
+    what: string,
+    facts: HistoryEntry['facts'] = {},
+  ): void {
+    const { device, id, generation } = entry;
+    history.push({ seq: ++sequence, at: now.wall, device, message: id, generation, event, what, facts });
+  }
+
+  function deviceOf(device: DeviceId): DeviceRecord {
+    const found = devices.get(device) ?? { device, generation: 0, pending: 0, dead: 0, lastSession: null };
+    devices.set(device, found);
+    return found;
+  }
+
+  /** Pending and dead are what the messages say. */
+  function deviceView(found: DeviceRecord): DeviceRecord {
+    const mine = of(found.device);
+    return {
+      ...found,
+      pending: mine.filter(isHeld).length,
+      dead: mine.filter((entry) => entry.state === 'dead').length,
+    };
+  }
+
+  function finish(now: Now, entry: Entry, state: EndState, by: string): Message {
+    entry.state = state;
+    entry.endedAt = now.wall;
+    entry.endedBy = by;
+    entry.forgetAt = now.at + (entry.key === null ? 0 : KEY_MEMORY_MS);
+    if (state !== 'dead') entry.actions = null;
+    ended[state]++;
+    record(now, entry, state, by);
+    return view(entry, now);
+  }
+
+  /** Refuses what would go past a limit once `leaving` have left. */
+  function checkRoom(device: DeviceId, bytes: number, leaving: Entry[]): void {
+    const held = all().filter(isHeld);
+    const leavingBytes = leaving.reduce((sum, entry) => sum + entry.bytes, 0);
+    if (held.length - leaving.length >= limits.messages) throw full(device, limits, 'messages');
+    if (of(device).filter(isHeld).length - leaving.length >= limits.perDevice) {
+      throw full(device, limits, 'perDevice');
+    }
+    if (bytes > 0 && heldBytes() - leavingBytes + bytes > limits.bytes) throw full(device, limits, 'bytes');
+  }
+
+  /** Forgets at most `most` ended messages: those past their memory, and the oldest of those beyond the limit. */
+  function forget(now: Now, most: number): void {
+    const kept = all().filter((entry) => !isHeld(entry));
+    kept.sort((a, b) => a.forgetAt - b.forgetAt || a.n - b.n);
+    const over = kept.length - limits.ended;
+    kept.slice(0, most).forEach((entry, i) => {
+      const past = entry.forgetAt + ENDED_MEMORY_MS <= now.at;
+      const surplus = i < over && entry.forgetAt <= now.at;
+      if (!past && !surplus) return;
+      entries.delete(entry.id);
+      byDevice.set(
+        entry.device,
+        of(entry.device).filter((other) => other !== entry),
+      );
+    });
+  }
+
+  function push(now: Now, request: PushRequest) {
+    const { device, key } = request;
+    const known = of(device)
+      .filter((entry) => key !== null && entry.key === key)
+      .sort(byGeneration)
+      .at(-1);
+    if (known !== undefined && key !== null && (isHeld(known) || now.at < known.forgetAt)) {
+      if (known.content !== request.content) throw keyReused(device, key, known.id);
+      return { message: view(known, now), known: true };
+    }
+
+    const superseded = of(device).filter(
+      (entry) =>
+        isHeld(entry) && entry.kind === request.kind && (entry.kind === 'contact-me' || request.replace),
+    );
+    checkRoom(device, request.bytes, superseded);
+    const pushedTo = [...devices.values()].filter((other) => other.generation > 0).length;
+    if ((devices.get(device)?.generation ?? 0) === 0 && pushedTo >= limits.devices) {
+      throw full(device, limits, 'devices');
+    }
+    const kept = all().filter((entry) => !isHeld(entry));
+    if (key !== null && kept.length >= limits.ended && kept.every((entry) => entry.forgetAt > now.at)) {
+      throw full(device, limits, 'ended');
+    }
+
+    const entry: Entry = {
+      n: ++accepted,
+      id: request.id,
+      device,
+      kind: request.kind,
+      generation: ++deviceOf(device).generation,
+      state: 'held',
+      key,
+      content: request.content,
+      campaign: request.campaign,
+      actions: request.actions,
+      bytes: request.bytes,
+      acceptedAt: now.wall,
+      endedAt: null,
+      endedBy: null,
+      ttl: request.ttl,
+      dueAt: now.at + request.delay,
+      expiresAt: now.at + request.ttl,
+      forgetAt: 0,
+      fruitlessSessions: 0,
+    };
+    entries.set(entry.id, entry);
+    byDevice.set(device, [...of(device), entry]);
+    record(now, entry, 'accepted', entry.kind, entry.campaign === null ? {} : { campaign: entry.campaign });
+    // The new one is held before the old ones end, so that no reader of changes sees the device without work.
+    for (const old of superseded.sort(byGeneration)) finish(now, old, 'superseded', 'newer push');
+    forget(now, FORGET_PER_PUSH);
+    return { message: view(entry, now), known: false };
+  }
+
+  function find(id: MessageId): Entry {
+    const entry = entries.get(id);
+    if (entry === undefined) throw unknownMessage(id);
+    return entry;
+  }
+
+  return {
+    get incarnation() {
+      return incarnation;
+    },
+    get sequence() {
+      return sequence;
+    },
+    push,
+    pushMany(now, requests) {
+      return requests.map((request) => {
+        try {
+          return push(now, request);
+        } catch (error) {
+          if (!(error instanceof SallyportError)) throw error;
+          return { code: error.code, message: error.message };
+        }
+      });
+    },
+    clear(now, device, { state, by, generation = Infinity, kind }) {
+      return of(device)
+        .filter((entry) => isHeld(entry) && entry.generation <= generation)
+        .filter((entry) => kind === undefined || entry.kind === kind)
+        .sort(byGeneration)
+        .map((entry) => finish(now, entry, state, by));
+    },
+    end(now, id, { state, by }) {
+      const entry = find(id);
+      return isHeld(entry) ? finish(now, entry, state, by) : view(entry, now);
+    },
+    redrive(now, id) {
+      const entry = find(id);
+      if (entry.state !== 'dead') throw notDead(entry);
+      const superseded = of(entry.device).filter(
+        (other) => isHeld(other) && other.kind === 'contact-me' && entry.kind === 'contact-me',
+      );
+      checkRoom(entry.device, entry.bytes, superseded);
+      ended.dead--;
+      entry.state = 'held';
+      entry.generation = ++deviceOf(entry.device).generation;
+      entry.endedAt = null;
+      entry.endedBy = null;
+      entry.dueAt = now.at;
+      entry.expiresAt = now.at + entry.ttl;
+      entry.fruitlessSessions = 0;
+      record(now, entry, 'redriven', entry.kind);
+      for (const old of superseded) finish(now, old, 'superseded', 'newer push');
+      return view(entry, now);
+    },
+    fruitless(now, device, generation, limit) {
+      const counted = of(device)
+        .filter((entry) => isHeld(entry) && entry.generation <= generation && entry.dueAt <= now.at)
+        .sort(byGeneration);
+      for (const entry of counted) entry.fruitlessSessions++;
+      return counted
+        .filter((entry) => limit > 0 && entry.fruitlessSessions >= limit)
+        .map((entry) => finish(now, entry, 'dead', 'fruitless sessions'));
+    },
+    expire(now) {
+      const past = all()
+        .filter((entry) => isHeld(entry) && entry.expiresAt <= now.at)
+        .sort(byExpiry)
+        .slice(0, EXPIRE_AT_ONCE)
+        .map((entry) => finish(now, entry, 'expired', 'time'));
+      forget(now, EXPIRE_AT_ONCE);
+      return past;
+    },
+    renew(_now, fresh) {
+      incarnation = fresh;
+      return fresh;
+    },
+    note(now, device, what, facts, session) {
+      const strangers = [...devices.values()].filter((other) => other.generation === 0).length;
+      if (!devices.has(device) && strangers >= limits.strangers) return;
+      const found = deviceOf(device);
+      if (session) {
+        const outcome = typeof facts['outcome'] === 'string' ? facts['outcome'] : what;
+        found.lastSession = { at: now.wall, outcome };
+      }
+      const { generation } = found;
+      history.push({
+        seq: ++sequence,
+        at: now.wall,
+        device,
+        message: null,
+        generation,
+        event: 'note',
+        what,
+        facts,
+      });
+    },
+    touch: () => undefined,
+
+    nextExpiry(now) {
+      const first = all().filter(isHeld).sort(byExpiry)[0];
+      return first === undefined ? null : Math.max(0, first.expiresAt - now.at);
+    },
+    message(now, id) {
+      const entry = entries.get(id);
+      return entry === undefined ? null : view(entry, now);
+    },
+    device(_now, device) {
+      const found = devices.get(device);
+      return found === undefined ? null : deviceView(found);
+    },
+    messages(now, device, limit) {
+      return [...of(device)]
+        .sort((a, b) => byGeneration(b, a))
+        .slice(0, limit)
+        .map((entry) => view(entry, now));
+    },
+    scanDevices(_now, { state, q, cursor, limit }) {
+      const scanned = [...devices.keys()]
+        .filter((device) => cursor === undefined || device > cursor)
+        .sort()
+        .slice(0, SCAN_STEP)
+        .map((device) => deviceView(deviceOf(device)));
+      const found = scanned
+        .filter((each) => q === undefined || deviceMatches(each.device, q))
+        .filter((each) => state !== 'pending' || each.pending > 0)
+        .filter((each) => state !== 'idle' || each.pending === 0)
+        .filter((each) => state !== 'dead' || each.dead > 0)
+        .slice(0, limit);
+      const last =
+        found.length === limit ? found.at(-1) : scanned.length === SCAN_STEP ? scanned.at(-1) : null;
+      return { devices: found, next: last?.device ?? null };
+    },
+    history(_now, { after, limit, device }) {
+      return keptHistory()
+        .filter((note) => note.seq > after && (device === undefined || note.device === device))
+        .slice(0, limit);
+    },
+    recentHistory(_now, device, limit) {
+      return keptHistory()
+        .filter((note) => note.device === device)
+        .reverse()
+        .slice(0, limit);
+    },
+    counts(): OutboxCounts {
+      const held = all().filter(isHeld).length;
+      return { devices: devices.size, held, heldBytes: heldBytes(), accepted, ended: { ...ended } };
+    },
+    campaign(_now, name) {
+      const progress: ReturnType<Ledger['campaign']> = {};
+      for (const entry of all().filter((each) => each.campaign === name)) {
+        progress[entry.state] = (progress[entry.state] ?? 0) + 1;
+      }
+      return progress;
+    },
+    changes(now, after, limit) {
+      if (after < sequence - limits.history || after > sequence) return null;
+      const notes = keptHistory()
+        .filter((note) => note.seq > after)
+        .slice(0, limit);
+      const changes = notes.flatMap((note): Change[] => {
+        const { seq, event, message: id, device, generation } = note;
+        if (event === 'note' || id === null) return [];
+        if (event !== 'accepted' && event !== 'redriven') return [{ op: 'end', seq, id, device, generation }];
+        const entry = entries.get(id);
+        // What has ended since needn't be held for a moment: its end comes later in the same history.
+        if (entry === undefined || !isHeld(entry) || entry.generation !== generation) return [];
+        return [{ op: 'hold', seq, ...pending(entry, now) }];
+      });
+      return { changes, seq: notes.at(-1)?.seq ?? after };
+    },
+    held(now, cursor, limit) {
+      const page = all()
+        .filter(isHeld)
+        .filter(
+          (entry) =>
+            cursor === null ||
+            entry.expiresAt > cursor.expiresAt ||
+            (entry.expiresAt === cursor.expiresAt && entry.n > cursor.n),
+        )
+        .sort(byExpiry)
+        .slice(0, limit);
+      const last = page.at(-1);
+      return {
+        seq: sequence,
+        entries: page.map((entry) => pending(entry, now)),
+        cursor: last === undefined || page.length < limit ? null : { expiresAt: last.expiresAt, n: last.n },
+      };
+    },
+  };
+}

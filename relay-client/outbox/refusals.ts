@@ -1,0 +1,59 @@
+import { SallyportError } from '../../shared/errors.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { Message, MessageId, OutboxLimits } from './outbox.ts';
+
+/** What a limit bounds, in words. */
+const BOUNDS: Record<keyof OutboxLimits, string> = {
+  messages: 'messages held in all',
+  perDevice: 'messages held for one device',
+  bytes: 'bytes of held actions',
+  waiting: 'operations waiting',
+  history: 'history entries',
+  ended: 'ended messages, whose keys must still be remembered',
+  devices: 'devices ever pushed to',
+  strangers: 'devices never pushed to',
+};
+
+export function full(device: DeviceId, limits: OutboxLimits, limit: keyof OutboxLimits): SallyportError {
+  return new SallyportError(
+    'OUTBOX_FULL',
+    `The push to ${device} is refused: the outbox is at its limit of ${limits[limit]} ${BOUNDS[limit]} ` +
+      `(${limit}). Nothing held was dropped; clear some, let some expire, or raise the limit.`,
+  );
+}
+
+export function busy(limit: number): SallyportError {
+  return new SallyportError(
+    'OUTBOX_BUSY',
+    `The outbox has ${limit} operations or too many bytes waiting for the disk. Try again in a moment.`,
+  );
+}
+
+export function keyReused(device: DeviceId, key: string, id: MessageId): SallyportError {
+  return new SallyportError(
+    'KEY_REUSED',
+    `The key ${JSON.stringify(key)} was used for message ${id} to ${device} with other content. Use another key, or push the same content.`,
+  );
+}
+
+export function unknownMessage(id: MessageId): SallyportError {
+  return new SallyportError('NOT_FOUND', `The outbox knows no message ${id}; it may have ended long ago.`);
+}
+
+export function notDead(message: Pick<Message, 'id' | 'state'>): SallyportError {
+  return new SallyportError(
+    'REQUEST_INVALID',
+    `Message ${message.id} is ${message.state}; only a dead message can be re-driven.`,
+  );
+}
+
+export function closed(): SallyportError {
+  return new SallyportError('CLOSED', 'The outbox is closed.');
+}
+
+export function noRoom(where: string, detail: string): SallyportError {
+  return new SallyportError(
+    'OUTBOX_STORAGE',
+    `The outbox in ${where} has no room on its disk (${detail}). Nothing was changed; make room and try again.`,
+  );
+}

@@ -1,0 +1,96 @@
+/** Marks a SQLite file as an outbox of ours ("SaPo"), in its header. */
+export const APPLICATION_ID = 0x5361506f;
+
+/** The version of {@link SCHEMA}; a file with a newer one is not opened. */
+export const SCHEMA_VERSION = 1;
+
+/**
+ * The tables of a store.
+ *
+ * `store` is one row: what the store is (incarnation, the file it was last opened as), the last store time,
+ * and the counters, so that accepted = ended + held is written in the same commit as what it counts.
+ * Times are whole milliseconds: `*_wall` of the wall clock, the others of the store.
+ */
+export const SCHEMA = `
+CREATE TABLE store (
+  one         INTEGER PRIMARY KEY CHECK (one = 1),
+  incarnation TEXT    NOT NULL,
+  file        TEXT    NOT NULL,
+  store_time  INTEGER NOT NULL DEFAULT 0,
+  seq         INTEGER NOT NULL DEFAULT 0,
+  held        INTEGER NOT NULL DEFAULT 0,
+  held_bytes  INTEGER NOT NULL DEFAULT 0,
+  accepted    INTEGER NOT NULL DEFAULT 0,
+  cleared     INTEGER NOT NULL DEFAULT 0,
+  superseded  INTEGER NOT NULL DEFAULT 0,
+  expired     INTEGER NOT NULL DEFAULT 0,
+  cancelled   INTEGER NOT NULL DEFAULT 0,
+  dead        INTEGER NOT NULL DEFAULT 0,
+  kept        INTEGER NOT NULL DEFAULT 0,
+  devices     INTEGER NOT NULL DEFAULT 0,
+  strangers   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE devices (
+  device       TEXT    NOT NULL PRIMARY KEY,
+  generation   INTEGER NOT NULL,
+  pending      INTEGER NOT NULL,
+  dead         INTEGER NOT NULL,
+  session_wall INTEGER,
+  outcome      TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX devices_with_dead ON devices (device) WHERE dead > 0;
+
+CREATE TABLE messages (
+  n             INTEGER PRIMARY KEY,
+  id            TEXT    NOT NULL,
+  device        TEXT    NOT NULL,
+  held          INTEGER NOT NULL,
+  generation    INTEGER NOT NULL,
+  kind          TEXT    NOT NULL,
+  state         TEXT    NOT NULL,
+  accepted_wall INTEGER NOT NULL,
+  ended_wall    INTEGER,
+  ended_by      TEXT,
+  ttl           INTEGER NOT NULL,
+  due_at        INTEGER NOT NULL,
+  expires_at    INTEGER NOT NULL,
+  forget_at     INTEGER,
+  fruitless     INTEGER NOT NULL DEFAULT 0,
+  key           TEXT,
+  content       TEXT,
+  campaign      TEXT,
+  bytes         INTEGER NOT NULL,
+  actions       TEXT
+) STRICT;
+CREATE UNIQUE INDEX messages_by_id ON messages (id);
+CREATE INDEX messages_by_device ON messages (device, held, generation);
+CREATE INDEX messages_by_expiry ON messages (expires_at) WHERE held = 1;
+CREATE INDEX messages_by_forgetting ON messages (forget_at) WHERE held = 0;
+CREATE INDEX messages_by_key ON messages (device, key, generation) WHERE key IS NOT NULL;
+CREATE INDEX messages_by_campaign ON messages (campaign, state) WHERE campaign IS NOT NULL;
+
+CREATE TABLE history (
+  seq        INTEGER PRIMARY KEY,
+  wall       INTEGER NOT NULL,
+  device     TEXT    NOT NULL,
+  message    TEXT,
+  generation INTEGER NOT NULL,
+  event      TEXT    NOT NULL,
+  what       TEXT    NOT NULL,
+  facts      TEXT
+) STRICT;
+CREATE INDEX history_by_device ON history (device, seq);
+`;
+
+/** What every connection to a store sets before it reads anything. */
+export const CONNECTION_PRAGMAS = `
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA cache_size = -65536;
+PRAGMA temp_store = MEMORY;
+PRAGMA trusted_schema = OFF;
+PRAGMA cell_size_check = ON;
+`;

@@ -1,0 +1,471 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import { searchForms } from './device-search.ts';
+import { EXPIRE_AT_ONCE, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
+import type { Ledger, Now, PushRequest } from './ledger.ts';
+import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
+import type {
+  Accepted,
+  Change,
+  EndState,
+  HistoryEntry,
+  MessageState,
+  OutboxLimits,
+  Sequence,
+} from './outbox.ts';
+import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
+import { deviceRecord, historyEntry, MESSAGE_COLUMNS, messageOf, pendingOf } from './sqlite-rows.ts';
+import type { DeviceRow, HistoryRow, MessageRow, StoreRow } from './sqlite-rows.ts';
+
+/** A ledger in SQLite. Its calls are made inside a transaction that its owner begins and commits. */
+export interface SqliteLedger extends Ledger {
+  readonly store: Readonly<StoreRow>;
+  /** Whether a call since the last commit changed something. */
+  readonly dirty: boolean;
+  /** Changed rows since the last commit, roughly: what a checkpoint will have to carry. */
+  readonly weight: number;
+  /** Writes the counters and trims the history; call it before COMMIT when dirty. */
+  beforeCommit(): void;
+  /** Starts counting anew; call it after COMMIT. */
+  committed(): void;
+  /** Takes the counters from the disk again; call it after ROLLBACK. */
+  rolledBack(): void;
+}
+
+/** History rows that are deleted with one commit, beyond twice those it added: a lowered limit takes several. */
+const TRIM_STEP = 1000;
+
+const MESSAGE = `SELECT ${MESSAGE_COLUMNS} FROM messages`;
+
+export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): SqliteLedger {
+  const sql = prepareAll(db);
+  let store = readStore(db);
+  let dirty = false;
+  let weight = 0;
+  let added = 0;
+
+  const floor = (): Sequence => Math.max(0, store.seq - limits.history);
+
+  function record(
+    now: Now,
+    row: Pick<MessageRow, 'device' | 'generation'> & { id: string | null },
+    event: HistoryEntry['event'],
+    what: string,
+    facts: HistoryEntry['facts'] = {},
+  ): void {
+    const text = Object.keys(facts).length === 0 ? null : JSON.stringify(facts);
+    sql.addHistory.run(++store.seq, now.wall, row.device, row.id, row.generation, event, what, text);
+    changed(now);
+    added++;
+  }
+
+  function changed(now: Now): void {
+    store.store_time = Math.max(store.store_time, now.at);
+    dirty = true;
+    weight++;
+  }
+
+  /** Ends a held message, and tells the row in memory as well as the one on disk. */
+  function finish(now: Now, row: MessageRow, state: EndState, by: string): void {
+    const forgetAt = now.at + (row.key === null ? 0 : KEY_MEMORY_MS);
+    row.held = 0;
+    row.state = state;
+    row.ended_wall = now.wall;
+    row.ended_by = by;
+    row.forget_at = forgetAt;
+    // What a phone was sent, or never will be, is nobody's business any more; a dead one may be re-driven.
+    if (state !== 'dead') row.actions = null;
+    if (state === 'dead') sql.endDead.run(now.wall, by, forgetAt, row.n);
+    else sql.end.run(state, now.wall, by, forgetAt, row.n);
+    store.held--;
+    store.held_bytes -= row.bytes;
+    store[state]++;
+    store.kept++;
+    record(now, row, state, by);
+  }
+
+  function finishAll(now: Now, rows: MessageRow[], state: EndState, by: string) {
+    const dead = state === 'dead' ? 1 : 0;
+    for (const row of rows) {
+      finish(now, row, state, by);
+      sql.countDevice.run(-1, dead, row.device);
+    }
+    return rows.map((row) => messageOf(row, now));
+  }
+
+  const heldOf = (device: DeviceId): MessageRow[] => sql.heldOfDevice.all(device) as unknown as MessageRow[];
+  const deviceRow = (device: DeviceId): DeviceRow | undefined =>
+    sql.device.get(device) as unknown as DeviceRow | undefined;
+  const messageRow = (id: string): MessageRow | undefined =>
+    sql.messageById.get(id) as unknown as MessageRow | undefined;
+
+  /** Refuses what would go past a limit once `leaving` have left. */
+  function checkRoom(device: DeviceId, pending: number, bytes: number, leaving: MessageRow[]): void {
+    const leavingBytes = leaving.reduce((sum, row) => sum + row.bytes, 0);
+    if (store.held - leaving.length >= limits.messages) throw full(device, limits, 'messages');
+    if (pending - leaving.length >= limits.perDevice) throw full(device, limits, 'perDevice');
+    if (bytes > 0 && store.held_bytes - leavingBytes + bytes > limits.bytes)
+      throw full(device, limits, 'bytes');
+  }
+
+  function checkKeyRoom(now: Now, device: DeviceId): void {
+    if (store.kept < limits.ended) return;
+    const oldest = sql.nextForgetting.get() as { at: number | null } | undefined;
+    if ((oldest?.at ?? Infinity) > now.at) throw full(device, limits, 'ended');
+  }
+
+  /** Forgets at most `most` ended messages: those past their memory, and the oldest of those beyond the limit. */
+  function forget(now: Now, most: number): void {
+    const past = now.at - ENDED_MEMORY_MS;
+    const rows = sql.forgettable.all(now.at, most) as unknown as Pick<
+      MessageRow,
+      'n' | 'device' | 'state' | 'forget_at'
+    >[];
+    for (const row of rows) {
+      if ((row.forget_at ?? 0) > past && store.kept <= limits.ended) return;
+      sql.forget.run(row.n);
+      if (row.state === 'dead') sql.countDevice.run(0, -1, row.device);
+      store.kept--;
+      changed(now);
+    }
+  }
+
+  function push(now: Now, request: PushRequest): Accepted {
+    const { device, key } = request;
+    if (key !== null) {
+      const known = sql.messageByKey.get(device, key) as unknown as MessageRow | undefined;
+      if (known !== undefined && (known.held === 1 || now.at < (known.forget_at ?? 0))) {
+        if (known.content !== request.content) throw keyReused(device, key, known.id);
+        return { message: messageOf(known, now), known: true };
+      }
+    }
+
+    const owner = deviceRow(device);
+    const supersedes = request.kind === 'contact-me' || request.replace;
+    const superseded =
+      supersedes && (owner?.pending ?? 0) > 0
+        ? heldOf(device).filter((row) => row.kind === request.kind)
+        : [];
+    checkRoom(device, owner?.pending ?? 0, request.bytes, superseded);
+    const firstPush = (owner?.generation ?? 0) === 0;
+    if (firstPush && store.devices - store.strangers >= limits.devices) throw full(device, limits, 'devices');
+    if (key !== null) checkKeyRoom(now, device);
+
+    const row: MessageRow = {
+      n: 0,
+      id: request.id,
+      device,
+      held: 1,
+      generation: (owner?.generation ?? 0) + 1,
+      kind: request.kind,
+      state: 'held',
+      accepted_wall: now.wall,
+      ended_wall: null,
+      ended_by: null,
+      ttl: request.ttl,
+      due_at: now.at + request.delay,
+      expires_at: now.at + request.ttl,
+      forget_at: null,
+      fruitless: 0,
+      key,
+      content: request.content,
+      campaign: request.campaign,
+      bytes: request.bytes,
+      actions: request.actions,
+    };
+    if (owner === undefined) {
+      sql.addDevice.run(device, 1, 1);
+      store.devices++;
+    } else {
+      sql.pushDevice.run(1 - superseded.length, device);
+      if (firstPush) store.strangers--;
+    }
+    sql.addMessage.run(
+      row.id,
+      device,
+      row.generation,
+      row.kind,
+      row.accepted_wall,
+      row.ttl,
+      row.due_at,
+      row.expires_at,
+      key,
+      row.content,
+      row.campaign,
+      row.bytes,
+      row.actions,
+    );
+    store.accepted++;
+    store.held++;
+    store.held_bytes += row.bytes;
+    record(now, row, 'accepted', row.kind, row.campaign === null ? {} : { campaign: row.campaign });
+    // The new one is held before the old ones end, so that no reader of changes sees the device without work.
+    for (const old of superseded) finish(now, old, 'superseded', 'newer push');
+    forget(now, FORGET_PER_PUSH);
+    return { message: messageOf(row, now), known: false };
+  }
+
+  const ledger: SqliteLedger = {
+    get store() {
+      return store;
+    },
+    get dirty() {
+      return dirty;
+    },
+    get weight() {
+      return weight;
+    },
+    beforeCommit() {
+      const { one: _one, ...values } = store;
+      sql.saveStore.run(...Object.values(values));
+      if (floor() > 0 && added > 0) sql.trimHistory.run(floor(), added * 2 + TRIM_STEP);
+    },
+    committed() {
+      dirty = false;
+      weight = 0;
+      added = 0;
+    },
+    rolledBack() {
+      store = readStore(db);
+      ledger.committed();
+    },
+
+    push,
+    pushMany(now, requests) {
+      return requests.map((request) => {
+        try {
+          return push(now, request);
+        } catch (error) {
+          if (!(error instanceof SallyportError)) throw error;
+          return { code: error.code, message: error.message };
+        }
+      });
+    },
+    clear(now, device, { state, by, generation = Infinity, kind }) {
+      const rows = heldOf(device).filter(
+        (row) => row.generation <= generation && (kind === undefined || row.kind === kind),
+      );
+      return finishAll(now, rows, state, by);
+    },
+    end(now, id, { state, by }) {
+      const row = messageRow(id);
+      if (row === undefined) throw unknownMessage(id);
+      if (row.held === 1) finishAll(now, [row], state, by);
+      return messageOf(row, now);
+    },
+    redrive(now, id) {
+      const row = messageRow(id);
+      if (row === undefined) throw unknownMessage(id);
+      if (row.state !== 'dead') throw notDead(row);
+      const owner = deviceRow(row.device);
+      const superseded =
+        row.kind === 'contact-me' ? heldOf(row.device).filter((other) => other.kind === 'contact-me') : [];
+      checkRoom(row.device, owner?.pending ?? 0, row.bytes, superseded);
+      Object.assign(row, { held: 1, state: 'held', ended_wall: null, ended_by: null, forget_at: null });
+      row.generation = (owner?.generation ?? 0) + 1;
+      row.due_at = now.at;
+      row.expires_at = now.at + row.ttl;
+      row.fruitless = 0;
+      sql.redrive.run(row.generation, row.due_at, row.expires_at, row.n);
+      sql.pushDevice.run(1 - superseded.length, row.device);
+      sql.countDevice.run(0, -1, row.device);
+      store.dead--;
+      store.kept--;
+      store.held++;
+      store.held_bytes += row.bytes;
+      record(now, row, 'redriven', row.kind);
+      for (const old of superseded) finish(now, old, 'superseded', 'newer push');
+      return messageOf(row, now);
+    },
+    fruitless(now, device, generation, limit) {
+      const rows = heldOf(device).filter((row) => row.generation <= generation && row.due_at <= now.at);
+      for (const row of rows) {
+        row.fruitless++;
+        sql.fruitless.run(row.fruitless, row.n);
+        changed(now);
+      }
+      const dead = rows.filter((row) => limit > 0 && row.fruitless >= limit);
+      return finishAll(now, dead, 'dead', 'fruitless sessions');
+    },
+    expire(now) {
+      const rows = sql.expired.all(now.at, EXPIRE_AT_ONCE) as unknown as MessageRow[];
+      const ended = finishAll(now, rows, 'expired', 'time');
+      forget(now, EXPIRE_AT_ONCE);
+      return ended;
+    },
+    renew(now, incarnation) {
+      store.incarnation = incarnation;
+      changed(now);
+      return incarnation;
+    },
+    note(now, device, what, facts, session) {
+      const owner = deviceRow(device);
+      if (owner === undefined) {
+        if (store.strangers >= limits.strangers) return;
+        sql.addDevice.run(device, 0, 0);
+        store.devices++;
+        store.strangers++;
+      }
+      if (session) {
+        const outcome = typeof facts['outcome'] === 'string' ? facts['outcome'] : what;
+        sql.session.run(now.wall, outcome, device);
+      }
+      record(now, { device, generation: owner?.generation ?? 0, id: null }, 'note', what, facts);
+    },
+    touch(now) {
+      if (now.at > store.store_time) changed(now);
+    },
+
+    nextExpiry(now) {
+      const first = sql.nextExpiry.get() as { at: number | null } | undefined;
+      return first?.at == null ? null : Math.max(0, first.at - now.at);
+    },
+    message(now, id) {
+      const row = messageRow(id);
+      return row === undefined ? null : messageOf(row, now);
+    },
+    device(_now, device) {
+      const row = deviceRow(device);
+      return row === undefined ? null : deviceRecord(row);
+    },
+    messages(now, device, limit) {
+      const held = sql.newestOfDevice.all(device, 1, limit) as unknown as MessageRow[];
+      const ended = sql.newestOfDevice.all(device, 0, limit) as unknown as MessageRow[];
+      return [...held, ...ended]
+        .sort((a, b) => b.generation - a.generation)
+        .slice(0, limit)
+        .map((row) => messageOf(row, now));
+    },
+    scanDevices(_now, { state, q, cursor, limit }) {
+      const { written, plain } = searchForms(q ?? '');
+      const after = cursor ?? '';
+      const rows = (state === 'dead'
+        ? sql.scanDead.all(after, written, plain, plain, limit)
+        : sql.scan.all(
+            after,
+            SCAN_STEP,
+            state ?? '',
+            written,
+            plain,
+            plain,
+            limit,
+          )) as unknown as DeviceRow[];
+      const last = rows.at(-1)?.device as DeviceId | undefined;
+      let next = rows.length === limit && last !== undefined ? last : null;
+      if (next === null && state !== 'dead') {
+        const end = sql.scanEnd.get(after, SCAN_STEP - 1) as { device: DeviceId } | undefined;
+        next = end?.device ?? null;
+      }
+      return { devices: rows.map(deviceRecord), next };
+    },
+    history(_now, { after, limit, device }) {
+      const from = Math.max(after, floor());
+      const rows =
+        device === undefined ? sql.history.all(from, limit) : sql.historyOf.all(device, from, limit);
+      return (rows as unknown as HistoryRow[]).map(historyEntry);
+    },
+    recentHistory(_now, device, limit) {
+      const rows = sql.recentHistory.all(device, floor(), limit) as unknown as HistoryRow[];
+      return rows.map(historyEntry);
+    },
+    counts() {
+      const { devices, held, held_bytes: heldBytes, accepted } = store;
+      const { cleared, superseded, expired, cancelled, dead } = store;
+      return { devices, held, heldBytes, accepted, ended: { cleared, superseded, expired, cancelled, dead } };
+    },
+    campaign(_now, name) {
+      const rows = sql.campaign.all(name) as unknown as { state: MessageState; count: number }[];
+      return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+    },
+    changes(now, after, limit) {
+      if (after < floor() || after > store.seq) return null;
+      const rows = sql.history.all(after, limit) as unknown as HistoryRow[];
+      const changes = rows.flatMap((row): Change[] => {
+        const { seq, event, message: id, generation } = row;
+        const device = row.device as DeviceId;
+        if (event === 'note' || id === null) return [];
+        if (event !== 'accepted' && event !== 'redriven') return [{ op: 'end', seq, id, device, generation }];
+        const held = messageRow(id);
+        // What has ended since needn't be held for a moment: its end comes later in the same history.
+        if (held === undefined || held.held === 0 || held.generation !== generation) return [];
+        return [{ op: 'hold', seq, ...pendingOf(held, now) }];
+      });
+      return { changes, seq: rows.at(-1)?.seq ?? after };
+    },
+    held(now, cursor, limit) {
+      const rows: MessageRow[] = [];
+      if (cursor !== null) {
+        const { expiresAt, n } = cursor;
+        rows.push(...(sql.heldAlike.all(expiresAt, n, limit) as unknown as MessageRow[]));
+      }
+      if (rows.length < limit) {
+        const from = cursor?.expiresAt ?? -1;
+        rows.push(...(sql.heldLater.all(from, limit - rows.length) as unknown as MessageRow[]));
+      }
+      const last = rows.at(-1);
+      return {
+        seq: store.seq,
+        entries: rows.map((row) => pendingOf(row, now)),
+        cursor: last === undefined || rows.length < limit ? null : { expiresAt: last.expires_at, n: last.n },
+      };
+    },
+  };
+  return ledger;
+}
+
+export function readStore(db: DatabaseSync): StoreRow {
+  return { ...(db.prepare('SELECT * FROM store').get() as unknown as StoreRow) };
+}
+
+function prepareAll(db: DatabaseSync) {
+  const matches = `(instr(device, ?) > 0
+    OR (? <> '' AND instr(replace(replace(replace(device, ':', ''), '.', ''), '-', ''), ?) > 0))`;
+  const columns = Object.keys(readStore(db)).filter((name) => name !== 'one');
+  const texts = {
+    saveStore: `UPDATE store SET ${columns.map((name) => `${name} = ?`).join(', ')}`,
+    addHistory: 'INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    trimHistory:
+      'DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE seq <= ? ORDER BY seq LIMIT ?)',
+    history: 'SELECT * FROM history WHERE seq > ? ORDER BY seq LIMIT ?',
+    historyOf: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq LIMIT ?',
+    recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
+
+    device: 'SELECT * FROM devices WHERE device = ?',
+    addDevice: 'INSERT INTO devices (device, generation, pending, dead) VALUES (?, ?, ?, 0)',
+    pushDevice: 'UPDATE devices SET generation = generation + 1, pending = pending + ? WHERE device = ?',
+    countDevice: 'UPDATE devices SET pending = pending + ?, dead = dead + ? WHERE device = ?',
+    session: 'UPDATE devices SET session_wall = ?, outcome = ? WHERE device = ?',
+    scan: `SELECT * FROM (SELECT * FROM devices WHERE device > ? ORDER BY device LIMIT ?)
+      WHERE CASE ? WHEN 'pending' THEN pending > 0 WHEN 'idle' THEN pending = 0 ELSE 1 END AND ${matches}
+      ORDER BY device LIMIT ?`,
+    scanEnd: 'SELECT device FROM devices WHERE device > ? ORDER BY device LIMIT 1 OFFSET ?',
+    scanDead: `SELECT * FROM devices WHERE dead > 0 AND device > ? AND ${matches} ORDER BY device LIMIT ?`,
+
+    addMessage: `INSERT INTO messages (id, device, held, generation, kind, state, accepted_wall, ttl, due_at,
+      expires_at, key, content, campaign, bytes, actions)
+      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL
+      WHERE n = ?`,
+    endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?
+      WHERE n = ?`,
+    redrive: `UPDATE messages SET held = 1, state = 'held', ended_wall = NULL, ended_by = NULL, forget_at = NULL,
+      fruitless = 0, generation = ?, due_at = ?, expires_at = ? WHERE n = ?`,
+    fruitless: 'UPDATE messages SET fruitless = ? WHERE n = ?',
+    forget: 'DELETE FROM messages WHERE n = ?',
+    forgettable: `SELECT n, device, state, forget_at FROM messages
+      WHERE held = 0 AND forget_at <= ? ORDER BY forget_at, n LIMIT ?`,
+    nextForgetting: 'SELECT min(forget_at) AS at FROM messages WHERE held = 0',
+    nextExpiry: 'SELECT min(expires_at) AS at FROM messages WHERE held = 1',
+    messageById: `${MESSAGE} WHERE id = ?`,
+    messageByKey: `${MESSAGE} WHERE device = ? AND key = ? ORDER BY generation DESC LIMIT 1`,
+    heldOfDevice: `${MESSAGE} WHERE device = ? AND held = 1 ORDER BY generation`,
+    newestOfDevice: `${MESSAGE} WHERE device = ? AND held = ? ORDER BY generation DESC LIMIT ?`,
+    expired: `${MESSAGE} WHERE held = 1 AND expires_at <= ? ORDER BY expires_at, n LIMIT ?`,
+    heldAlike: `${MESSAGE} WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
+    heldLater: `${MESSAGE} WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
+    campaign: 'SELECT state, count(*) AS count FROM messages WHERE campaign = ? GROUP BY state',
+  };
+  const entries = Object.entries(texts).map(([name, text]) => [name, db.prepare(text)]);
+  return Object.fromEntries(entries) as Record<keyof typeof texts, StatementSync>;
+}

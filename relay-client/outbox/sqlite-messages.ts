@@ -1,0 +1,36 @@
+import type { Method, Now, Refusal } from './ledger.ts';
+import type { Incarnation, OutboxCounts, OutboxLimits, Sequence } from './outbox.ts';
+
+/** What the worker is started with. */
+export interface WorkerStart {
+  directory: string;
+  limits: OutboxLimits;
+  /** For a store that is fresh or restored. */
+  incarnation: Incarnation;
+}
+
+/** A call on its way: its number (0 = nobody waits for the answer), and the call. */
+export type CallMessage = [id: number, method: Method, now: Now, args: readonly unknown[]];
+
+export type ToWorker =
+  | { type: 'calls'; calls: CallMessage[] }
+  | { type: 'backup'; id: number; path: string }
+  | { type: 'close'; now: Now };
+
+/** The answer to a call, after its commit. */
+export type Answer = { id: number; ok: true; result: unknown } | { id: number; ok: false; refusal: Refusal };
+
+export type FromWorker =
+  | {
+      type: 'opened';
+      incarnation: Incarnation;
+      storeTime: number;
+      sequence: Sequence;
+      counts: OutboxCounts;
+      renewed: 'fresh' | 'restored' | null;
+    }
+  | { type: 'refused'; refusal: Refusal }
+  | { type: 'committed'; sequence: Sequence; answers: Answer[] }
+  | { type: 'backedUp'; answer: Answer }
+  | { type: 'fatal'; refusal: Refusal }
+  | { type: 'closed' };

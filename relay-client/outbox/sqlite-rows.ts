@@ -1,0 +1,125 @@
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { Now } from './ledger.ts';
+import type {
+  DeviceRecord,
+  HistoryEntry,
+  Message,
+  MessageKind,
+  MessageState,
+  PendingEntry,
+} from './outbox.ts';
+
+/** The one row of `store`. */
+export interface StoreRow {
+  one: 1;
+  incarnation: string;
+  file: string;
+  store_time: number;
+  seq: number;
+  held: number;
+  held_bytes: number;
+  accepted: number;
+  cleared: number;
+  superseded: number;
+  expired: number;
+  cancelled: number;
+  dead: number;
+  /** Ended messages still kept. */
+  kept: number;
+  devices: number;
+  strangers: number;
+}
+
+export interface DeviceRow {
+  device: string;
+  generation: number;
+  pending: number;
+  dead: number;
+  session_wall: number | null;
+  outcome: string | null;
+}
+
+export interface MessageRow {
+  n: number;
+  id: string;
+  device: DeviceId;
+  held: 0 | 1;
+  generation: number;
+  kind: MessageKind;
+  state: MessageState;
+  accepted_wall: number;
+  ended_wall: number | null;
+  ended_by: string | null;
+  ttl: number;
+  due_at: number;
+  expires_at: number;
+  forget_at: number | null;
+  fruitless: number;
+  key: string | null;
+  content: string | null;
+  campaign: string | null;
+  bytes: number;
+  actions: string | null;
+}
+
+export interface HistoryRow {
+  seq: number;
+  wall: number;
+  device: string;
+  message: string | null;
+  generation: number;
+  event: HistoryEntry['event'];
+  what: string;
+  facts: string | null;
+}
+
+export const MESSAGE_COLUMNS =
+  'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
+  'forget_at, fruitless, key, content, campaign, bytes, actions';
+
+export function messageOf(row: MessageRow, now: Now): Message {
+  return {
+    id: row.id,
+    device: row.device,
+    kind: row.kind,
+    generation: row.generation,
+    state: row.state,
+    key: row.key,
+    campaign: row.campaign,
+    actions: row.actions,
+    acceptedAt: row.accepted_wall,
+    endedAt: row.ended_wall,
+    endedBy: row.ended_by,
+    dueIn: row.held === 1 ? Math.max(0, row.due_at - now.at) : 0,
+    expiresIn: row.held === 1 ? Math.max(0, row.expires_at - now.at) : 0,
+    fruitlessSessions: row.fruitless,
+  };
+}
+
+export function pendingOf(row: MessageRow, now: Now): PendingEntry {
+  return {
+    id: row.id,
+    device: row.device,
+    kind: row.kind,
+    generation: row.generation,
+    dueIn: Math.max(0, row.due_at - now.at),
+    expiresIn: Math.max(0, row.expires_at - now.at),
+  };
+}
+
+export function deviceRecord(row: DeviceRow): DeviceRecord {
+  const { generation, pending, dead, session_wall: at, outcome } = row;
+  return {
+    device: row.device as DeviceId,
+    generation,
+    pending,
+    dead,
+    lastSession: at === null ? null : { at, outcome: outcome ?? '' },
+  };
+}
+
+export function historyEntry(row: HistoryRow): HistoryEntry {
+  const { seq, wall: at, message, generation, event, what } = row;
+  const facts = row.facts === null ? {} : (JSON.parse(row.facts) as HistoryEntry['facts']);
+  return { seq, at, device: row.device as DeviceId, message, generation, event, what, facts };
+}

@@ -1,0 +1,190 @@
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Clock } from '../../shared/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { createFront, revive } from './front.ts';
+import type { Carrier, Front } from './front.ts';
+import { createIncarnation } from './ids.ts';
+import type { RandomBytes } from './ids.ts';
+import type { Arguments, Ledger, Method, Now } from './ledger.ts';
+import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
+import type { Outbox, OutboxLimits } from './outbox.ts';
+import { closed } from './refusals.ts';
+import type { Answer, CallMessage, FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+
+export interface SqliteOutboxOptions {
+  /** The directory that holds the store; made (0700) if there is none. One process at a time. */
+  path: string;
+  clock: Clock;
+  random: RandomBytes;
+  log: Log;
+  limits?: Partial<OutboxLimits>;
+  /**
+   * Told once, when the disk failed under a commit or the store proved damaged: what was being written may or
+   * may not be there. Every operation rejects from then on; the process should say so and die, because trying
+   * a failed sync again proves nothing.
+   */
+  onFatal(error: Error): void;
+}
+
+/** An outbox in a SQLite file. */
+export interface SqliteOutbox extends Outbox {
+  /**
+   * Writes a whole copy of the store, as of now, to the file `path` (0600), replacing what is there. Operations
+   * wait meanwhile: about a second per 500 MB. To restore, stop the relay, empty the outbox's directory, and
+   * put the copy there as `outbox.db`; it then starts a new incarnation.
+   *
+   * @throws SallyportError FILE_UNWRITABLE, OUTBOX_STORAGE, CLOSED
+   */
+  backup(path: string): Promise<void>;
+}
+
+/**
+ * Opens the outbox in a directory, in a thread of its own.
+ *
+ * @throws SallyportError FILE_UNWRITABLE, OUTBOX_LOCKED (another process has it), OUTBOX_DAMAGED (also: written by
+ * a newer version), OUTBOX_STORAGE; each names the directory
+ */
+export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<SqliteOutbox> {
+  const { path, clock, random, log } = options;
+  const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
+  const start: WorkerStart = { directory: path, limits, incarnation: createIncarnation(random) };
+  const began = clock.monotonic();
+  // Compiled, this file and the worker's both end in .js.
+  const file = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
+  const worker = new Worker(file, { workerData: start, name: 'outbox' });
+  const waiting = new Map<number, { resolve(result: never): void; reject(error: Error): void }>();
+  let over: Error | null = null;
+  let lastId = 0;
+  let outgoing: CallMessage[] = [];
+  let departing = false;
+  let front: Front | null = null;
+
+  const opened = await new Promise<Extract<FromWorker, { type: 'opened' }>>((resolve, reject) => {
+    worker.on('message', (message: FromWorker) => {
+      if (message.type === 'opened') resolve(message);
+      else if (message.type === 'refused') reject(revive(message.refusal));
+      else receive(message);
+    });
+    worker.on('error', (error) => {
+      reject(error);
+      fail(lost(describeError(error)));
+    });
+    worker.on('exit', () => {
+      reject(lost('it ended'));
+      fail(lost('it ended'));
+    });
+  });
+
+  function lost(why: string): SallyportError {
+    return new SallyportError(
+      'OUTBOX_STORAGE',
+      `The thread of the outbox in ${path} stopped (${why}). Start again; what was accepted is on disk.`,
+    );
+  }
+
+  function receive(message: Exclude<FromWorker, { type: 'opened' | 'refused' }>): void {
+    switch (message.type) {
+      case 'committed':
+        message.answers.forEach(settle);
+        front?.committed(message.sequence);
+        return;
+      case 'backedUp':
+        return settle(message.answer);
+      case 'fatal':
+        return fail(revive(message.refusal));
+      case 'closed':
+        return stop(closed());
+      default:
+        return message satisfies never;
+    }
+  }
+
+  function settle(answer: Answer): void {
+    const call = waiting.get(answer.id);
+    waiting.delete(answer.id);
+    if (answer.ok) call?.resolve(answer.result as never);
+    else call?.reject(revive(answer.refusal));
+  }
+
+  function stop(error: Error): void {
+    over ??= error;
+    const abandoned = [...waiting.values()];
+    waiting.clear();
+    for (const call of abandoned) call.reject(error);
+  }
+
+  function fail(error: SallyportError): void {
+    if (over !== null || front === null) return;
+    over = error;
+    log.error('outbox failed', { path, code: error.code, error: error.message });
+    options.onFatal(error);
+    stop(error);
+  }
+
+  function send(message: ToWorker): void {
+    worker.postMessage(message);
+  }
+
+  /** Calls of one turn of the event loop leave together. */
+  function depart(): void {
+    departing = false;
+    const calls = outgoing;
+    outgoing = [];
+    if (calls.length > 0 && over === null) send({ type: 'calls', calls });
+  }
+
+  function queue(call: CallMessage): void {
+    outgoing.push(call);
+    if (departing) return;
+    departing = true;
+    setImmediate(depart);
+  }
+
+  function ask<T>(begin: (id: number) => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (over !== null) return reject(over);
+      waiting.set(++lastId, { resolve, reject });
+      begin(lastId);
+    });
+  }
+
+  const carrier: Carrier = {
+    call: <M extends Method>(method: M, now: Now, args: Arguments<M>) =>
+      ask<ReturnType<Ledger[M]>>((id) => queue([id, method, now, args])),
+    carryNote: (now, args) => void outgoing.push([0, 'note', now, args]),
+    async close(now) {
+      if (over !== null) return;
+      const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+      depart();
+      send({ type: 'close', now });
+      await exited;
+      if (!isSallyportError(over, 'CLOSED')) throw over ?? lost('it ended');
+      log.info('outbox closed', { path });
+    },
+  };
+
+  front = createFront({ carrier, opened, clock, random, limits });
+  if (opened.renewed === 'restored') {
+    log.warn('outbox is not the file that was last opened here; a new incarnation begins', {
+      path,
+      incarnation: opened.incarnation,
+    });
+  }
+  log.info('outbox opened', {
+    path,
+    incarnation: opened.incarnation,
+    sequence: opened.sequence,
+    held: opened.counts.held,
+    ms: Math.round(clock.monotonic() - began),
+  });
+
+  return Object.assign(front.outbox, {
+    backup: (file: string) =>
+      ask<void>((id) => {
+        depart();
+        send({ type: 'backup', id, path: file });
+      }),
+  });
+}
