@@ -145,3 +145,40 @@ function setGroup(bytes: Uint8Array, index: number, group: number): void {
   bytes[index * 2] = group >> 8;
   bytes[index * 2 + 1] = group & 0xff;
 }
+
+/**
+ * The error to throw when listening failed: `ADDRESS_IN_USE`, or `ADDRESS_INVALID` where the system refuses the
+ * address itself.
+ *
+ * @param who - what wanted to listen, as a sentence begins: `The poll door`
+ */
+export function listenError(
+  who: string,
+  address: Address,
+  cause: { code?: string; message: string },
+): SallyportError {
+  const where = `${who} cannot listen on ${formatAddress(address)}`;
+  switch (cause.code) {
+    case 'EADDRINUSE':
+      return new SallyportError(
+        'ADDRESS_IN_USE',
+        `${where}: another program does; stop it or choose another port`,
+        { cause },
+      );
+    case 'EACCES':
+      return new SallyportError(
+        'ADDRESS_INVALID',
+        `${where}: ports below 1024 need CAP_NET_BIND_SERVICE; grant it or choose another port`,
+        { cause },
+      );
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new SallyportError(
+        'ADDRESS_INVALID',
+        `${where}: this machine has no such address; choose one of its own`,
+        { cause },
+      );
+    default:
+      return new SallyportError('ADDRESS_INVALID', `${where}: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,292 @@
+import { randomFillSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { createSecureContext } from 'node:tls';
+import { Worker, type WorkerOptions } from 'node:worker_threads';
+import { listenError, type Address } from '../../shared/address.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import { SallyportError, describeError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
+import { workerUrl } from '../../shared/worker-url.ts';
+import type { Marks, MarksAttachment } from '../marks.ts';
+import type { UnknownDevice } from '../unknown-devices.ts';
+import { COUNTER_BYTES, forgetConnections, sumCounters, type PollStats } from './counters.ts';
+import { DEFAULT_POLL_LIMITS, type PollLimits } from './limits.ts';
+import type { Certificate, PollListenerConfig } from './poll-listener.ts';
+import { createRoutes, type PollSite } from './routes.ts';
+import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
+
+/** One address where phones poll. */
+export interface PollListen {
+  listen: Address;
+  /** Networks that may poll. */
+  allow: readonly string[];
+  /** Take connections from a balancer only, each beginning with a PROXY v2 header; `allow` is about what it tells. */
+  proxyProtocol: boolean;
+  /** PEM files; null = plain HTTP. */
+  tls: { cert: string; key: string; profile: TlsProfile } | null;
+}
+
+export interface PollDoorConfig {
+  listeners: readonly PollListen[];
+  /** Sites by name, all of them known to the marks. `pollPrefixes: null` = any prefix. */
+  sites: readonly { name: string; pollPrefixes: readonly string[] | null }[];
+  /** Threads; null = one less than the machine's cores, from 1 to {@link AUTO_WORKERS_MAX}. */
+  workers: number | null;
+  limits?: Partial<PollLimits>;
+}
+
+export interface PollDoorParts {
+  marks: Marks;
+  log: Log;
+  clock: Clock;
+  /** Told of polls without a mark; see `createUnknownDevices`. */
+  onUnknown?: (device: UnknownDevice) => void;
+  /** Starts a worker thread; for tests that look over its shoulder. */
+  startWorker?: (url: URL, options: WorkerOptions) => Worker;
+}
+
+/** The door where phones poll. */
+export interface PollDoor {
+  /** Where it listens, in the order of the config, with the real ports. */
+  readonly addresses: readonly Address[];
+  stats(): PollStats;
+  /**
+   * Reads all certificates and keys again, for the connections to come.
+   *
+   * @throws SallyportError `FILE_UNREADABLE`, `KEY_INVALID`; then all stays as it was
+   */
+  reload(): void;
+  /** Stops listening, answers what is on its way, closes everything. */
+  close(): Promise<void>;
+}
+
+/** The most poll workers that are started unasked: one of them answers more polls than most fleets send. */
+export const AUTO_WORKERS_MAX = 8;
+/** How long connections get at `close()` to have their answers. */
+const CLOSE_GRACE_MS: Milliseconds = 2_000;
+/** A worker that dies is replaced at once, unless it ran for less than this; then after as long. */
+const RESTART_MS: Milliseconds = 1_000;
+/** How long one set of TLS ticket keys is used; afterwards phones make one full handshake. */
+const TICKET_KEYS_MS: Milliseconds = 12 * 3_600_000;
+
+interface Thread {
+  worker: Worker;
+  attachment: MarksAttachment;
+  exited: Promise<void>;
+}
+
+/**
+ * Opens the poll door; resolves once every worker listens.
+ *
+ * @throws SallyportError `ADDRESS_IN_USE`, `ADDRESS_INVALID`, `FILE_UNREADABLE`, `KEY_INVALID`, `CONFIG_INVALID`
+ */
+export async function createPollDoor(config: PollDoorConfig, parts: PollDoorParts): Promise<PollDoor> {
+  const { marks, log, clock } = parts;
+  const limits: PollLimits = { ...DEFAULT_POLL_LIMITS, ...config.limits };
+  const count = config.workers ?? Math.min(Math.max(availableParallelism() - 1, 1), AUTO_WORKERS_MAX);
+  const sites = config.sites.map((site): PollSite => {
+    const number = marks.sites.indexOf(site.name);
+    if (number === -1)
+      throw new SallyportError('CONFIG_INVALID', `Site ${site.name} of the poll door has no marks`);
+    return { number, prefixes: site.pollPrefixes };
+  });
+  createRoutes(sites);
+  let listeners: PollListenerConfig[] = config.listeners.map((listener) => ({
+    ...listener,
+    tls: listener.tls === null ? null : { ...readCertificate(listener.tls), profile: listener.tls.profile },
+  }));
+  const counters = Array.from({ length: count }, () => new SharedArrayBuffer(COUNTER_BYTES));
+  const threads: (Thread | null)[] = counters.map(() => null);
+  const restarts = new Set<Timer>();
+  let ticketKeys = newTicketKeys();
+  let replaced = 0;
+  let closing = false;
+
+  function start(index: number): Promise<number[]> {
+    const attachment = marks.attach();
+    const workerData: PollWorkerData = {
+      listeners,
+      sites,
+      siteNames: [...marks.sites],
+      limits,
+      marks: attachment.seed,
+      counters: counters[index]!,
+      ticketKeys,
+      reusePort: count > 1,
+    };
+    const options: WorkerOptions = {
+      workerData,
+      transferList: attachment.transfer,
+      name: `poll-${index + 1}`,
+    };
+    const startWorker = parts.startWorker ?? ((url, given) => new Worker(url, given));
+    const worker = startWorker(workerUrl(import.meta.url, './poll-worker'), options);
+    const startedAt = clock.monotonic();
+    return new Promise((resolve, reject) => {
+      const exited = new Promise<void>((ended) => {
+        worker.once('exit', (code) => {
+          attachment.detach();
+          threads[index] = null;
+          forgetConnections(counters[index]!);
+          ended();
+          const error = new SallyportError('CLOSED', `Poll worker ${index + 1} ended with code ${code}`);
+          reject(error);
+          if (listening && !closing) replace(index, clock.monotonic() - startedAt);
+        });
+      });
+      threads[index] = { worker, attachment, exited };
+      let listening = false;
+      worker.on('error', (error) => {
+        log.error('poll worker failed', { worker: index + 1, error: describeError(error) });
+        reject(
+          new SallyportError('CLOSED', `Poll worker ${index + 1} failed: ${describeError(error)}`, {
+            cause: error,
+          }),
+        );
+      });
+      worker.on('message', (message: FromPollWorker) => {
+        switch (message.type) {
+          case 'listening':
+            listening = true;
+            resolve(message.ports);
+            return;
+          case 'failed':
+            reject(listenError('The poll door', listeners[message.listener]!.listen, message));
+            void worker.terminate();
+            return;
+          case 'unknown':
+            if (parts.onUnknown !== undefined) message.seen.forEach(parts.onUnknown);
+            return;
+          default:
+            message satisfies never;
+        }
+      });
+    });
+  }
+
+  function replace(index: number, ranForMs: Milliseconds): void {
+    replaced++;
+    const delay = ranForMs < RESTART_MS ? RESTART_MS : 0;
+    log.error('poll worker died and is replaced', {
+      worker: index + 1,
+      ran_ms: Math.round(ranForMs),
+      delay_ms: delay,
+    });
+    const timer = clock.after(delay, () => {
+      restarts.delete(timer);
+      start(index).catch((error: unknown) => {
+        if (closing) return;
+        log.error('poll worker could not be started', { worker: index + 1, error: describeError(error) });
+        replace(index, 0);
+      });
+    });
+    restarts.add(timer);
+  }
+
+  function broadcast(message: ToPollWorker): void {
+    for (const thread of threads) thread?.worker.postMessage(message);
+  }
+
+  function useCertificates(): void {
+    broadcast({ type: 'certificates', certificates: listeners.map((listener) => listener.tls), ticketKeys });
+  }
+
+  async function close(): Promise<void> {
+    closing = true;
+    rotation.cancel();
+    for (const timer of restarts) timer.cancel();
+    broadcast({ type: 'close' });
+    await Promise.all(
+      threads.map(async (thread) => {
+        if (thread === null) return;
+        const timer = clock.after(CLOSE_GRACE_MS, () => void thread.worker.terminate());
+        await thread.exited;
+        timer.cancel();
+      }),
+    );
+  }
+
+  const rotation = clock.every(TICKET_KEYS_MS, () => {
+    ticketKeys = newTicketKeys();
+    useCertificates();
+  });
+
+  try {
+    if (count > 1) for (const { listen } of listeners) await probe(listen);
+    const ports = await start(0);
+    listeners = listeners.map((listener, i) => ({
+      ...listener,
+      listen: { host: listener.listen.host, port: ports[i] ?? 0 },
+    }));
+    await Promise.all(threads.slice(1).map((_, i) => start(i + 1)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  return {
+    addresses: listeners.map((listener) => listener.listen),
+    stats: () =>
+      sumCounters(counters, { running: threads.filter((thread) => thread !== null).length, replaced }),
+    reload() {
+      const read = config.listeners.map((listener) =>
+        listener.tls === null ? null : readCertificate(listener.tls),
+      );
+      listeners = listeners.map((listener, i) => {
+        const certificate = read[i];
+        return listener.tls === null || certificate == null
+          ? listener
+          : { ...listener, tls: { ...listener.tls, ...certificate } };
+      });
+      useCertificates();
+    },
+    close,
+  };
+}
+
+/**
+ * Makes sure that nobody has the port. Workers share it by `reusePort`, and with that the system would also let a
+ * second program of the same user join in silently.
+ */
+async function probe(address: Address): Promise<void> {
+  if (address.port === 0) return;
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(listenError('The poll door', address, error)));
+    server.listen(address.port, address.host, () => server.close(() => resolve()));
+  });
+}
+
+function newTicketKeys(): Uint8Array {
+  return randomFillSync(new Uint8Array(48));
+}
+
+/** Reads a certificate and its key, and makes sure that they belong together. */
+function readCertificate(tls: { cert: string; key: string; profile: TlsProfile }): Certificate {
+  const certificate = { cert: readPem(tls.cert), key: readPem(tls.key) };
+  try {
+    createSecureContext({ ...tlsProfileOptions(tls.profile), ...certificate });
+  } catch (cause) {
+    throw new SallyportError(
+      'KEY_INVALID',
+      `The poll door cannot use ${tls.cert} with ${tls.key} (${describeError(cause)}); give a PEM certificate chain and its unencrypted key`,
+      { cause },
+    );
+  }
+  return certificate;
+}
+
+function readPem(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SallyportError(
+      'FILE_UNREADABLE',
+      `The poll door cannot read ${file} (${describeError(cause)})`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,83 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../../shared/clock.ts';
+import { describeError } from '../../shared/errors.ts';
+import { openMarks } from '../marks-reader.ts';
+import { openCounters } from './counters.ts';
+import { createPollHandler } from './poll-handler.ts';
+import { createPollListener } from './poll-listener.ts';
+import { createRoutes } from './routes.ts';
+import { createUnknownReports } from './unknown-reports.ts';
+import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
+
+/** How often waiting connections are looked at and unknown devices reported. */
+const SWEEP_MS = 1_000;
+
+if (parentPort === null) throw new Error('poll-worker runs as a worker thread of the poll door only');
+const port = parentPort;
+const data = workerData as PollWorkerData;
+const tell = (message: FromPollWorker): void => port.postMessage(message);
+
+const marks = openMarks(data.marks);
+const counters = openCounters(data.counters);
+// `performance.now` is the cheapest clock there is; its distance to the clock of the marks never changes.
+const offset = systemClock.monotonic() - performance.now();
+const now = (): number => performance.now() + offset;
+const unknown = createUnknownReports(data.siteNames, data.limits.unknownReports, now);
+const handler = createPollHandler({
+  marks,
+  routes: createRoutes(data.sites),
+  limits: data.limits,
+  counters,
+  now,
+  onUnknown: (site, device, address) => unknown.note(site, device, address),
+});
+const listeners = data.listeners.map((config) =>
+  createPollListener(config, {
+    handler,
+    limits: data.limits,
+    now,
+    ticketKeys: data.ticketKeys,
+    reusePort: data.reusePort,
+  }),
+);
+
+const sweeper = systemClock.every(SWEEP_MS, () => {
+  marks.refresh();
+  handler.sweep();
+  for (const listener of listeners) listener.sweep();
+  const seen = unknown.take();
+  if (seen.length === 0) return;
+  counters.add('unknown_reports', seen.length);
+  tell({ type: 'unknown', seen });
+});
+
+port.on('message', (message: ToPollWorker) => {
+  switch (message.type) {
+    case 'certificates':
+      message.certificates.forEach((certificate, i) => {
+        if (certificate !== null) listeners[i]?.setCertificate(certificate, message.ticketKeys);
+      });
+      return;
+    case 'close':
+      sweeper.cancel();
+      for (const listener of listeners) listener.close();
+      handler.drain();
+      // With its listeners and connections gone nothing keeps this thread alive; what lingers is ended by main.
+      port.close();
+      return;
+    default:
+      message satisfies never;
+  }
+});
+
+const ports: number[] = [];
+for (const [i, listener] of listeners.entries()) {
+  try {
+    ports.push(await listener.listen());
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    tell({ type: 'failed', listener: i, code, message: describeError(error) });
+    break;
+  }
+}
+if (ports.length === listeners.length) tell({ type: 'listening', ports });

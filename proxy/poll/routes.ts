@@ -1,0 +1,69 @@
+import { SallyportError } from '../../shared/errors.ts';
+
+/** The last part of every poll's path; what stands before it is the prefix that names the site. */
+export const CONTACT_ME = Buffer.from('contact-me');
+
+const SLASH = 0x2f;
+
+/** A site as the poll door knows it; `number` is its place in the marks. */
+export interface PollSite {
+  number: number;
+  /** Null = every prefix that no other site has. */
+  prefixes: readonly string[] | null;
+}
+
+/** Finds the site of a poll by the bytes of its path. */
+export interface Routes {
+  /** @returns the site's number; -1 where the path is no poll of any site */
+  siteOf(bytes: Uint8Array, start: number, end: number): number;
+}
+
+/**
+ * Phones append `contact-me` to the address they were given, with or without a slash between and whatever
+ * slashes that address ended in. So a prefix counts without its last slashes, and several slashes count as one.
+ *
+ * @throws SallyportError `CONFIG_INVALID` where two sites have one prefix
+ */
+export function createRoutes(sites: readonly PollSite[]): Routes {
+  const routes: { prefix: Uint8Array; site: number }[] = [];
+  const owners = new Map<string, number>();
+  let fallback = -1;
+  for (const { number, prefixes } of sites) {
+    for (const written of prefixes ?? [null]) {
+      const prefix = written === null ? null : `/${written}`.replaceAll(/\/+/g, '/').replace(/\/$/, '');
+      const owner = prefix === null ? fallback : (owners.get(prefix) ?? -1);
+      if (owner !== -1 && owner !== number) {
+        throw new SallyportError(
+          'CONFIG_INVALID',
+          `Poll prefix ${prefix === null ? '(any)' : JSON.stringify(written)} belongs to two sites; give each site its own`,
+        );
+      }
+      if (prefix === null) fallback = number;
+      else if (owner === -1) {
+        owners.set(prefix, number);
+        routes.push({ prefix: Buffer.from(prefix, 'latin1'), site: number });
+      }
+    }
+  }
+  return {
+    siteOf(bytes, start, end) {
+      const prefixEnd = end - CONTACT_ME.length;
+      if (prefixEnd <= start) return -1;
+      for (let i = 0; i < CONTACT_ME.length; i++) if (bytes[prefixEnd + i] !== CONTACT_ME[i]) return -1;
+      for (const route of routes) if (isPrefix(route.prefix, bytes, start, prefixEnd)) return route.site;
+      return fallback;
+    },
+  };
+}
+
+/** Whether the bytes spell `prefix`, which has no double and no last slash. */
+function isPrefix(prefix: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  let at = start;
+  for (const byte of prefix) {
+    if (bytes[at] !== byte || at >= end) return false;
+    at++;
+    if (byte === SLASH) while (bytes[at] === SLASH && at < end) at++;
+  }
+  while (bytes[at] === SLASH && at < end) at++;
+  return at === end;
+}

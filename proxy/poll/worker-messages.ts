@@ -1,0 +1,34 @@
+import type { MarksSeed } from '../marks-reader.ts';
+import type { UnknownDevice } from '../unknown-devices.ts';
+import type { PollLimits } from './limits.ts';
+import type { Certificate, PollListenerConfig } from './poll-listener.ts';
+import type { PollSite } from './routes.ts';
+
+/** What the main thread gives a poll worker at its start. */
+export interface PollWorkerData {
+  listeners: PollListenerConfig[];
+  sites: PollSite[];
+  /** Names of the sites by number. */
+  siteNames: string[];
+  limits: PollLimits;
+  marks: MarksSeed;
+  counters: SharedArrayBuffer;
+  ticketKeys: Uint8Array;
+  reusePort: boolean;
+}
+
+/** From the main thread to a poll worker. */
+export type ToPollWorker =
+  /** Another certificate for each listener with TLS (null for the others), and new ticket keys. */
+  | { type: 'certificates'; certificates: (Certificate | null)[]; ticketKeys: Uint8Array }
+  /** Stop listening, answer what is on its way, and end. */
+  | { type: 'close' };
+
+/** From a poll worker to the main thread. */
+export type FromPollWorker =
+  /** All listeners listen, on these ports in their order. */
+  | { type: 'listening'; ports: number[] }
+  /** A listener could not listen; the worker ends. */
+  | { type: 'failed'; listener: number; code: string; message: string }
+  /** Devices without a mark that polled since the last such message, at most `limits.unknownReports`. */
+  | { type: 'unknown'; seen: UnknownDevice[] };
