@@ -1,7 +1,6 @@
 import { execPath } from 'node:process';
 import { existsSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
-import type { connect } from 'node:net';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
