@@ -183,6 +183,7 @@ export function createSite(
     },
     open(opening) {
       if (link === null) throw new SallyportError('LINK_DOWN', `no relay link serves site ${name}`);
+      if (draining) throw new SallyportError('LINK_DOWN', `relay ${link.relay} is going away`);
       return link.open(opening);
     },
     status() {

@@ -1,5 +1,6 @@
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 
 /**
  * Joins two connections byte for byte, each direction with its own end and backpressure. When one is cut, so is the
@@ -27,9 +28,12 @@ export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): voi
   join(b, a);
 }
 
-/** Cuts a connection so that its peer sees a reset, not an end. */
+/**
+ * Cuts a connection so that its peer cannot take it for an end: TCP by a reset, TLS by leaving without a close_notify
+ * (RFC 8446 §6.1), a stream of a lane by its own cut.
+ */
 export function cutOff(stream: Duplex): void {
   if (stream.destroyed) return;
-  if ('resetAndDestroy' in stream) (stream as Socket).resetAndDestroy();
+  if (stream instanceof Socket && !(stream instanceof TLSSocket)) stream.resetAndDestroy();
   else stream.destroy();
 }

@@ -1,0 +1,220 @@
+import { z } from 'zod';
+import type { Address } from '../shared/address.ts';
+import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
+import type { Written } from '../shared/config-file.ts';
+import type { Pin } from '../shared/key-pair.ts';
+import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
+
+/** One proxy to dial. */
+export interface ProxyConfig {
+  url: URL;
+  /** The pin of its key, or a CA file to judge its certificate by. */
+  trust: { pin: Pin } | { caFile: string };
+  via: URL | null;
+}
+
+export interface RelayConfig {
+  name: string;
+  site: string;
+  /** File of this relay's private key. */
+  key: string;
+  proxies: ProxyConfig[];
+  /** Directory of the SQLite outbox. */
+  outbox: { path: string };
+  services: (WpiServiceConfig | TcpServiceConfig)[];
+  /** Where contact-me requests of services are caught; null = nowhere. */
+  contactMe: { listen: Address; advertise: URL } | null;
+  /** `tokenFile` null = no token, allowed on loopback only. */
+  api: { listen: Address; tokenFile: string | null };
+  deadAfterSessions: number;
+  limits: RelayLimits;
+}
+
+/** Every limit of the relay that is not a service's, and its default. */
+export const DEFAULT_RELAY_LIMITS = {
+  /** Held messages in all; more are refused. */
+  held: 1_000_000,
+  /** Held messages of one device. */
+  held_per_device: 100,
+  /** Streams at once in one stream lane; a proxy that opens more is refused them. */
+  lane_streams: 4_096,
+  /** Stream lanes to each proxy. */
+  stream_lanes: 1,
+  /** Seconds that running sessions get to end at SIGTERM; at most 30. */
+  drain_s: 30,
+};
+export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
+
+const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: 30, stream_lanes: 8 };
+
+const schemaBeside = (beside: (path: string) => string) => {
+  const file = fields.file(beside);
+  const wpi = z.strictObject({
+    name: fields.name,
+    kind: z.literal('wpi'),
+    tls: z
+      .strictObject(
+        {
+          cert: file,
+          key: file,
+          profile: fields.oneOf('modern', 'intermediate', 'legacy').default('intermediate'),
+          client_ca: file.nullable().default(null),
+        },
+        'a map with cert and key',
+      )
+      .nullable()
+      .default(null),
+    upstream: fields.url('https:', 'http:'),
+    upstream_tls: z
+      .strictObject(
+        { ca: file.optional(), pin: fields.pin.optional(), verify: fields.flag.optional() },
+        'a map with ca, pin or verify: false',
+      )
+      .nullable()
+      .default(null),
+    source_addresses: z.null('null (source addresses are not offered yet)').default(null),
+    forwarded: fields.oneOf('none', 'x-forwarded-for', 'forwarded').default('none'),
+    rewrite_contact_me: fields.flag.default(true),
+    teach: z.null('null (teaching is not offered yet)').default(null),
+  });
+  const tcp = z.strictObject({ name: fields.name, kind: z.literal('tcp'), upstream: fields.address });
+  return z.strictObject(
+    {
+      name: fields.name,
+      site: fields.name.default('default'),
+      key: file,
+      proxies: z
+        .array(
+          z
+            .strictObject({
+              url: fields.url('wss:'),
+              pin: fields.pin.optional(),
+              ca: file.optional(),
+              via: fields.url('http:').nullable().default(null),
+            })
+            .refine(
+              (proxy) => (proxy.pin === undefined) !== (proxy.ca === undefined),
+              'either pin or ca, one of them',
+            ),
+          'a list of proxies',
+        )
+        .min(1, 'at least one proxy'),
+      outbox: z.strictObject({ path: fields.path }, 'a map with path').prefault({ path: './outbox' }),
+      services: z
+        .array(z.discriminatedUnion('kind', [wpi, tcp], 'a service of kind wpi or tcp'), 'a list of services')
+        .default([]),
+      contact_me: z
+        .strictObject(
+          { listen: fields.address, advertise: fields.url('http:') },
+          'a map with listen and advertise',
+        )
+        .nullable()
+        .default(null),
+      poll_source: z.null('null (a poll source is not offered yet)').default(null),
+      api: z
+        .strictObject(
+          { listen: fields.address, token_file: fields.path.nullable().default(null) },
+          'a map with listen',
+        )
+        .prefault({ listen: '127.0.0.1:9470' }),
+      webhooks: z.array(z.never(), 'an empty list (webhooks are not offered yet)').default([]),
+      dead_after_sessions: fields.whole(0, 1_000_000).default(20),
+      limits: z
+        .strictObject(
+          Object.fromEntries(
+            Object.entries(DEFAULT_RELAY_LIMITS).map(([name, preset]) => [
+              name,
+              fields.whole(1, MOST[name as keyof RelayLimits] ?? 100_000_000).default(preset),
+            ]),
+          ) as Record<keyof RelayLimits, z.ZodDefault<z.ZodNumber>>,
+          'a map of limits',
+        )
+        .prefault({}),
+    },
+    'a map of settings',
+  );
+};
+
+/**
+ * Reads and checks the relay's config file.
+ *
+ * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
+ */
+export function loadRelayConfig(file: string): RelayConfig {
+  const beside = besideFile(file);
+  const written = readConfigFile(file, schemaBeside(beside), findFaults);
+  return {
+    name: written.name,
+    site: written.site,
+    key: written.key,
+    proxies: written.proxies.map(({ url, pin, ca, via }) => ({
+      url,
+      trust: pin === undefined ? { caFile: ca! } : { pin },
+      via,
+    })),
+    outbox: { path: beside(written.outbox.path) },
+    services: written.services.map((service) =>
+      service.kind === 'tcp'
+        ? {
+            name: service.name,
+            kind: 'tcp',
+            upstream: `${bracket(service.upstream.host)}:${service.upstream.port}`,
+          }
+        : {
+            name: service.name,
+            kind: 'wpi',
+            tls:
+              service.tls === null
+                ? null
+                : {
+                    cert: service.tls.cert,
+                    key: service.tls.key,
+                    profile: service.tls.profile,
+                    clientCa: service.tls.client_ca,
+                  },
+            upstream: service.upstream.href,
+            upstreamTls: defined(service.upstream_tls ?? {}),
+            forwarded: service.forwarded,
+            rewriteContactMe: service.rewrite_contact_me,
+            limits: {},
+          },
+    ),
+    contactMe: written.contact_me,
+    api: {
+      listen: written.api.listen,
+      tokenFile: written.api.token_file === null ? null : beside(written.api.token_file),
+    },
+    deadAfterSessions: written.dead_after_sessions,
+    limits: written.limits,
+  };
+}
+
+const bracket = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
+/** The object without the fields that are undefined. */
+function defined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/** What a schema of single fields cannot see. */
+function findFaults(config: Written, fault: (path: (string | number)[], expected: string) => void): void {
+  const services = config.list('services');
+  const names = services.map((service) => service.text('name'));
+  services.forEach((service, i) => {
+    if (names.indexOf(service.text('name')) !== i) fault(['services', i, 'name'], 'a name of its own');
+    if (service.has('upstream_tls') && service.text('upstream')?.startsWith('http:') === true) {
+      fault(['services', i, 'upstream_tls'], 'nothing, since the upstream is plain http');
+    }
+  });
+  const urls = config.list('proxies').map((proxy) => proxy.text('url'));
+  urls.forEach((url, i) => {
+    if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');
+  });
+  const api = config.map('api');
+  const listen = api.text('listen');
+  if (listen !== undefined && !api.has('token_file') && !/^(127\.|\[::1\]|localhost:)/.test(listen)) {
+    fault(['api', 'token_file'], 'a file, since the API listens beyond loopback');
+  }
+}

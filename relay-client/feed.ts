@@ -1,0 +1,117 @@
+import type { DeviceId } from '../shared/device-id.ts';
+import { ENTRIES_PER_FRAME } from '../shared/protocol.ts';
+import type { HeldChange, HeldEntry, RelayFrame } from '../shared/protocol.ts';
+import type { Change, Outbox, PendingEntry } from './outbox/outbox.ts';
+
+/** Bytes that may wait on the control lane before the next part is read from the outbox. */
+const FEED_BACKLOG_BYTES = 1_048_576;
+/** Entries in one frame; at some 150 bytes each it stays well under the frame limit. */
+const PART = ENTRIES_PER_FRAME / 2;
+
+/** Keeps one proxy's copy of the outbox up to date. */
+export interface Feed {
+  /** Resolves after `stop`; rejects when the outbox fails. */
+  readonly ended: Promise<void>;
+  /** The control lane has room again. */
+  drained(): void;
+  stop(): void;
+}
+
+export interface FeedOptions {
+  outbox: Outbox;
+  /** What the proxy still holds. */
+  holds: { incarnation: string; seq: number } | null;
+  send: (frame: RelayFrame) => void;
+  backlog: () => number;
+  /** The proxy has been sent all that was there; from now on changes follow as they come. */
+  onSynced: () => void;
+}
+
+export function createFeed(options: FeedOptions): Feed {
+  const { outbox, send } = options;
+  let stopped = false;
+  let wake: () => void = () => undefined;
+  const stopListening = outbox.onCommit(() => wake());
+
+  const woken = (ready: () => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      wake = () => {
+        if (ready() || stopped) resolve();
+      };
+      wake();
+    });
+  const room = (): Promise<void> => woken(() => options.backlog() < FEED_BACKLOG_BYTES);
+
+  /** Sends everything held; returns the sequence that it is as of. */
+  async function snapshot(): Promise<number> {
+    const { incarnation } = outbox;
+    let first = true;
+    let waiting: { seq: number; entries: PendingEntry[] } = { seq: outbox.sequence(), entries: [] };
+    const sendWaiting = (last: boolean): void => {
+      const { seq, entries } = waiting;
+      send({ type: 'snapshot', incarnation, seq, first, last, entries: entries.map(toEntry) });
+      first = false;
+    };
+    for await (const part of outbox.snapshot(PART)) {
+      if (waiting.entries.length > 0) sendWaiting(false);
+      waiting = part;
+      await room();
+      if (stopped) return waiting.seq;
+    }
+    sendWaiting(true);
+    return waiting.seq;
+  }
+
+  async function changes(after: number): Promise<number> {
+    const found = await outbox.changes(after, PART);
+    if (found === null) return snapshot();
+    send({ type: 'changes', seq: found.seq, changes: found.changes.map(toChange) });
+    return found.seq;
+  }
+
+  async function known(): Promise<void> {
+    let cursor: DeviceId | null = null;
+    do {
+      const page: Awaited<ReturnType<Outbox['devices']>> = await outbox.devices({
+        limit: PART,
+        ...(cursor === null ? {} : { cursor }),
+      });
+      if (page.devices.length > 0) send({ type: 'known', devices: page.devices.map(({ device }) => device) });
+      cursor = page.next;
+      await room();
+    } while (cursor !== null && !stopped);
+  }
+
+  async function run(): Promise<void> {
+    const { holds } = options;
+    let sent = holds === null || holds.incarnation !== outbox.incarnation ? await snapshot() : holds.seq;
+    while (sent < outbox.sequence() && !stopped) sent = await changes(sent);
+    if (stopped) return;
+    options.onSynced();
+    await known();
+    while (!stopped) {
+      await woken(() => outbox.sequence() > sent && options.backlog() < FEED_BACKLOG_BYTES);
+      if (!stopped) sent = await changes(sent);
+    }
+  }
+
+  return {
+    ended: run().finally(stopListening),
+    drained: () => wake(),
+    stop() {
+      stopped = true;
+      stopListening();
+      wake();
+    },
+  };
+}
+
+function toEntry({ id, device, kind, generation, dueIn, expiresIn }: PendingEntry): HeldEntry {
+  return { id, device, kind, generation, dueIn, expiresIn };
+}
+
+function toChange(change: Change): HeldChange {
+  return change.op === 'hold'
+    ? { op: 'hold', ...toEntry(change) }
+    : { op: 'end', id: change.id, device: change.device };
+}

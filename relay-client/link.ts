@@ -1,0 +1,246 @@
+import type { Clock } from '../shared/clock.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
+import { createHeartbeat } from '../shared/heartbeat.ts';
+import type { Heartbeat } from '../shared/heartbeat.ts';
+import type { Lane, LaneEvents } from '../shared/lane.ts';
+import type { Log } from '../shared/log.ts';
+import type { StreamOpening } from '../shared/mux-frames.ts';
+import type { CutCode, MuxStream } from '../shared/mux-stream.ts';
+import { createMux } from '../shared/mux.ts';
+import type { Mux } from '../shared/mux.ts';
+import { CLOSE, GREETING_MS } from '../shared/protocol.ts';
+import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
+import { readProxyFrame } from '../shared/protocol-read.ts';
+import type { Outbox } from './outbox/outbox.ts';
+import { createFeed } from './feed.ts';
+import type { Feed } from './feed.ts';
+
+/** How a link ended. */
+export interface LinkEnd {
+  code: number;
+  reason: string;
+}
+
+export type Welcome = Extract<ProxyFrame, { type: 'welcome' }>;
+export type PollsFrame = Extract<ProxyFrame, { type: 'polls' }>;
+
+export interface LinkOptions {
+  relay: string;
+  site: string;
+  software: string;
+  services: string[];
+  outbox: Outbox;
+  streamLanes: number;
+  maxStreams: number;
+  clock: Clock;
+  log: Log;
+  /** Dials one lane of this link's proxy. */
+  dial: (lane: { kind: 'control' } | { kind: 'stream'; link: string }, events: LaneEvents) => Promise<Lane>;
+  /** What the proxy must know besides the outbox: running quiets, then health. Said after each resync. */
+  afterResync: () => RelayFrame[];
+  onStream: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
+  onPolls: (frame: PollsFrame) => void;
+  /** State, round trip or position changed. */
+  onChange: () => void;
+}
+
+/** One link to one proxy, from dialling to its end. It is never used again after that. */
+export interface Link {
+  /** Resolves when the link is over; never rejects. */
+  readonly ended: Promise<LinkEnd>;
+  /** Whether the proxy has welcomed this relay, holds all that is pending, and has a stream lane. */
+  up(): boolean;
+  draining(): boolean;
+  /** The newest sequence that the proxy said it applied; null before. */
+  applied(): number | null;
+  roundTrip(): number | null;
+  software(): string | null;
+  streams(): number;
+  /** Says something, once the resync is whole; before that the resync itself will tell it. */
+  say(frame: RelayFrame): void;
+  close(code: number, reason: string): void;
+}
+
+export function createLink(options: LinkOptions): Link {
+  const { clock, log, outbox } = options;
+  const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<LinkEnd>();
+  const muxes = new Map<Lane, Mux>();
+  let control: Lane | null = null;
+  let heartbeat: Heartbeat | null = null;
+  let feed: Feed | null = null;
+  let welcome: Welcome | null = null;
+  let over: LinkEnd | null = null;
+  let synced = false;
+  let draining = false;
+  let applied: number | null = null;
+  let pings = 0;
+  let pingedAt = 0;
+  let roundTrip: number | null = null;
+
+  const send = (frame: RelayFrame): void => control?.send(JSON.stringify(frame));
+
+  function end(code: number, reason: string): void {
+    if (over !== null) return;
+    over = { code, reason };
+    greeting.cancel();
+    heartbeat?.stop();
+    feed?.stop();
+    const error = new SallyportError('LINK_DOWN', `the link closed: ${reason}`);
+    for (const [lane, mux] of muxes) {
+      mux.closed(error);
+      lane.close(code, reason);
+    }
+    muxes.clear();
+    options.onChange();
+    resolveEnded(over);
+  }
+
+  function close(code: number, reason: string): void {
+    control?.close(code, reason);
+    end(code, reason);
+  }
+
+  const greeting = clock.after(2 * GREETING_MS, () => close(CLOSE.noGreeting, 'no welcome in time'));
+
+  async function welcomed(frame: Welcome): Promise<void> {
+    greeting.cancel();
+    welcome = frame;
+    if (frame.site !== options.site) {
+      return close(CLOSE.violation, `the proxy knows this relay for site ${frame.site}, not ${options.site}`);
+    }
+    await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame.link)));
+    feed = createFeed({
+      outbox,
+      holds: frame.holds,
+      send,
+      backlog: () => control?.backlog() ?? 0,
+      onSynced() {
+        for (const extra of options.afterResync()) send(extra);
+        synced = true;
+        log.info('proxy holds what is pending', { seq: outbox.sequence() });
+        options.onChange();
+      },
+    });
+    feed.ended.then(
+      () => undefined,
+      (error: unknown) => {
+        log.error('outbox cannot be sent', { why: describeError(error) });
+        close(CLOSE.going, 'the outbox failed');
+      },
+    );
+  }
+
+  async function openStreamLane(link: string): Promise<void> {
+    let mux: Mux | null = null;
+    const lane = await options.dial(
+      { kind: 'stream', link },
+      {
+        frame: (bytes) => void (typeof bytes !== 'string' && mux?.receive(bytes)),
+        drained: () => mux?.drained(),
+        // A link is whole or not at all: phones would be sent to a lane that isn't there.
+        closed: (code, reason) => close(code, `a stream lane closed: ${reason}`),
+      },
+    );
+    if (over !== null) return lane.close(over.code, over.reason);
+    mux = createMux({
+      lane,
+      clock,
+      side: 'relay',
+      maxStreams: options.maxStreams,
+      onStream: options.onStream,
+    });
+    muxes.set(lane, mux);
+  }
+
+  function take(frame: ProxyFrame): string | null {
+    if (welcome === null) {
+      if (frame.type !== 'welcome') return `a ${frame.type} before the welcome`;
+      welcomed(frame).catch((error: unknown) => close(CLOSE.going, describeError(error)));
+      return null;
+    }
+    switch (frame.type) {
+      case 'welcome':
+        return 'a second welcome';
+      case 'applied':
+        if (frame.incarnation !== outbox.incarnation) return null;
+        if (frame.seq > outbox.sequence()) return `applied ${frame.seq}, which was never sent`;
+        applied = frame.seq;
+        options.onChange();
+        return null;
+      case 'polls':
+        options.onPolls(frame);
+        return null;
+      case 'ping':
+        send({ type: 'pong', n: frame.n });
+        return null;
+      case 'pong':
+        if (frame.n === pings) roundTrip = clock.monotonic() - pingedAt;
+        return null;
+      case 'drain':
+        draining = true;
+        log.info('proxy is going away');
+        options.onChange();
+        return null;
+      default:
+        return never(frame);
+    }
+  }
+
+  async function start(): Promise<void> {
+    const lane = await options.dial(
+      { kind: 'control' },
+      {
+        frame(text) {
+          if (over !== null || typeof text !== 'string') return;
+          heartbeat?.heard();
+          const read = readProxyFrame(text);
+          if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
+          const wrong = 'wrong' in read ? read.wrong : take(read.frame);
+          if (wrong === null) return;
+          log.error('proxy broke the protocol', { why: wrong });
+          close(CLOSE.violation, wrong);
+        },
+        drained: () => feed?.drained(),
+        closed: end,
+      },
+    );
+    control = lane;
+    if (over !== null) return lane.close(over.code, over.reason);
+    heartbeat = createHeartbeat({
+      beat() {
+        pingedAt = clock.monotonic();
+        send({ type: 'ping', n: ++pings });
+      },
+      onSilent: (ms) => close(CLOSE.silent, `nothing heard for ${Math.round(ms)} ms`),
+    });
+    send({
+      type: 'hello',
+      relay: options.relay,
+      site: options.site,
+      incarnation: outbox.incarnation,
+      seq: outbox.sequence(),
+      software: options.software,
+      services: options.services,
+    });
+  }
+
+  start().catch((error: unknown) => end(CLOSE.going, describeError(error)));
+
+  return {
+    ended,
+    up: () => over === null && synced && muxes.size > 0,
+    draining: () => draining,
+    applied: () => applied,
+    roundTrip: () => roundTrip,
+    software: () => welcome?.software ?? null,
+    streams: () => [...muxes.values()].reduce((sum, mux) => sum + mux.streams(), 0),
+    say(frame) {
+      if (synced && over === null) send(frame);
+    },
+    close,
+  };
+}
+
+function never(frame: never): string {
+  return `an unhandled frame ${String(frame)}`;
+}
