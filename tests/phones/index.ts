@@ -12,6 +12,8 @@
  * ```
  */
 export { createPhone, type Phone, type PhoneCounts } from './phone.ts';
+export { createFleet, macAfter, type Fleet, type FleetOptions, type FleetStats } from './fleet.ts';
+export type { LatencySummary } from './latency.ts';
 export type { PhoneOptions } from './options.ts';
 export type { PhoneEvent, PhoneEventOf } from './events.ts';
 export { realClock, type PhoneClock } from './clock.ts';

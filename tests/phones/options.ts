@@ -8,8 +8,8 @@ import type { CookieEcho, Exchange } from './session.ts';
 export type PhoneOptions = {
   /** What the phone registers as `mac-addr` and sends as `device-id`, verbatim. Usually `00:1A:E8:…`. */
   deviceId: string;
-  /** `https://host:port`, `http://host:port`, or `host:port` (TLS). */
-  service: string;
+  /** `https://host:port`, `http://host:port`, or `host:port` (TLS). Without one the phone polls and opens no session. */
+  service?: string;
   /** Path posted to. Default `/DeploymentService/LoginService`. */
   servicePath?: string;
   /** Poll base, e.g. `http://proxy:8080/dcmp/`, used exactly as given. Default none: learnt as item `dcmp-url`. */
@@ -31,7 +31,7 @@ export type PhoneOptions = {
   /** Drop the learnt poll settings at each restart; a phone "need not keep them" (WIKI). Default true. */
   forgetPollOnRestart?: boolean;
 
-  /** Where to listen for Contact-me. Default 127.0.0.1 port 0; false does not listen. */
+  /** Where to listen for Contact-me. Default `localAddress` or 127.0.0.1, port 0; false does not listen. */
   contactListen?: { host: string; port: number } | false;
   /** Announced as `contact-me-uri`; default built from `contactListen`, else a private address nobody reaches. */
   contactMeUri?: string;

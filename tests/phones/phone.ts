@@ -8,20 +8,15 @@ import {
   type ContactListener,
   type ContactMe,
 } from './contact-listener.ts';
-import {
-  createDialer,
-  hostPort,
-  parseTarget,
-  type Dialer,
-  type PhoneConnection,
-  type Target,
-} from './dialer.ts';
+import { createDialer, hostPort, parseTarget, type Dialer, type Target } from './dialer.ts';
 import { download } from './download.ts';
 import { createEventHub, type EventHub, type PhoneEvent } from './events.ts';
 import { baseItems, createItemStore, type ItemStore } from './items.ts';
 import { itemValue, type ContactReason, type Item } from './message.ts';
 import type { PhoneOptions } from './options.ts';
-import { pollOnce, pollRequest, type PollResult } from './poll.ts';
+import type { PollResult } from './poll.ts';
+import { createPoller } from './poller.ts';
+import { createSessionLine } from './session-line.ts';
 import { runSession, type SessionResult } from './session.ts';
 
 export type PhoneCounts = {
@@ -45,8 +40,8 @@ export type Phone = {
   readonly inCall: boolean;
   readonly inSession: boolean;
   readonly items: ItemStore;
-  /** Target of its sessions; secure mode changes it. */
-  readonly service: Target;
+  /** Target of its sessions; secure mode changes it. Undefined without a service. */
+  readonly service: Target | undefined;
   readonly counts: Readonly<PhoneCounts>;
   readonly next: EventHub['next'];
   readonly on: EventHub['on'];
@@ -72,15 +67,8 @@ export type Phone = {
   close(): Promise<void>;
 };
 
+type Ran = { result: SessionResult; after: Aftermath[] };
 type Unsigned<E> = E extends unknown ? Omit<E, 'deviceId'> : never;
-type Waiting = {
-  reason: ContactReason;
-  extra: Item[];
-  done: { resolve: (result: SessionResult) => void; reject: (error: Error) => void }[];
-};
-
-/** Sessions waiting behind the running one; more is a mistake in the test. */
-const MAX_WAITING_SESSIONS = 16;
 
 /** Makes a phone; nothing happens before `start` (or `pollNow`, `openSession`). @throws TypeError on a bad address */
 export function createPhone(options: PhoneOptions): Phone {
@@ -103,28 +91,32 @@ export function createPhone(options: PhoneOptions): Phone {
   };
   const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
   const overloadWait = options.overloadWaitMs ?? [2000, 4000];
-  const held: { connection?: PhoneConnection | undefined; localAddress?: string } = { ...local };
 
-  let target = parseTarget(options.service);
+  let target = options.service === undefined ? undefined : parseTarget(options.service);
   let contactTarget: Target | undefined;
   let contactMeUri = options.contactMeUri ?? `http://192.168.1.100:8085${CONTACT_PATH}`;
   let contactGapMs = options.contactGapMs ?? 300_000;
   let lastContact = -Infinity;
   let listener: ContactListener | undefined;
-  let pollUrl = options.pollUrl;
-  let pollIntervalMs = options.pollIntervalMs ?? 60_000;
-  let pollTimer: unknown;
   let callTimer: unknown;
   let inCall = false;
   let owesSolicited = false;
-  let running: Promise<void> | undefined;
-  let working = false;
   let closed = false;
   const sleeps = new Map<unknown, () => void>();
-  const waiting: Waiting[] = [];
 
   restoreItems();
-  if (options.pollUrl !== undefined) pollRequest(options.pollUrl, deviceId);
+  const poller = createPoller({
+    deviceId: options.pollDeviceId ?? deviceId,
+    url: options.pollUrl,
+    intervalMs: options.pollIntervalMs ?? 60_000,
+    keepAlive: options.pollKeepAlive ?? false,
+    headers: options.pollHeaders ?? [],
+    localAddress: options.localAddress,
+    dialer,
+    clock,
+    onResult: polled,
+  });
+  const line = createSessionLine(deviceId, session, settle);
 
   function ownDialer(tls: PhoneOptions['tls']): Dialer {
     const made = createDialer({ ...timeout, ...(tls === undefined ? {} : { tls }) });
@@ -133,7 +125,7 @@ export function createPhone(options: PhoneOptions): Phone {
   }
 
   function emit(event: Unsigned<PhoneEvent>): void {
-    const whole = { ...event, deviceId } as PhoneEvent;
+    const whole = { ...event, deviceId };
     options.onEvent?.(whole);
     hub.emit(whole);
   }
@@ -156,71 +148,16 @@ export function createPhone(options: PhoneOptions): Phone {
     });
   }
 
-  /** Any contact with the service restarts the poll timer (WIKI). */
-  function armPoll(afterMs = pollIntervalMs): void {
-    clock.clearTimeout(pollTimer);
-    pollTimer = undefined;
-    if (closed || pollUrl === undefined || pollIntervalMs <= 0) return;
-    pollTimer = clock.setTimeout(() => {
-      armPoll();
-      void poll();
-    }, afterMs);
-  }
-
-  async function poll(): Promise<PollResult> {
-    if (pollUrl === undefined) throw new Error(`phone ${deviceId}: no poll URL is configured or learnt`);
-    const request = pollRequest(pollUrl, options.pollDeviceId ?? deviceId, options.pollKeepAlive);
-    if (options.pollHeaders) request.headers = options.pollHeaders;
-    const result = await pollOnce(dialer, request, clock.now, held);
-    if (closed) return result;
+  function polled(result: PollResult): void {
     const key = String(result.status ?? result.reason);
     counts.polls += 1;
     counts.pollsBy[key] = (counts.pollsBy[key] ?? 0) + 1;
     emit({ type: 'poll', ...result });
     // Whatever else came is no news; the next poll comes when it comes.
-    if (result.status === 202) line('solicited');
-    return result;
+    if (result.status === 202 && target) line.join('solicited');
   }
 
-  /** Puts a session in line; a waiting one of the same kind is shared where it would do the same. */
-  function line(reason: ContactReason, extra: Item[] = [], done: Waiting['done'] = []): void {
-    const alike = ['solicited', 'start-up'].includes(reason)
-      ? waiting.find((one) => one.reason === reason)
-      : undefined;
-    if (alike) alike.done.push(...done);
-    else if (waiting.length >= MAX_WAITING_SESSIONS) {
-      throw new Error(`phone ${deviceId}: ${MAX_WAITING_SESSIONS} sessions are waiting already`);
-    } else if (reason === 'start-up') waiting.unshift({ reason, extra, done });
-    else waiting.push({ reason, extra, done });
-    if (!working) running = work();
-  }
-
-  function openSession(reason: ContactReason, extra: Item[] = []): Promise<SessionResult> {
-    return new Promise((resolve, reject) => {
-      if (closed) reject(new Error(`phone ${deviceId} is closed`));
-      else line(reason, extra, [{ resolve, reject }]);
-    });
-  }
-
-  async function work(): Promise<void> {
-    working = true;
-    try {
-      while (!closed) {
-        const next = waiting.shift();
-        if (!next) break;
-        const { result, after } = await session(next.reason, next.extra);
-        for (const { resolve } of next.done) resolve(result);
-        if (!closed) await settle(result, after);
-      }
-    } finally {
-      working = false;
-    }
-  }
-
-  async function session(
-    reason: ContactReason,
-    extra: Item[],
-  ): Promise<{ result: SessionResult; after: Aftermath[] }> {
+  async function session(reason: ContactReason, extra: Item[]): Promise<Ran> {
     if (reason === 'solicited') owesSolicited = false;
     if (!inCall && random() < (options.busyChance ?? 0)) {
       setInCall(true);
@@ -235,6 +172,7 @@ export function createPhone(options: PhoneOptions): Phone {
       written,
     });
     const to = contactTarget ?? target;
+    if (!to) throw new Error(`phone ${deviceId}: a session needs a service, and none was given`);
     contactTarget = undefined;
     emit({ type: 'session-start', reason });
     const result = await runSession(reason, [...initialItems(), ...extra], actor, {
@@ -252,7 +190,7 @@ export function createPhone(options: PhoneOptions): Phone {
       overloadWait: () => sleep(overloadWait[0] + random() * (overloadWait[1] - overloadWait[0])),
       newNonce,
       now: clock.now,
-      onContact: () => armPoll(),
+      onContact: () => poller.restart(),
       ...(options.onExchange ? { onExchange: options.onExchange } : {}),
     });
     if (!closed) {
@@ -284,26 +222,15 @@ export function createPhone(options: PhoneOptions): Phone {
       options.intervalItem === undefined ? undefined : itemValue(list, options.intervalItem.toLowerCase());
     const gap = Number(itemValue(list, 'dls-contact-interval') ?? Number.NaN);
     if (gap >= 0) contactGapMs = gap * 1000;
-    if (url !== undefined) pollUrl = url === '' || !usable(url) ? undefined : url;
-    if (interval !== undefined && Number(interval) >= 0) {
-      pollIntervalMs = Number(interval) * (options.intervalItemUnitMs ?? 1000);
-    }
     emit({ type: 'items-written', items: list });
-    if (url !== undefined || interval !== undefined) {
-      emit({ type: 'learned', pollUrl, pollIntervalMs });
-      armPoll();
-    }
+    const taught = Number(interval ?? Number.NaN);
+    const intervalMs = taught >= 0 ? taught * (options.intervalItemUnitMs ?? 1000) : undefined;
+    if (url === undefined && intervalMs === undefined) return;
+    poller.learn({ url, intervalMs });
+    emit({ type: 'learned', pollUrl: poller.url, pollIntervalMs: poller.intervalMs });
   }
 
-  function usable(url: string): boolean {
-    try {
-      return pollRequest(url, deviceId) !== undefined;
-    } catch {
-      return false;
-    }
-  }
-
-  async function settle(result: SessionResult, after: Aftermath[]): Promise<void> {
+  async function settle({ result, after }: Ran): Promise<void> {
     if (result.sendSolicited && options.supportsSendSolicited !== false) {
       owesSolicited = true;
       payDebt();
@@ -318,14 +245,14 @@ export function createPhone(options: PhoneOptions): Phone {
 
   /** Several requests to call again collapse into one session (DG p.74). */
   function payDebt(): void {
-    if (owesSolicited && !inCall && !closed) line('solicited');
+    if (owesSolicited && !inCall && !closed) line.join('solicited');
   }
 
   function retryStartUp(): void {
     const base = options.startUpRetryMs ?? 30_000;
     if (base <= 0) return;
     void sleep(base * (0.8 + 0.4 * random())).then(() => {
-      if (!closed) line('start-up');
+      if (!closed) line.join('start-up');
     });
   }
 
@@ -336,7 +263,7 @@ export function createPhone(options: PhoneOptions): Phone {
       items.set('software-version', deed.version);
     } else if (deed.do === 'secure-mode') {
       cause = 'secure-mode';
-      target = { ...target, port: deed.port, tls: true };
+      if (target) target = { ...target, port: deed.port, tls: true };
       if (options.secureTls) dialer = ownDialer(options.secureTls);
     } else if (deed.factoryReset) {
       cause = 'factory-reset';
@@ -346,18 +273,13 @@ export function createPhone(options: PhoneOptions): Phone {
     forget();
     emit({ type: 'restart', cause });
     await sleep(options.rebootMs ?? 0);
-    if (!closed) line('start-up');
+    if (!closed) line.join('start-up');
   }
 
   function forget(): void {
     owesSolicited = false;
-    held.connection?.close();
-    held.connection = undefined;
-    if (options.forgetPollOnRestart !== false) {
-      pollUrl = options.pollUrl;
-      pollIntervalMs = options.pollIntervalMs ?? 60_000;
-    }
-    armPoll();
+    if (options.forgetPollOnRestart !== false) poller.forget();
+    else poller.restart();
   }
 
   async function transfer(deed: Extract<Aftermath, { do: 'transfer' }>): Promise<void> {
@@ -368,7 +290,7 @@ export function createPhone(options: PhoneOptions): Phone {
       if (closed) return;
       emit({ type: 'download', url: deed.url, ...got });
     }
-    line('status', [
+    line.join('status', [
       { name: 'file-deployment-name', value: deed.name },
       { name: 'file-deployment-type', value: deed.type },
       { name: 'file-deployment-status', value: ok ? 'ok' : 'failed' },
@@ -384,9 +306,13 @@ export function createPhone(options: PhoneOptions): Phone {
     lastContact = clock.now();
     emit({ type: 'contact-me', ...contact });
     if (options.followContactAddress !== false && contact.address !== undefined) {
-      contactTarget = { ...target, host: contact.address, port: contact.port ?? target.port };
+      contactTarget = {
+        host: contact.address,
+        port: contact.port ?? target?.port ?? 18443,
+        tls: target?.tls ?? true,
+      };
     }
-    line('solicited');
+    if (contactTarget ?? target) line.join('solicited');
   }
 
   function setInCall(value: boolean): void {
@@ -406,16 +332,16 @@ export function createPhone(options: PhoneOptions): Phone {
       return contactMeUri;
     },
     get pollUrl() {
-      return pollUrl;
+      return poller.url;
     },
     get pollIntervalMs() {
-      return pollIntervalMs;
+      return poller.intervalMs;
     },
     get inCall() {
       return inCall;
     },
     get inSession() {
-      return working;
+      return line.working;
     },
     get service() {
       return target;
@@ -425,22 +351,22 @@ export function createPhone(options: PhoneOptions): Phone {
     next: hub.next,
     on: hub.on,
     async start({ startUp = true } = {}) {
-      const where = options.contactListen ?? { host: '127.0.0.1', port: 0 };
+      const where = options.contactListen ?? { host: options.localAddress ?? '127.0.0.1', port: 0 };
       if (where !== false && !listener) {
         listener = await createContactListener(where, onContact);
         if (closed) await listener.close();
         contactMeUri = options.contactMeUri ?? `http://${hostPort(listener)}${CONTACT_PATH}`;
         items.set('contact-me-uri', contactMeUri);
       }
-      armPoll(options.firstPollDelayMs ?? pollIntervalMs);
-      return startUp ? openSession('start-up', []) : undefined;
+      poller.restart(options.firstPollDelayMs);
+      return startUp ? line.run('start-up') : undefined;
     },
-    pollNow: poll,
-    openSession: (reason, extra = {}) => openSession(reason, asItems(extra)),
+    pollNow: poller.now,
+    openSession: (reason, extra = {}) => line.run(reason, asItems(extra)),
     setInCall,
     changeLocally(values) {
       for (const [name, value] of Object.entries(values)) items.set(name, value);
-      return openSession('local-changes', [
+      return line.run('local-changes', [
         { name: 'configuration-changed-flag', value: 'true' },
         { name: 'configuration-attached-flag', value: 'true' },
         { name: 'configuration-attached-number', value: String(Object.keys(values).length) },
@@ -450,26 +376,24 @@ export function createPhone(options: PhoneOptions): Phone {
     restart() {
       forget();
       emit({ type: 'restart', cause: 'restart' });
-      return openSession('start-up', []);
+      return line.run('start-up');
     },
     async close() {
       if (closed) return;
       closed = true;
-      clock.clearTimeout(pollTimer);
+      poller.close();
       clock.clearTimeout(callTimer);
       for (const [handle, wake] of sleeps) {
         clock.clearTimeout(handle);
         wake();
       }
       sleeps.clear();
-      held.connection?.close();
       for (const own of ownDialers) own.close();
       hub.close();
-      for (const { reject } of waiting.splice(0).flatMap((one) => one.done)) {
-        reject(new Error(`phone ${deviceId} was closed before the session began`));
-      }
+      const ended = line.close();
       await listener?.close();
-      if (ownDialers.length > 0) await running;
+      // A shared dialer is not ours to close, so its sessions end when they end.
+      if (ownDialers.length > 0) await ended;
     },
   };
 }

@@ -56,20 +56,17 @@ export async function pollOnce(
 ): Promise<PollResult> {
   let started = now();
   let connection = held.connection?.alive() ? held.connection : undefined;
+  held.connection = undefined;
   try {
     connection ??= await dialer.open(request.target, {
       onTurn: () => (started = now()),
       ...(held.localAddress === undefined ? {} : { localAddress: held.localAddress }),
     });
     const answer = await connection.request(pollBytes(request), { maxBody: 64 * 1024, acceptChunked: true });
-    if (request.keepAlive && connection.alive()) held.connection = connection;
-    else {
-      held.connection = undefined;
-      connection.close();
-    }
+    if (request.keepAlive && connection.alive() && !held.connection) held.connection = connection;
+    else connection.close();
     return { status: answer.status, latencyMs: now() - started, answer };
   } catch (error) {
-    held.connection = undefined;
     connection?.close();
     const fault = error instanceof HttpFault ? error : new HttpFault('malformed', String(error));
     return { status: undefined, reason: fault.reason, message: fault.message, latencyMs: now() - started };

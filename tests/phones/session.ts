@@ -50,6 +50,7 @@ export type SessionResult = {
   connections: number;
   /** Any answer came back at all. */
   contacted: boolean;
+  /** From the first connect attempt; waiting for a free place in a shared dialer does not count. */
   durationMs: number;
 };
 
@@ -88,7 +89,7 @@ export async function runSession(
   actor: Actor,
   settings: SessionSettings,
 ): Promise<SessionResult> {
-  const started = settings.now();
+  let started = settings.now();
   const result: SessionResult = {
     reason,
     outcome: 'failed',
@@ -109,10 +110,12 @@ export async function runSession(
     result.requests += 1;
     if (!connection?.alive()) {
       const { localAddress } = settings;
-      connection = await settings.dialer.open(
-        settings.target,
-        localAddress === undefined ? {} : { localAddress },
-      );
+      connection = await settings.dialer.open(settings.target, {
+        ...(localAddress === undefined ? {} : { localAddress }),
+        onTurn: () => {
+          if (result.connections === 0) started = settings.now();
+        },
+      });
       result.connections += 1;
     }
     const request = requestBytes(message, nonce, cookie, settings);
