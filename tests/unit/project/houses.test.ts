@@ -24,7 +24,7 @@ const houses = {
 const doors = {
   '@peculiar/x509': ['shared/key-pair.ts'],
   'reflect-metadata': ['shared/key-pair.ts'],
-  commander: ['proxy/', 'relay-client/', 'tests/phones/'],
+  commander: ['proxy/', 'relay-client/', 'tests/phones/', 'tests/fixtures/services/'],
   'fast-xml-parser': ['shared/wpi/'],
   'https-proxy-agent': ['relay-client/dial.ts'],
   'lru-cache': ['proxy/', 'relay-client/', 'shared/'],
