@@ -11,7 +11,7 @@ export const TLS_PROFILES = ['modern', 'intermediate', 'legacy'] as const;
 
 export type TlsProfile = (typeof TLS_PROFILES)[number];
 
-/** Suites of TLS 1.3, then of TLS 1.2 with ECDHE or DHE and an authenticated cipher. */
+/** Suites of TLS 1.3, then of TLS 1.2 with ECDHE and an authenticated cipher. */
 const STRONG_CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',

@@ -1,0 +1,148 @@
+import { connect as connectTcp, isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import type { Address } from '../../shared/address.ts';
+import { formatAddress } from '../../shared/address.ts';
+import { pinOf } from '../../shared/key-pair.ts';
+import type { Pin } from '../../shared/key-pair.ts';
+
+/** Takes the connection or the reason why there's none; called once. */
+export type Dialled = (error: SallyportError | null, socket: Socket | null) => void;
+
+/** Bytes read from a socket at once, and written before it counts as full. */
+const SOCKET_BYTES = 65_536;
+
+/**
+ * Opens a TCP connection.
+ *
+ * @returns the way to give up; `done` is not called then
+ */
+export function dialTcp(address: Address, clock: Clock, limitMs: Milliseconds, done: Dialled): () => void {
+  const options = {
+    host: address.host,
+    port: address.port,
+    noDelay: true,
+    keepAlive: true,
+    allowHalfOpen: true,
+    highWaterMark: SOCKET_BYTES,
+  };
+  const socket = connectTcp(options);
+  return settle(socket, 'connect', formatAddress(address), clock, limitMs, () => null, done);
+}
+
+/** What a TLS connection to upstream trusts. */
+export interface DialTls {
+  /** PEM; null = the system's authorities. */
+  ca: string | null;
+  /** Null = the certificate is judged by authority and name. */
+  pin: Pin | null;
+  verify: boolean;
+}
+
+/** Opens TLS connections to one upstream, resuming earlier sessions with it. */
+export interface TlsDialler {
+  /** @returns the way to give up; `done` is not called then */
+  dial(done: Dialled): () => void;
+}
+
+/** A dialler for `address`. HTTP/1.1 is the one protocol offered, so an upstream that knows HTTP/2 speaks 1.1. */
+export function createTlsDialler(
+  address: Address,
+  trust: DialTls,
+  clock: Clock,
+  limitMs: Milliseconds,
+): TlsDialler {
+  const name = formatAddress(address);
+  const byPin = trust.pin !== null;
+  const options: ConnectionOptions = {
+    host: address.host,
+    port: address.port,
+    ALPNProtocols: ['http/1.1'],
+    rejectUnauthorized: trust.verify && !byPin,
+    // An address is no server name (RFC 6066 §3); it is still checked against the certificate.
+    ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
+    ...(trust.ca === null ? {} : { ca: trust.ca }),
+  };
+  let session: Buffer | null = null;
+
+  return {
+    dial(done) {
+      const socket = connectTls(session === null ? options : { ...options, session });
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, 60_000);
+      let trusted = false;
+      let offered: Buffer | null = null;
+      // Only a session of a server that passed the checks is resumed: resuming skips them.
+      socket.on('session', (ticket) => {
+        if (trusted) session = ticket;
+        else offered = ticket;
+      });
+      const check = (): SallyportError | null => {
+        const error = byPin ? checkPin(socket, trust.pin, name) : null;
+        trusted = error === null;
+        if (trusted && offered !== null) session = offered;
+        return error;
+      };
+      return settle(socket, 'secureConnect', name, clock, limitMs, check, (error, result) => {
+        if (error !== null) session = null;
+        done(error, result);
+      });
+    },
+  };
+}
+
+function checkPin(socket: TLSSocket, pin: Pin | null, name: string): SallyportError | null {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate !== undefined && pinOf(certificate) === pin) return null;
+  return new SallyportError(
+    'PIN_MISMATCH',
+    `upstream ${name} has another key than the pin in upstream_tls; if its key was renewed, put the new pin there`,
+  );
+}
+
+function settle(
+  socket: Socket,
+  event: 'connect' | 'secureConnect',
+  name: string,
+  clock: Clock,
+  limitMs: Milliseconds,
+  check: () => SallyportError | null,
+  done: Dialled,
+): () => void {
+  let over = false;
+  const fail = (error: SallyportError): void => {
+    if (over) return;
+    over = true;
+    timer.cancel();
+    socket.destroy();
+    done(error, null);
+  };
+  const onError = (cause: Error): void =>
+    fail(new SallyportError('UPSTREAM_REFUSED', `upstream ${name}: ${describeError(cause)}`, { cause }));
+  const onClose = (): void =>
+    fail(new SallyportError('UPSTREAM_REFUSED', `upstream ${name} closed the connection at once`));
+  const timer = clock.after(limitMs, () =>
+    fail(new SallyportError('UPSTREAM_TIMEOUT', `upstream ${name} took no connection within ${limitMs} ms`)),
+  );
+  // Stays: a socket that fails after it was given up must not take the process with it.
+  socket.on('error', onError);
+  socket.once('close', onClose);
+  socket.once(event, () => {
+    if (over) return;
+    const error = check();
+    if (error !== null) return fail(error);
+    over = true;
+    timer.cancel();
+    socket.off('close', onClose);
+    done(null, socket);
+  });
+  return () => {
+    if (over) return;
+    over = true;
+    timer.cancel();
+    socket.destroy();
+  };
+}

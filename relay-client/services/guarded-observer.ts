@@ -1,0 +1,60 @@
+import { describeError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ConnectionObserver, Exchange, Observer } from './observer.ts';
+import { passiveObserver } from './passive-observer.ts';
+
+/**
+ * An observer whose faults cannot reach the phones: a call that throws is logged as an error and counts as if it had
+ * changed nothing. The error's message stays out of the log, since it may quote a body.
+ */
+export function guardObserver(observer: Observer, log: Log): Observer {
+  const guard = <T>(call: string, run: () => T, otherwise: () => T): T => {
+    try {
+      return run();
+    } catch (error) {
+      const at =
+        error instanceof Error ? (error.stack?.split('\n').find((line) => /^\s+at /.test(line)) ?? '') : '';
+      log.error('an observer failed; the message passes as it is', {
+        call,
+        error: error instanceof Error ? error.name : describeError(typeof error),
+        at: at.trim(),
+      });
+      return otherwise();
+    }
+  };
+  const nothing = (): undefined => undefined;
+
+  const guardExchange = (inner: Exchange): Exchange => ({
+    body: inner.body,
+    headers: inner.headers,
+    answered: (response) =>
+      guard(
+        'answered',
+        () => inner.answered(response),
+        () => [],
+      ),
+    answeredUnread: (response) => guard('answeredUnread', () => inner.answeredUnread(response), nothing),
+    delivered: () => guard('delivered', () => inner.delivered(), nothing),
+    cut: (by) => guard('cut', () => inner.cut(by), nothing),
+  });
+  const guardConnection = (inner: ConnectionObserver, passive: ConnectionObserver): ConnectionObserver => ({
+    message: (request) =>
+      guard(
+        'message',
+        () => guardExchange(inner.message(request)),
+        () => passive.message(request),
+      ),
+    unread: (request) => guard('unread', () => inner.unread(request), nothing),
+    closed: (how) => guard('closed', () => inner.closed(how), nothing),
+  });
+  return {
+    connection(origin) {
+      const passive = passiveObserver.connection(origin);
+      return guard(
+        'connection',
+        () => guardConnection(observer.connection(origin), passive),
+        () => passive,
+      );
+    },
+  };
+}

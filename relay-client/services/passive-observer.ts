@@ -1,0 +1,17 @@
+import type { Observer } from './observer.ts';
+
+/** Looks at everything and does nothing. */
+export const passiveObserver: Observer = {
+  connection: () => ({
+    message: ({ body, headers }) => ({
+      body,
+      headers,
+      answered: () => [],
+      answeredUnread: () => undefined,
+      delivered: () => undefined,
+      cut: () => undefined,
+    }),
+    unread: () => undefined,
+    closed: () => undefined,
+  }),
+};

@@ -1,0 +1,102 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { readFileSync } from 'node:fs';
+import { createSecureContext, createServer } from 'node:tls';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import type { Duplex } from 'node:stream';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { tlsProfileOptions } from '../../shared/tls-profile.ts';
+import type { PhoneTlsConfig } from './config.ts';
+
+/** Ends the TLS of phones whose bytes come sealed through the DMZ. */
+export interface PhoneTls {
+  /**
+   * Takes a phone's stream; `established` gets the clear side. A failed or slow handshake destroys the stream and
+   * calls `failed`. After that, the end of the one is the end of the other.
+   */
+  accept(stream: Duplex, established: (socket: TLSSocket) => void, failed: (why: string) => void): void;
+  /** Re-reads certificate, key and authorities; throws with the old ones kept. Connections keep what they have. */
+  reload(): void;
+}
+
+interface Handshake {
+  established(socket: TLSSocket): void;
+  failed(error: Error): void;
+}
+
+/** @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
+export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs: Milliseconds): PhoneTls {
+  // A server that never listens: it takes streams of any kind, checks client certificates and issues tickets. It
+  // does not tell which stream a finished handshake belongs to, so that goes with the asynchronous context.
+  const handshakes = new AsyncLocalStorage<Handshake>();
+  const server = createServer({
+    ...readContext(config),
+    requestCert: config.clientCa !== null,
+    rejectUnauthorized: true,
+    handshakeTimeout: handshakeMs * 2,
+    ALPNProtocols: ['http/1.1'],
+  });
+  server.on('secureConnection', (socket) => handshakes.getStore()?.established(socket));
+  server.on('tlsClientError', (error, socket) => {
+    handshakes.getStore()?.failed(error);
+    socket.destroy();
+  });
+
+  return {
+    accept(stream, established, failed) {
+      let over = false;
+      const fail = (why: string): void => {
+        if (over) return;
+        over = true;
+        timer.cancel();
+        stream.destroy();
+        failed(why);
+      };
+      // TLS over a stream that is no socket leaves the stream open when a handshake gets nowhere.
+      const timer = clock.after(handshakeMs, () => fail(`no TLS handshake within ${handshakeMs} ms`));
+      stream.on('error', (error) => fail(describeError(error)));
+      stream.once('close', () => fail('closed during the TLS handshake'));
+      const handshake: Handshake = {
+        failed: (error) => fail(describeError(error)),
+        established(socket) {
+          if (over) return void socket.destroy();
+          over = true;
+          timer.cancel();
+          socket.once('close', () => stream.destroy());
+          stream.once('close', () => socket.destroy());
+          established(socket);
+        },
+      };
+      handshakes.run(handshake, () => server.emit('connection', stream));
+    },
+    reload() {
+      server.setSecureContext(readContext(config));
+    },
+  };
+}
+
+function readContext(config: PhoneTlsConfig): SecureContextOptions {
+  const read = (field: string, file: string): string => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (cause) {
+      throw new SallyportError('FILE_UNREADABLE', `tls.${field} ${file}: ${describeError(cause)}`, { cause });
+    }
+  };
+  const options: SecureContextOptions = {
+    ...tlsProfileOptions(config.profile),
+    cert: read('cert', config.cert),
+    key: read('key', config.key),
+    ...(config.clientCa === null ? {} : { ca: read('client_ca', config.clientCa) }),
+  };
+  try {
+    createSecureContext(options);
+  } catch (cause) {
+    throw new SallyportError(
+      'KEY_INVALID',
+      `tls.cert ${config.cert} and tls.key ${config.key} are no usable pair for profile ${config.profile}: ${describeError(cause)}`,
+      { cause },
+    );
+  }
+  return options;
+}

@@ -1,0 +1,181 @@
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import type { Readable } from 'node:stream';
+import { Client } from 'undici';
+import type { Dispatcher } from 'undici';
+import type { Address } from '../../shared/address.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import type { UpstreamTlsConfig } from './config.ts';
+import { createTlsDialler, dialTcp } from './dial.ts';
+import type { Dialled, DialTls, TlsDialler } from './dial.ts';
+import type { WpiLimits } from './limits.ts';
+import type { Probe } from './probe.ts';
+import { createProbe } from './probe.ts';
+
+/** A request as it goes upstream. */
+export interface UpstreamRequest {
+  method: string;
+  target: string;
+  /** End-to-end headers. No Content-Length beside a Buffer; beside a stream it tells its length. */
+  headers: string[];
+  body: Buffer | Readable | null;
+  /** Whether upstream shall close after its answer. */
+  close: boolean;
+}
+
+/** The connection to upstream that belongs to one connection of a phone. Opened by need, one request at a time. */
+export interface UpstreamConnection {
+  /** Sends the request once: it's never repeated, whatever becomes of it. Every outcome comes to `handler`. */
+  send(request: UpstreamRequest, handler: Dispatcher.DispatchHandler): void;
+  /** Whether the connection in use failed, rather than ended. */
+  broken(): boolean;
+  close(): void;
+}
+
+/** The one place where a `wpi` service's requests go. */
+export interface Upstream {
+  readonly probe: Probe;
+  connection(): UpstreamConnection;
+  /** Re-reads the authorities; throws with the old ones kept. */
+  reload(): void;
+  close(): void;
+}
+
+/**
+ * Reads `https://host[:port]` or `http://host[:port]`.
+ *
+ * @throws SallyportError ADDRESS_INVALID
+ */
+export function parseUpstreamUrl(text: string): { secure: boolean; address: Address } {
+  let url: URL | null = null;
+  try {
+    url = new URL(text);
+  } catch {
+    // Told below, with all other faults.
+  }
+  const secure = url?.protocol === 'https:';
+  if (
+    url === null ||
+    (!secure && url.protocol !== 'http:') ||
+    `${url.pathname}${url.search}${url.hash}${url.username}${url.password}` !== '/'
+  ) {
+    throw new SallyportError(
+      'ADDRESS_INVALID',
+      'upstream is not understood; write https://host:port or http://host:port, without a path or user',
+    );
+  }
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return { secure, address: { host, port: url.port === '' ? (secure ? 443 : 80) : Number(url.port) } };
+}
+
+/** @throws SallyportError ADDRESS_INVALID, FILE_UNREADABLE, KEY_INVALID */
+export function createUpstream(
+  config: { upstream: string; upstreamTls: UpstreamTlsConfig },
+  limits: WpiLimits,
+  clock: Clock,
+): Upstream {
+  const { secure, address } = parseUpstreamUrl(config.upstream);
+  const origin = new URL(config.upstream).origin;
+  const createDialler = (): TlsDialler | null =>
+    secure ? createTlsDialler(address, readTrust(config.upstreamTls), clock, limits.connectMs) : null;
+  let dialler = createDialler();
+  // A bare TCP connection says nothing about a certificate: after a TLS failure only a whole handshake is a success.
+  let tlsFailed = false;
+
+  const dial = (done: Dialled): (() => void) =>
+    dialler === null ? dialTcp(address, clock, limits.connectMs, done) : dialler.dial(done);
+  const probe = createProbe({
+    clock,
+    periodMs: limits.probeMs,
+    attempt(done) {
+      const tried: Dialled = (error, socket) => {
+        if (error === null) tlsFailed = false;
+        socket?.destroy();
+        done(error);
+      };
+      return tlsFailed ? dial(tried) : dialTcp(address, clock, limits.connectMs, tried);
+    },
+  });
+
+  return {
+    probe,
+    connection() {
+      let giveUp: (() => void) | null = null;
+      let failed = false;
+      let client: Client | null = null;
+      const open = (): Client =>
+        new Client(origin, {
+          // Undici would take the server's name for TLS from the phone's Host header; our dialler knows it.
+          connect: (_options, callback) => {
+            failed = false;
+            giveUp = dial((error, socket) => {
+              giveUp = null;
+              if (socket === null) {
+                const reason =
+                  error ?? new SallyportError('UPSTREAM_REFUSED', `upstream ${origin} is not there`);
+                tlsFailed = secure;
+                probe.failed(reason);
+                return callback(reason, null);
+              }
+              tlsFailed = false;
+              probe.succeeded();
+              socket.on('error', () => (failed = true));
+              callback(null, socket);
+            });
+          },
+          pipelining: 1,
+          allowH2: false,
+          maxHeaderSize: limits.headerBytes,
+          // The exchange keeps time itself, by the clock it was given.
+          headersTimeout: 0,
+          bodyTimeout: 0,
+          keepAliveTimeout: limits.upstreamIdleMs,
+        });
+      return {
+        send({ method, target, headers, body, close }, handler) {
+          client ??= open();
+          const options: Dispatcher.DispatchOptions & { servername: string } = {
+            method,
+            path: target,
+            headers,
+            body,
+            idempotent: false,
+            // The same for every request: undici reconnects when it changes.
+            servername: address.host,
+            ...(close ? { reset: true } : {}),
+          };
+          client.dispatch(options, handler);
+        },
+        broken: () => failed,
+        close() {
+          giveUp?.();
+          giveUp = null;
+          client?.destroy(() => undefined);
+        },
+      };
+    },
+    reload() {
+      dialler = createDialler();
+    },
+    close() {
+      probe.close();
+    },
+  };
+}
+
+function readTrust({ ca, pin, verify }: UpstreamTlsConfig): DialTls {
+  if (ca === undefined) return { ca: null, pin: pin ?? null, verify: verify ?? true };
+  let pem: string;
+  try {
+    pem = readFileSync(ca, 'utf8');
+  } catch (cause) {
+    throw new SallyportError('FILE_UNREADABLE', `upstream_tls.ca ${ca}: ${describeError(cause)}`, { cause });
+  }
+  try {
+    createSecureContext({ ca: pem });
+  } catch (cause) {
+    throw new SallyportError('KEY_INVALID', `upstream_tls.ca ${ca} holds no PEM certificate`, { cause });
+  }
+  return { ca: pem, pin: pin ?? null, verify: verify ?? true };
+}
