@@ -1,0 +1,333 @@
+import { systemClock } from '../../shared/clock.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { describeError, ERROR_CODES, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
+import { readEventStream } from './event-stream.ts';
+import type { DeskEvent } from './event-stream.ts';
+import type {
+  AcceptedBody,
+  BulkResult,
+  CampaignBody,
+  ClearedBody,
+  DeviceDetailBody,
+  DeviceRowBody,
+  MessageBody,
+  ProxyBody,
+  PushBody,
+  ReadyBody,
+  ServiceBody,
+  StatusBody,
+  UnknownDeviceBody,
+  WhyBody,
+} from './shapes.ts';
+
+export interface DeskClientOptions {
+  /** Where the API is, such as `http://127.0.0.1:9470`. */
+  url: string;
+  /** Null = none is needed. */
+  token: string | null;
+  clock?: Clock;
+}
+
+/** A refusal of the API, or its absence (`API_UNREACHABLE`). */
+export class DeskError extends SallyportError {
+  /** The HTTP status; 0 = there was no answer. */
+  readonly status: number;
+  /** The field that was wrong, where one was. */
+  readonly field: string | null;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    status: number,
+    extra: { field?: string | null; cause?: unknown } = {},
+  ) {
+    super(code, message, extra.cause === undefined ? {} : { cause: extra.cause });
+    this.status = status;
+    this.field = extra.field ?? null;
+  }
+}
+
+export interface DevicesPage {
+  devices: DeviceRowBody[];
+  /** Cursor of the next page; null = this was the last. */
+  next: string | null;
+}
+
+/** The API, typed. Every call rejects with {@link DeskError}. */
+export interface DeskClient {
+  push(
+    device: string,
+    push?: PushBody,
+    options?: { wait?: 'proxy' },
+  ): Promise<AcceptedBody & { known: boolean }>;
+  /** Sends lines as they come and gives their results as they come. */
+  pushMany(
+    lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
+    options?: { spreadS?: number; campaign?: string },
+  ): AsyncIterable<BulkResult>;
+  clear(device: string, options?: { generation?: number }): Promise<ClearedBody>;
+  message(id: string): Promise<MessageBody>;
+  messages(device: string, limit?: number): Promise<MessageBody[]>;
+  cancel(id: string): Promise<MessageBody>;
+  redrive(id: string): Promise<MessageBody>;
+  campaign(name: string): Promise<CampaignBody>;
+  device(device: string): Promise<DeviceDetailBody>;
+  why(device: string): Promise<WhyBody>;
+  devices(query?: { state?: string; q?: string; cursor?: string; limit?: number }): Promise<DevicesPage>;
+  unknownDevices(query?: { q?: string; limit?: number }): Promise<UnknownDeviceBody[]>;
+  proxies(): Promise<ProxyBody[]>;
+  services(): Promise<ServiceBody[]>;
+  status(): Promise<StatusBody>;
+  /** Resolves also while the relay isn't ready. */
+  ready(): Promise<ReadyBody>;
+  /** Follows events, coming back after each loss of the stream, until `signal` aborts. The first loss rejects. */
+  events(options: { after?: number; device?: string; signal: AbortSignal }): AsyncIterable<DeskEvent>;
+}
+
+export type BulkInput = PushBody & { device: string };
+
+/** How long a plain request may take; longer than the server waits for proxies. */
+const REQUEST_MS: Milliseconds = 30_000;
+/** How long until a lost event stream is sought again. */
+const RETRY_MS: Milliseconds = 1_000;
+/** The longest line of an answer in characters. */
+const LINE_LIMIT = 2 ** 20;
+
+export function createDeskClient({ url, token, clock = systemClock }: DeskClientOptions): DeskClient {
+  const base = url.endsWith('/') ? url : `${url}/`;
+
+  async function send(
+    method: string,
+    path: string,
+    init: RequestInit & { query?: Query } = {},
+  ): Promise<Response> {
+    const { query, ...rest } = init;
+    if (!URL.canParse(path, base))
+      throw new DeskError('ADDRESS_INVALID', `${JSON.stringify(url)} is no URL; write http://host:port`, 0);
+    const target = new URL(path, base);
+    for (const [name, value] of Object.entries(query ?? {}))
+      if (value !== undefined) target.searchParams.set(name, String(value));
+    const headers = new Headers(rest.headers);
+    if (token !== null) headers.set('authorization', `Bearer ${token}`);
+    try {
+      return await fetch(target, { ...rest, method, headers, redirect: 'error' });
+    } catch (error) {
+      if (rest.signal?.aborted === true && !isTimeout(rest.signal.reason)) throw error;
+      throw unreachable(base, error);
+    }
+  }
+
+  async function ask<T>(
+    method: string,
+    path: string,
+    init: { query?: Query; body?: unknown; also?: number } = {},
+  ): Promise<T> {
+    return (await askWhole<T>(method, path, init)).value;
+  }
+
+  async function askWhole<T>(
+    method: string,
+    path: string,
+    { query, body, also }: { query?: Query; body?: unknown; also?: number } = {},
+  ): Promise<{ status: number; value: T }> {
+    const response = await send(method, path, {
+      signal: AbortSignal.timeout(REQUEST_MS),
+      ...(query === undefined ? {} : { query }),
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    });
+    if (!response.ok && response.status !== also) throw await refusal(response);
+    try {
+      return { status: response.status, value: (await response.json()) as T };
+    } catch (error) {
+      throw new DeskError(
+        'API_UNREADABLE',
+        `${base} answered something else than JSON; is it a relay?`,
+        response.status,
+        { cause: error },
+      );
+    }
+  }
+
+  async function* pushMany(
+    lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
+    options: { spreadS?: number; campaign?: string } = {},
+  ): AsyncGenerator<BulkResult> {
+    const response = await send('POST', 'v1/messages', {
+      query: { spread_s: options.spreadS, campaign: options.campaign },
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: ReadableStream.from(encodeLines(lines)),
+      duplex: 'half',
+    });
+    if (!response.ok) throw await refusal(response);
+    for await (const line of textLines(response)) if (line !== '') yield JSON.parse(line) as BulkResult;
+  }
+
+  async function* events(options: {
+    after?: number;
+    device?: string;
+    signal: AbortSignal;
+  }): AsyncGenerator<DeskEvent> {
+    const { signal, device } = options;
+    let after = options.after;
+    let first = true;
+    while (!signal.aborted) {
+      try {
+        const response = await send('GET', 'v1/events', { query: { after, device }, signal });
+        if (!response.ok) throw await refusal(response);
+        first = false;
+        for await (const event of readEventStream(textLines(response))) {
+          if (event.type === 'history') after = event.entry.seq;
+          else if (event.type === 'hello') after ??= event.sequence;
+          else if (event.type === 'reset') after = event.reason === 'ahead' ? event.sequence : after;
+          yield event;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (first || !isSallyportError(error, 'API_UNREACHABLE', 'API_BUSY', 'CLOSED')) throw error;
+      }
+      await pause(clock, RETRY_MS, signal);
+    }
+  }
+
+  const at = (...parts: string[]): string => parts.map(encodeURIComponent).join('/');
+  return {
+    async push(device, push = {}, { wait } = {}) {
+      const { status, value } = await askWhole<AcceptedBody>(
+        'POST',
+        at('v1', 'devices', device, 'messages'),
+        { query: { wait }, body: push },
+      );
+      return { ...value, known: status === 200 };
+    },
+    pushMany,
+    clear: (device, { generation } = {}) =>
+      ask('DELETE', at('v1', 'devices', device, 'messages'), { query: { generation } }),
+    message: (id) => ask('GET', at('v1', 'messages', id)),
+    messages: async (device, limit) =>
+      (
+        await ask<{ messages: MessageBody[] }>('GET', at('v1', 'devices', device, 'messages'), {
+          query: { limit },
+        })
+      ).messages,
+    cancel: (id) => ask('DELETE', at('v1', 'messages', id)),
+    redrive: (id) => ask('POST', at('v1', 'messages', id, 'redrive')),
+    campaign: (name) => ask('GET', at('v1', 'campaigns', name)),
+    device: (device) => ask('GET', at('v1', 'devices', device)),
+    why: (device) => ask('GET', at('v1', 'devices', device, 'why')),
+    devices: (query = {}) => ask('GET', 'v1/devices', { query }),
+    unknownDevices: async (query = {}) =>
+      (
+        await ask<{ unknown: UnknownDeviceBody[] }>('GET', 'v1/devices', {
+          query: { ...query, unknown: true },
+        })
+      ).unknown,
+    proxies: async () => (await ask<{ proxies: ProxyBody[] }>('GET', 'v1/proxies')).proxies,
+    services: async () => (await ask<{ services: ServiceBody[] }>('GET', 'v1/services')).services,
+    status: () => ask('GET', 'v1/status'),
+    ready: () => ask('GET', 'readyz', { also: 503 }),
+    events,
+  };
+}
+
+type Query = Record<string, string | number | boolean | undefined>;
+
+async function refusal(response: Response): Promise<DeskError> {
+  const text = (await response.text().catch(() => '')).slice(0, LINE_LIMIT);
+  const body = parseRefusal(text);
+  if (body === null) {
+    return new DeskError(
+      'API_UNREADABLE',
+      `${response.url} answered ${response.status}, not as a relay does; is it one?`,
+      response.status,
+    );
+  }
+  return new DeskError(body.code, body.message, response.status, { field: body.field });
+}
+
+function parseRefusal(text: string): { code: ErrorCode; message: string; field: string | null } | null {
+  try {
+    const body = JSON.parse(text) as { code?: unknown; message?: unknown; field?: unknown };
+    const code = ERROR_CODES.find((each) => each === body.code);
+    if (code === undefined || typeof body.message !== 'string') return null;
+    return { code, message: body.message, field: typeof body.field === 'string' ? body.field : null };
+  } catch {
+    return null;
+  }
+}
+
+function unreachable(base: string, error: unknown): DeskError {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const text = isTimeout(cause)
+    ? `gave no answer within ${REQUEST_MS / 1000} s`
+    : `cannot be reached: ${describeError(cause)}`;
+  return new DeskError(
+    'API_UNREACHABLE',
+    `The relay's API at ${base} ${text}; is the relay running, and is this its api.listen?`,
+    0,
+    { cause: error },
+  );
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError';
+}
+
+async function* encodeLines(
+  lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
+): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  let text = '';
+  for await (const line of lines) {
+    text += `${JSON.stringify(line)}\n`;
+    if (text.length < CHUNK_CHARS) continue;
+    yield encoder.encode(text);
+    text = '';
+  }
+  if (text !== '') yield encoder.encode(text);
+}
+
+const CHUNK_CHARS = 16 * 1024;
+
+/** The lines of an answer's body, without their ends. */
+async function* textLines(response: Response): AsyncGenerator<string> {
+  if (response.body === null) return;
+  let rest = '';
+  try {
+    for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + part).split('\n');
+      rest = lines.pop() ?? '';
+      if (rest.length > LINE_LIMIT)
+        throw new DeskError(
+          'API_UNREADABLE',
+          `An answer's line is over ${LINE_LIMIT} characters`,
+          response.status,
+        );
+      yield* lines;
+    }
+  } catch (error) {
+    if (isSallyportError(error)) throw error;
+    throw new DeskError(
+      'API_UNREACHABLE',
+      `The answer of ${response.url} broke off: ${describeError(error)}`,
+      response.status,
+      { cause: error },
+    );
+  }
+  if (rest !== '') yield rest;
+}
+
+function pause(clock: Clock, ms: Milliseconds, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      timer.cancel();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = clock.after(ms, done);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
+}

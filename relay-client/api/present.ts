@@ -1,0 +1,93 @@
+import type { ProxyState, RelayView } from '../desk.ts';
+import type { DeviceRecord, HistoryEntry, Message } from '../outbox/outbox.ts';
+import type { DeviceRowBody, EventBody, MessageBody, ProxyBody, ServiceBody } from './shapes.ts';
+
+/** How what we know looks on the wire. */
+
+export function isoTime(at: number): string {
+  return new Date(at).toISOString();
+}
+
+export function maybeIsoTime(at: number | null): string | null {
+  return at === null ? null : isoTime(at);
+}
+
+/** `held` turns to `in_session` while a session that the message may have caused is running. */
+export function messageState(message: Message, view: RelayView): MessageBody['state'] {
+  const running = message.state === 'held' && view.session(message.device)?.reason === 'solicited';
+  return running ? 'in_session' : message.state;
+}
+
+export function presentMessage(message: Message, view: RelayView, now: number): MessageBody {
+  const held = message.state === 'held';
+  return {
+    id: message.id,
+    device: message.device,
+    generation: message.generation,
+    state: messageState(message, view),
+    kind: message.kind,
+    key: message.key,
+    campaign: message.campaign,
+    accepted_at: isoTime(message.acceptedAt),
+    not_before: held && message.dueIn > 0 ? isoTime(now + message.dueIn) : null,
+    expires_at: held ? isoTime(now + message.expiresIn) : null,
+    ended_at: maybeIsoTime(message.endedAt),
+    ended_by: message.endedBy,
+    fruitless_sessions: message.fruitlessSessions,
+    results: [],
+  };
+}
+
+export function presentDevice(record: DeviceRecord, view: RelayView): DeviceRowBody {
+  const poll = view.lastPoll(record.device);
+  return {
+    device: record.device,
+    state: record.pending > 0 ? 'pending' : record.dead > 0 ? 'dead' : 'idle',
+    pending: record.pending,
+    dead: record.dead,
+    generation: record.generation,
+    last_poll: poll === null ? null : { at: isoTime(poll.at), status: poll.status, proxy: poll.proxy },
+    last_session:
+      record.lastSession === null
+        ? null
+        : { at: isoTime(record.lastSession.at), outcome: record.lastSession.outcome },
+  };
+}
+
+export function presentEvent(entry: HistoryEntry): EventBody {
+  return {
+    seq: entry.seq,
+    at: isoTime(entry.at),
+    event: entry.event,
+    device: entry.device,
+    message: entry.message,
+    generation: entry.generation,
+    what: entry.what,
+    facts: entry.facts,
+  };
+}
+
+export function presentProxy(proxy: ProxyState): ProxyBody {
+  return {
+    url: proxy.url,
+    state: proxy.state,
+    since: isoTime(proxy.since),
+    why: proxy.why,
+    round_trip_ms: proxy.roundTripMs,
+    lag: proxy.lag,
+    applied: proxy.applied,
+    version: proxy.version,
+    streams: proxy.streams,
+  };
+}
+
+export function presentServices(view: RelayView): ServiceBody[] {
+  return view.services().map(({ name, kind, health, connections }) => ({
+    name,
+    kind,
+    up: health.up,
+    why: health.why,
+    since: isoTime(health.since),
+    connections,
+  }));
+}

@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { Push } from '../outbox/outbox.ts';
+import { ApiError } from './errors.ts';
+import type { PushDefaults } from './limits.ts';
+import type { PushBody } from './shapes.ts';
+
+export interface PushSurroundings {
+  /** Wall time. */
+  now: Milliseconds;
+  defaults: PushDefaults;
+  /** Over how long a bulk push is spread; 0 = not. */
+  spread: Milliseconds;
+  campaign: string | null;
+}
+
+/**
+ * What the outbox is to hold for a caller's request.
+ *
+ * @throws ApiError `REQUEST_INVALID` with the field that makes no sense
+ */
+export function toPush(device: DeviceId, body: PushBody, around: PushSurroundings): Push {
+  if (body.kind === 'dls') {
+    throw new ApiError(
+      'REQUEST_INVALID',
+      'Messages of kind dls are not taken by this version; push contact-me',
+      { field: 'kind' },
+    );
+  }
+  if (body.actions !== undefined) {
+    throw new ApiError('REQUEST_INVALID', 'actions belong to kind dls; a contact-me message carries none', {
+      field: 'actions',
+    });
+  }
+  const ttl = body.ttl_s === undefined ? around.defaults.ttl : body.ttl_s * 1000;
+  if (ttl > around.defaults.longestTtl) {
+    throw new ApiError('REQUEST_INVALID', `ttl_s is over ${around.defaults.longestTtl / 1000}`, {
+      field: 'ttl_s',
+    });
+  }
+  const notBefore = body.not_before === undefined ? 0 : Math.max(0, wallTime(body.not_before) - around.now);
+  if (notBefore + around.spread >= ttl) {
+    const field = body.not_before === undefined ? 'ttl_s' : 'not_before';
+    throw new ApiError(
+      'REQUEST_INVALID',
+      `It would expire ${ttl / 1000} s from now, before it may be offered; give a longer ttl_s`,
+      { field },
+    );
+  }
+  return {
+    device,
+    kind: 'contact-me',
+    ttl,
+    delay: notBefore + Math.floor(around.spread * placeOf(device, around.campaign)),
+    ...(body.key === undefined ? {} : { key: body.key }),
+    ...(body.replace === undefined ? {} : { replace: body.replace }),
+    ...(around.campaign === null ? {} : { campaign: around.campaign }),
+  };
+}
+
+function wallTime(notBefore: number | string): Milliseconds {
+  return typeof notBefore === 'number' ? notBefore * 1000 : Date.parse(notBefore);
+}
+
+/** Where in a spread a device stands, from 0 up to 1: always the same place, so that a repeated bulk push moves nobody. */
+function placeOf(device: DeviceId, campaign: string | null): number {
+  const hash = createHash('sha256')
+    .update(`${campaign ?? ''}\n${device}`)
+    .digest();
+  return hash.readUInt32BE(0) / 2 ** 32;
+}

@@ -1,0 +1,163 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { once } from 'node:events';
+import type { Log } from '../../shared/log.ts';
+import type { Accepted, Push } from '../outbox/outbox.ts';
+import { demandType, parseJson, readLines } from './body.ts';
+import type { Line } from './body.ts';
+import type { Context } from './context.ts';
+import { ApiError, toReply } from './errors.ts';
+import { messageState } from './present.ts';
+import { toPush } from './push.ts';
+import type { PushSurroundings } from './push.ts';
+import { route } from './router.ts';
+import type { Route } from './router.ts';
+import { readAs } from './schema.ts';
+import { bulkLineShape, bulkQuery, bulkResultShape, noFields } from './shapes.ts';
+import type { BulkResult } from './shapes.ts';
+
+const LINE_TYPES = ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/json'];
+
+/** How much of an error's text a result line carries; 100 000 of them must stay bearable. */
+const RESULT_MESSAGE_LIMIT = 200;
+
+interface Read {
+  line: number;
+  push: Push | null;
+  refused: unknown;
+}
+
+/** Pushing to many devices at once. */
+export function bulkRoutes(context: Context): Route[] {
+  let running = 0;
+  return [
+    route(
+      {
+        method: 'POST',
+        path: '/v1/messages',
+        operation: 'pushMany',
+        summary: 'Hold messages for many devices',
+        description:
+          `Newline-delimited JSON, at most ${context.limits.bulkLines} lines of at most ${context.limits.bulkLineBytes} bytes, read and ` +
+          'committed as they come. Each line is answered by a result line in the same order; a refused line hinders no other. ' +
+          'Lines beyond the limit are not read, and a last result line of status 413 says so.',
+        params: noFields,
+        query: bulkQuery,
+        body: { kind: 'lines', line: bulkLineShape, types: LINE_TYPES },
+        answers: {
+          200: {
+            description: 'A result line for each line.',
+            type: 'application/x-ndjson',
+            shape: bulkResultShape,
+          },
+        },
+        refusals: [415, 429],
+      },
+      async ({ query, request, signal, log }) => {
+        demandType(request, LINE_TYPES);
+        if (running >= context.limits.bulks) {
+          throw new ApiError('API_BUSY', `${running} bulk pushes are running, which is the limit; try again`);
+        }
+        const around = {
+          defaults: context.defaults,
+          spread: (query.spread_s ?? 0) * 1000,
+          campaign: query.campaign ?? null,
+        };
+        return {
+          status: 200,
+          headers: { 'content-type': 'application/x-ndjson' },
+          stream: async (response) => {
+            running++;
+            try {
+              await pushLines(context, around, { request, response, signal, log });
+            } finally {
+              running--;
+            }
+          },
+        };
+      },
+    ),
+  ];
+}
+
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  signal: AbortSignal;
+  log: Log;
+}
+
+async function pushLines(
+  context: Context,
+  around: Omit<PushSurroundings, 'now'>,
+  { request, response, signal, log }: Exchange,
+): Promise<void> {
+  const { limits, clock } = context;
+  let batch: Read[] = [];
+  let taken = 0;
+  const commit = async (): Promise<void> => {
+    const results = await commitBatch(context, batch, log);
+    batch = [];
+    response.write(results.map((result) => `${JSON.stringify(result)}\n`).join(''));
+    // Results wait here rather than the reading, so that a caller may send everything before he reads anything.
+    if (response.writableLength > limits.bulkBacklogBytes) await once(response, 'drain', { signal });
+  };
+  for await (const line of readLines(request.iterator({ destroyOnReturn: false }), limits.bulkLineBytes)) {
+    if (taken === limits.bulkLines) {
+      batch.push({
+        line: line.number,
+        push: null,
+        refused: new ApiError(
+          'TOO_LARGE',
+          `More than ${limits.bulkLines} lines; nothing from here on was read`,
+        ),
+      });
+      break;
+    }
+    taken++;
+    batch.push(readLine(line, { ...around, now: clock.wall() }, limits.bulkLineBytes));
+    if (batch.length >= limits.bulkBatch) await commit();
+  }
+  await commit();
+}
+
+function readLine({ number, bytes }: Line, around: PushSurroundings, limit: number): Read {
+  try {
+    if (bytes === null) throw new ApiError('TOO_LARGE', `The line is over ${limit} bytes`);
+    const { device, ...body } = readAs(bulkLineShape, parseJson(bytes), 'line');
+    return { line: number, push: toPush(device, body, around), refused: null };
+  } catch (error) {
+    return { line: number, push: null, refused: error };
+  }
+}
+
+async function commitBatch(context: Context, batch: Read[], log: Log): Promise<BulkResult[]> {
+  const pushes = batch.flatMap(({ push }) => (push === null ? [] : [push]));
+  const outcomes: unknown[] =
+    pushes.length === 0
+      ? []
+      : await context.outbox.pushMany(pushes).catch((error: unknown) => pushes.map(() => error));
+  let next = 0;
+  return batch.map(({ line, push, refused }) => {
+    if (push === null) return refusal(line, refused, log);
+    const outcome = outcomes[next++];
+    if (!isAccepted(outcome)) return { ...refusal(line, outcome, log), device: push.device };
+    const { message, known } = outcome;
+    return {
+      line,
+      status: known ? 200 : 201,
+      id: message.id,
+      device: message.device,
+      generation: message.generation,
+      state: messageState(message, context.view),
+    };
+  });
+}
+
+function isAccepted(outcome: unknown): outcome is Accepted {
+  return typeof outcome === 'object' && outcome !== null && 'message' in outcome && 'known' in outcome;
+}
+
+function refusal(line: number, error: unknown, log: Log): BulkResult {
+  const { status, body } = toReply(error, log);
+  return { line, status, ...body, message: body.message.slice(0, RESULT_MESSAGE_LIMIT) };
+}

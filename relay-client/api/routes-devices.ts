@@ -1,0 +1,162 @@
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { HistoryEntry, Message } from '../outbox/outbox.ts';
+import { why } from '../why.ts';
+import type { Why } from '../why.ts';
+import type { Context } from './context.ts';
+import { ApiError } from './errors.ts';
+import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage } from './present.ts';
+import { route } from './router.ts';
+import type { Route } from './router.ts';
+import { z } from './schema.ts';
+import {
+  deviceDetailShape,
+  deviceParams,
+  devicesQuery,
+  devicesShape,
+  noFields,
+  unknownDevicesShape,
+  whyShape,
+} from './shapes.ts';
+import type { DeviceDetailBody } from './shapes.ts';
+
+const DEFAULT_LIST = 100;
+/** How much of a device's past one look at it shows. */
+const DETAIL_MESSAGES = 20;
+const DETAIL_HISTORY = 50;
+/** Enough to see every held message: what one device may have held is limited to as many. */
+const WHY_MESSAGES = 100;
+
+/** Everything about devices. */
+export function deviceRoutes(context: Context): Route[] {
+  const { outbox, view, clock } = context;
+  return [
+    route(
+      {
+        method: 'GET',
+        path: '/v1/devices',
+        operation: 'listDevices',
+        summary: 'Devices, in the order of their ids',
+        params: noFields,
+        query: devicesQuery,
+        answers: {
+          200: {
+            description: 'A page of devices; with unknown=true those never pushed to.',
+            shape: z.union([devicesShape, unknownDevicesShape]),
+          },
+        },
+      },
+      async ({ query }) => {
+        const limit = query.limit ?? DEFAULT_LIST;
+        if (query.unknown === true) {
+          const part = query.q?.toLowerCase() ?? '';
+          const found = view.unknownDevices().filter(({ device }) => device.includes(part));
+          const newest = found.sort((a, b) => b.at - a.at).slice(0, limit);
+          return {
+            status: 200,
+            json: { unknown: newest.map((each) => ({ ...each, at: isoTime(each.at) })) },
+          };
+        }
+        const { devices, next } = await outbox.devices({
+          limit,
+          ...(query.state === undefined ? {} : { state: query.state }),
+          ...(query.q === undefined ? {} : { q: query.q.toLowerCase() }),
+          ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
+        });
+        return { status: 200, json: { devices: devices.map((record) => presentDevice(record, view)), next } };
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/devices/{id}',
+        operation: 'device',
+        summary: 'All that is known about a device',
+        params: deviceParams,
+        query: noFields,
+        answers: { 200: { description: 'The device.', shape: deviceDetailShape } },
+        refusals: [404],
+      },
+      async ({ params }) => ({ status: 200, json: await detail(context, params.id) }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/devices/{id}/why',
+        operation: 'why',
+        summary: "Where a device's work stands, and what to do",
+        params: deviceParams,
+        query: noFields,
+        answers: { 200: { description: 'A verdict; also for devices never heard of.', shape: whyShape } },
+      },
+      async ({ params }) => ({ status: 200, json: await explain(context, params.id, clock.wall()) }),
+    ),
+  ];
+}
+
+async function detail({ outbox, view, clock }: Context, device: DeviceId): Promise<DeviceDetailBody> {
+  const [record, messages, history] = await Promise.all([
+    outbox.device(device),
+    outbox.messages(device, DETAIL_MESSAGES),
+    outbox.recentHistory(device, DETAIL_HISTORY),
+  ]);
+  const known =
+    record !== null ||
+    view.lastPoll(device) !== null ||
+    view.unknownDevices().some((each) => each.device === device);
+  if (!known)
+    throw new ApiError('NOT_FOUND', `Device ${device} was never pushed to and was not seen to poll`, {
+      field: 'id',
+    });
+  const session = view.session(device);
+  const now = clock.wall();
+  return {
+    ...presentDevice(record ?? { device, generation: 0, pending: 0, dead: 0, lastSession: null }, view),
+    session:
+      session === null
+        ? null
+        : {
+            id: session.id,
+            reason: session.reason,
+            started_at: isoTime(session.startedAt),
+            action: session.action,
+            answered: session.answered,
+          },
+    quiet_until: maybeIsoTime(view.quietUntil(device)),
+    messages: messages.map((message) => presentMessage(message, view, now)),
+    history: history.map(presentEvent),
+  };
+}
+
+/** Gathers the facts and decides. */
+export async function explain(
+  { outbox, view }: Pick<Context, 'outbox' | 'view'>,
+  device: DeviceId,
+  now: Milliseconds,
+): Promise<Why> {
+  const [record, messages, history] = await Promise.all([
+    outbox.device(device),
+    outbox.messages(device, WHY_MESSAGES),
+    outbox.recentHistory(device, DETAIL_HISTORY),
+  ]);
+  return why({
+    device,
+    now,
+    record,
+    messages,
+    offeredSince: offeredSince(messages, history),
+    lastPoll: view.lastPoll(device),
+    unknown: view.unknownDevices().find((each) => each.device === device) ?? null,
+    session: view.session(device),
+    quietUntil: view.quietUntil(device),
+    proxies: view.proxies(),
+    services: view.services(),
+  });
+}
+
+function offeredSince(messages: Message[], history: HistoryEntry[]): Milliseconds | null {
+  const newest = messages.find((message) => message.state === 'held');
+  if (newest === undefined) return null;
+  const redriven = history.find((entry) => entry.event === 'redriven' && entry.message === newest.id);
+  return redriven?.at ?? newest.acceptedAt;
+}

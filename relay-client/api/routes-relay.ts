@@ -1,0 +1,189 @@
+import type { Context } from './context.ts';
+import { isoTime, presentProxy, presentServices } from './present.ts';
+import { route } from './router.ts';
+import type { Route } from './router.ts';
+import {
+  eventsQuery,
+  eventShape,
+  noFields,
+  proxiesShape,
+  readyShape,
+  servicesShape,
+  statusShape,
+} from './shapes.ts';
+import type { ReadyBody, StatusBody } from './shapes.ts';
+
+/** The relay itself: links, services, status, events, health, metrics. */
+export function relayRoutes(context: Context): Route[] {
+  const { view } = context;
+  const metrics = { type: 'text/plain', shape: null };
+  return [
+    route(
+      {
+        method: 'GET',
+        path: '/v1/proxies',
+        operation: 'proxies',
+        summary: 'The links to the proxies',
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'Each configured proxy.', shape: proxiesShape } },
+      },
+      async () => ({ status: 200, json: { proxies: view.proxies().map(presentProxy) } }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/services',
+        operation: 'services',
+        summary: 'The services and whether they can be reached',
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'Each configured service.', shape: servicesShape } },
+      },
+      async () => ({ status: 200, json: { services: presentServices(view) } }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/status',
+        operation: 'status',
+        summary: 'The relay at a glance',
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'Counts, links, services.', shape: statusShape } },
+        refusals: [503],
+      },
+      async () => ({ status: 200, json: await status(context) }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/events',
+        operation: 'events',
+        summary: 'What happens, as it happens',
+        description:
+          'Server-sent events. `hello` comes first, with the incarnation and the newest sequence. History entries carry their sequence as id ' +
+          'and are resumed after `Last-Event-ID`; `link`, `service` and `session` carry none and are not repeated. `reset` says that entries ' +
+          'were missed: look again at what you follow. A follower who falls behind is cut and may resume.',
+        params: noFields,
+        query: eventsQuery,
+        answers: {
+          200: {
+            description: 'A stream that does not end; the data of history entries is an Event.',
+            type: 'text/event-stream',
+            shape: eventShape,
+          },
+        },
+        refusals: [429, 503],
+      },
+      async ({ query, request, signal }) => {
+        const last = request.headers['last-event-id'];
+        const resumed = typeof last === 'string' && /^\d{1,15}$/.test(last) ? Number(last) : undefined;
+        return context.events.follow(
+          { after: resumed ?? query.after ?? null, device: query.device ?? null },
+          signal,
+        );
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/healthz',
+        operation: 'alive',
+        summary: 'Whether the process serves',
+        open: true,
+        anyHost: true,
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'It does.', type: 'text/plain', shape: null } },
+      },
+      async () => ({ status: 200, headers: { 'content-type': 'text/plain; charset=utf-8' }, text: 'ok\n' }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/readyz',
+        operation: 'ready',
+        summary: 'Whether every proxy is linked and the outbox answers',
+        open: true,
+        anyHost: true,
+        params: noFields,
+        query: noFields,
+        answers: {
+          200: { description: 'Ready.', shape: readyShape },
+          503: { description: 'Not ready, with the reasons.', shape: readyShape },
+        },
+      },
+      async () => {
+        const readiness = await ready(context);
+        return { status: readiness.ready ? 200 : 503, json: readiness };
+      },
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/metrics',
+        operation: 'metrics',
+        summary: 'Metrics in the Prometheus text format, the proxies included',
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'The metrics.', ...metrics } },
+      },
+      async () => ({
+        status: 200,
+        headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+        text: await context.metricsText(),
+      }),
+    ),
+  ];
+}
+
+async function status(context: Context): Promise<StatusBody> {
+  const { outbox, view, clock, events } = context;
+  const [counts, readiness] = await Promise.all([outbox.counts(), ready(context)]);
+  return {
+    name: view.name,
+    site: view.site,
+    version: view.version,
+    started_at: isoTime(view.startedAt),
+    now: isoTime(clock.wall()),
+    incarnation: outbox.incarnation,
+    sequence: outbox.sequence(),
+    ...readiness,
+    outbox: {
+      devices: counts.devices,
+      held: counts.held,
+      held_bytes: counts.heldBytes,
+      accepted: counts.accepted,
+      ended: { ...counts.ended },
+    },
+    sessions: view.sessions(),
+    event_clients: events.clients(),
+    proxies: view.proxies().map(presentProxy),
+    services: presentServices(view),
+  };
+}
+
+/** Whether the relay does its whole job now: every link up, and an outbox that answers. */
+async function ready({ outbox, view, clock, limits }: Context): Promise<ReadyBody> {
+  const proxies = view.proxies();
+  const reasons = proxies
+    .filter((proxy) => proxy.state !== 'up')
+    .map(
+      (proxy) =>
+        `proxy ${proxy.url} is ${proxy.state} since ${isoTime(proxy.since)}${proxy.why === null ? '' : `: ${proxy.why}`}`,
+    );
+  if (proxies.length === 0) reasons.push('no proxy is configured');
+  const answered = await new Promise<boolean>((resolve) => {
+    const timer = clock.after(limits.readyMs, () => resolve(false));
+    void outbox
+      .counts()
+      .then(
+        () => resolve(true),
+        () => resolve(false),
+      )
+      .finally(() => timer.cancel());
+  });
+  if (!answered) reasons.push(`the outbox gave no answer within ${limits.readyMs} ms`);
+  return { ready: reasons.length === 0, reasons };
+}

@@ -1,0 +1,222 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Address } from '../../shared/address.ts';
+import { formatAddress } from '../../shared/address.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import { listen as listenOn } from '../../shared/listen.ts';
+import type { Log } from '../../shared/log.ts';
+import type { RelayView } from '../desk.ts';
+import type { Outbox } from '../outbox/outbox.ts';
+import { readJson } from './body.ts';
+import { toReply } from './errors.ts';
+import { createEventHub } from './events.ts';
+import { createGuard, isLoopback } from './guard.ts';
+import { DEFAULT_API_LIMITS, DEFAULT_PUSH } from './limits.ts';
+import type { ApiLimits, PushDefaults } from './limits.ts';
+import { findRoute, readQuery } from './router.ts';
+import type { Reply, Route } from './router.ts';
+import { bulkRoutes } from './routes-bulk.ts';
+import { deviceRoutes } from './routes-devices.ts';
+import { messageRoutes } from './routes-messages.ts';
+import { relayRoutes } from './routes-relay.ts';
+import { selfRoutes } from './routes-self.ts';
+import type { Dashboard } from './routes-self.ts';
+
+export interface ApiOptions {
+  /** Port 0 = a free one. */
+  listen: Address;
+  /** What callers must know; null = nobody needs a token, which is refused off loopback. */
+  token: string | null;
+  outbox: Outbox;
+  view: RelayView;
+  clock: Clock;
+  log: Log;
+  /** What a push means where its caller leaves it open. */
+  defaults?: Partial<PushDefaults>;
+  limits?: Partial<ApiLimits>;
+  /** The metrics, the proxies' included, in the Prometheus text format. */
+  metricsText: () => Promise<string>;
+  /** The page at `/`; default: a plain one that shows the status. */
+  dashboard?: Dashboard;
+}
+
+export interface Api {
+  /** Where it listens, the port as it really is. */
+  readonly address: Address;
+  /** The API's document, as served at `/openapi.json`. */
+  readonly routes: readonly Route[];
+  /** Ends event streams, waits for running requests up to the limit, cuts the rest. */
+  close(): Promise<void>;
+}
+
+/** Given to whoever was refused with something unread: time to read the answer before the connection goes. */
+const LINGER_MS = 2000;
+
+const COMMON_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
+
+/**
+ * The HTTP API: the one place through which operators, services and the command line ask and push.
+ *
+ * @throws SallyportError `CONFIG_INVALID` without a token off loopback; `ADDRESS_IN_USE`, `ADDRESS_INVALID`
+ */
+export async function createApi(options: ApiOptions): Promise<Api> {
+  const { listen, token, outbox, view, clock } = options;
+  const log = options.log.child({ part: 'api' });
+  const limits: ApiLimits = { ...DEFAULT_API_LIMITS, ...options.limits };
+  if (token === null && !isLoopback(listen.host)) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `The API would listen on ${formatAddress(listen)} without a token; set api.token_file, or listen on 127.0.0.1`,
+    );
+  }
+  const guard = createGuard(token, listen.host);
+  const events = createEventHub({ outbox, view, clock, log, limits });
+  const context = {
+    outbox,
+    view,
+    clock,
+    limits,
+    events,
+    defaults: { ...DEFAULT_PUSH, ...options.defaults },
+    metricsText: options.metricsText,
+  };
+  const working = [
+    ...messageRoutes(context),
+    ...bulkRoutes(context),
+    ...deviceRoutes(context),
+    ...relayRoutes(context),
+  ];
+  const routes = [...working, ...selfRoutes(working, view.version, options.dashboard ?? null)];
+  const closing = new AbortController();
+
+  const server = createServer(
+    {
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersMs,
+      requestTimeout: limits.requestMs,
+      keepAliveTimeout: limits.idleMs,
+    },
+    (request, response) => void serve(request, response),
+  );
+  server.maxConnections = limits.connections;
+  server.setTimeout(limits.idleMs, (socket) => socket.destroy());
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const startedAt = clock.monotonic();
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    const method = request.method ?? '';
+    const [path = '', search = ''] = splitTarget(request.url ?? '');
+    try {
+      const reply = await answer(
+        request,
+        method,
+        path,
+        search,
+        AbortSignal.any([gone.signal, closing.signal]),
+      );
+      await write(request, response, reply);
+    } catch (error) {
+      if (response.destroyed) return;
+      const { status, headers, body } = toReply(error, log);
+      if (response.headersSent) response.destroy();
+      else await write(request, response, { status, headers, json: body });
+    } finally {
+      log.debug('request', {
+        method,
+        path,
+        status: response.statusCode,
+        ms: Math.round(clock.monotonic() - startedAt),
+      });
+    }
+  }
+
+  async function answer(
+    request: IncomingMessage,
+    method: string,
+    path: string,
+    search: string,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const match = attempt(() => findRoute(routes, method, path));
+    const spec = 'route' in match ? match.route.spec : null;
+    if (spec?.anyHost !== true) guard.host(request);
+    if (spec?.open !== true) guard.token(request);
+    if (!('route' in match)) throw match.error;
+    if (method !== 'GET' && method !== 'HEAD') guard.origin(request);
+    const query = readQuery(search);
+    const body = match.route.spec.body?.kind === 'json' ? await readJson(request, limits.bodyBytes) : null;
+    return match.route.call({ params: match.params, query, body, request, signal, log });
+  }
+
+  async function write(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
+    const text = 'json' in reply ? `${JSON.stringify(reply.json)}\n` : 'text' in reply ? reply.text : null;
+    const type = 'json' in reply ? { 'content-type': 'application/json; charset=utf-8' } : {};
+    const length = text === null ? {} : { 'content-length': Buffer.byteLength(text) };
+    const unread = text !== null && !request.complete;
+    const ending = unread || closing.signal.aborted ? { connection: 'close' } : {};
+    response.writeHead(reply.status, { ...COMMON_HEADERS, ...type, ...reply.headers, ...length, ...ending });
+    if (request.method === 'HEAD') {
+      response.end();
+      return;
+    }
+    if ('stream' in reply) {
+      response.flushHeaders();
+      await reply.stream(response);
+      response.end();
+      return;
+    }
+    if (text !== null) response.write(text);
+    if (unread) await linger(request);
+    response.end();
+  }
+
+  /** Closing on unread bytes would reset the connection under the answer (RFC 9112 §9.6), so they are drained a while. */
+  async function linger(request: IncomingMessage): Promise<void> {
+    if (request.complete || request.destroyed) return;
+    const stop = new AbortController();
+    const timer = clock.after(LINGER_MS, () => stop.abort());
+    request.resume();
+    await once(request, 'end', { signal: stop.signal }).catch(() => undefined);
+    timer.cancel();
+  }
+
+  const address = await listenOn(server, listen, 'API');
+  log.info('api listening', { address: formatAddress(address), token: token !== null });
+
+  return {
+    address,
+    routes,
+    async close() {
+      events.close();
+      closing.abort();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = clock.after(limits.drainMs, () => server.closeAllConnections());
+      await closed;
+      timer.cancel();
+    },
+  };
+}
+
+function attempt<T>(task: () => T): T | { error: unknown } {
+  try {
+    return task();
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** A request target's path and query; an absolute one (RFC 9112 §3.2.2) loses its authority. */
+function splitTarget(target: string): [string, string] {
+  const origin = target.replace(/^https?:\/\/[^/?]*/i, '');
+  const mark = origin.indexOf('?');
+  return mark === -1 ? [origin, ''] : [origin.slice(0, mark), origin.slice(mark + 1)];
+}

@@ -1,0 +1,352 @@
+import { parseDeviceId } from '../../shared/device-id.ts';
+import { ERROR_CODES } from '../../shared/errors.ts';
+import { VERDICTS } from '../why.ts';
+import { namedShapes, z } from './schema.ts';
+
+/** What the API reads and answers, as shapes. Times in answers are ISO 8601 in UTC. */
+
+const time = z.iso.datetime();
+const maybeTime = time.nullable();
+const KEY_CHARS = 200;
+const CAMPAIGN = /^[0-9A-Za-z._:-]{1,100}$/;
+const DEVICE_WORDS =
+  '12 hex digits of a MAC, with or without : - . between them, or 1 to 64 of 0-9A-Za-z:.-_+';
+
+export const deviceShape = z
+  .string()
+  .transform((raw, context) => {
+    const device = parseDeviceId(raw);
+    if (device !== null) return device;
+    context.addIssue({
+      code: 'custom',
+      message: `expected a device id: ${DEVICE_WORDS}`,
+      params: { code: 'DEVICE_ID_INVALID' },
+    });
+    return z.NEVER;
+  })
+  .describe(`A device id: ${DEVICE_WORDS}; case does not matter.`);
+
+export const messageIdShape = z.string().min(1).max(100).describe('The id that the push was answered with.');
+export const campaignShape = z
+  .string()
+  .regex(CAMPAIGN, 'expected 1 to 100 of 0-9A-Za-z._:-')
+  .describe('Groups messages; see GET /v1/campaigns/{name}.');
+
+const flag = z.enum(['true', 'false']).transform((word) => word === 'true');
+const wholeNumber = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'expected a whole number')
+    .transform(Number)
+    .pipe(z.number().min(least).max(most));
+
+const pushFields = {
+  kind: z.enum(['contact-me', 'dls']).optional().describe('Default contact-me: please call the service.'),
+  ttl_s: z.number().positive().optional().describe('Seconds until it expires; default 7 days.'),
+  key: z
+    .string()
+    .min(1)
+    .max(KEY_CHARS)
+    .optional()
+    .describe("The caller's own name for this push: the same key again changes nothing and is answered 200."),
+  replace: z.boolean().optional().describe('Supersede what is held for the device; contact-me always does.'),
+  not_before: z
+    .union(
+      [z.number().nonnegative(), z.iso.datetime({ offset: true })],
+      'expected an ISO 8601 date-time with zone, or Unix seconds',
+    )
+    .optional()
+    .describe(
+      'Not offered to the phone before this time: an ISO 8601 date-time with zone, or seconds since 1970 UTC.',
+    ),
+  actions: z.unknown().optional().describe('What a dls message is to do.'),
+};
+
+export const pushShape = z
+  .strictObject(pushFields)
+  .register(namedShapes, { id: 'Push', description: 'What to hold for a device.' });
+export type PushBody = z.output<typeof pushShape>;
+
+export const bulkLineShape = z
+  .strictObject({ device: deviceShape, ...pushFields })
+  .register(namedShapes, { id: 'BulkLine', description: 'One line of a bulk push.' });
+export type BulkLine = z.output<typeof bulkLineShape>;
+
+export const deviceParams = z.strictObject({ id: deviceShape });
+export const messageParams = z.strictObject({ id: messageIdShape });
+export const campaignParams = z.strictObject({ name: campaignShape });
+export const noFields = z.strictObject({});
+
+export const pushQuery = z.strictObject({
+  wait: z
+    .literal('proxy')
+    .optional()
+    .describe('Answer once every connected proxy holds it, or after 10 seconds.'),
+});
+export const bulkQuery = z.strictObject({
+  spread_s: wholeNumber(0, 31 * 86_400)
+    .optional()
+    .describe('Spread the devices evenly over this many seconds, each always at its own place.'),
+  campaign: campaignShape.optional(),
+});
+export const clearQuery = z.strictObject({
+  generation: wholeNumber(1, Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Clear only up to this generation.'),
+});
+export const listQuery = z.strictObject({
+  limit: wholeNumber(1, 1000).optional().describe('At most this many; default 100.'),
+});
+export const devicesQuery = z.strictObject({
+  state: z
+    .enum(['pending', 'idle', 'dead'])
+    .optional()
+    .describe('pending: has held messages; idle: none; dead: has dead ones.'),
+  q: z.string().max(64).optional().describe('Part of the device id.'),
+  cursor: deviceShape.optional().describe('`next` of the answer before.'),
+  limit: wholeNumber(1, 1000).optional().describe('1 to 1000; default 100.'),
+  unknown: flag
+    .optional()
+    .describe('true: devices that poll and were never pushed to, newest first, instead.'),
+});
+export const eventsQuery = z.strictObject({
+  after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Start after this sequence; Last-Event-ID wins. Default: from now on.'),
+  device: deviceShape.optional().describe('Only this device.'),
+});
+
+export const END_STATES = ['cleared', 'superseded', 'expired', 'cancelled', 'dead'] as const;
+const stateShape = z.enum(['held', 'in_session', ...END_STATES]);
+const kindShape = z.enum(['contact-me', 'dls']);
+
+const accepted = { id: z.string(), device: z.string(), generation: z.number().int(), state: stateShape };
+
+export const acceptedShape = z
+  .object({
+    ...accepted,
+    waited: z.boolean().optional().describe('With wait=proxy: whether every connected proxy holds it.'),
+    proxies: z.array(z.string()).optional().describe('With wait=proxy: the proxies that hold it.'),
+  })
+  .register(namedShapes, { id: 'Accepted', description: 'A push that is durable.' });
+export type AcceptedBody = z.infer<typeof acceptedShape>;
+
+export const messageShape = z
+  .object({
+    ...accepted,
+    kind: kindShape,
+    key: z.string().nullable(),
+    campaign: z.string().nullable(),
+    accepted_at: time,
+    not_before: maybeTime.describe('When it may be offered; null = at once.'),
+    expires_at: maybeTime.describe('Null once ended.'),
+    ended_at: maybeTime,
+    ended_by: z.string().nullable().describe('Why it ended, in a word or two.'),
+    fruitless_sessions: z
+      .number()
+      .int()
+      .describe('Sessions that the service answered and that did not complete it.'),
+    results: z.array(z.unknown()).describe("The phone's replies to a dls message; empty for contact-me."),
+  })
+  .register(namedShapes, {
+    id: 'Message',
+    description: 'A message. in_session: held, and a session that it caused is running.',
+  });
+export type MessageBody = z.infer<typeof messageShape>;
+
+export const messagesShape = z.object({ messages: z.array(messageShape) });
+export const clearedShape = z.object({
+  device: z.string(),
+  count: z.number().int(),
+  messages: z.array(messageShape),
+});
+export type ClearedBody = z.infer<typeof clearedShape>;
+
+const pollShape = z.object({
+  at: time,
+  status: z.union([z.literal(200), z.literal(202)]),
+  proxy: z.string(),
+});
+const lastSessionShape = z.object({ at: time, outcome: z.string() });
+
+const deviceFields = {
+  device: z.string(),
+  state: z.enum(['pending', 'idle', 'dead']),
+  pending: z.number().int(),
+  dead: z.number().int(),
+  generation: z.number().int(),
+  last_poll: pollShape.nullable(),
+  last_session: lastSessionShape.nullable(),
+};
+
+export const deviceRowShape = z
+  .object(deviceFields)
+  .register(namedShapes, { id: 'DeviceRow', description: 'A device that was pushed to.' });
+export type DeviceRowBody = z.infer<typeof deviceRowShape>;
+
+export const unknownDeviceShape = z
+  .object({ device: z.string(), at: time, address: z.string().nullable(), proxy: z.string() })
+  .register(namedShapes, {
+    id: 'UnknownDevice',
+    description: 'A device that polls and was never pushed to.',
+  });
+export type UnknownDeviceBody = z.infer<typeof unknownDeviceShape>;
+
+export const devicesShape = z.object({ devices: z.array(deviceRowShape), next: z.string().nullable() });
+export const unknownDevicesShape = z.object({ unknown: z.array(unknownDeviceShape) });
+
+const factShape = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+
+export const eventShape = z
+  .object({
+    seq: z.number().int(),
+    at: time,
+    event: z.enum(['accepted', 'redriven', 'note', ...END_STATES]),
+    device: z.string(),
+    message: z.string().nullable(),
+    generation: z.number().int(),
+    what: z.string(),
+    facts: z.record(z.string(), factShape),
+  })
+  .register(namedShapes, { id: 'Event', description: 'One entry of the history.' });
+export type EventBody = z.infer<typeof eventShape>;
+
+export const deviceDetailShape = z
+  .object({
+    ...deviceFields,
+    session: z
+      .object({
+        id: z.string(),
+        reason: z.string(),
+        started_at: time,
+        action: z.string().nullable(),
+        answered: z.boolean(),
+      })
+      .nullable()
+      .describe('The session that is running.'),
+    quiet_until: maybeTime.describe('Polls are kept at 200 until then because of a session.'),
+    messages: z.array(messageShape).describe('Newest first.'),
+    history: z.array(eventShape).describe('Newest first.'),
+  })
+  .register(namedShapes, { id: 'Device', description: 'All that is known about a device.' });
+export type DeviceDetailBody = z.infer<typeof deviceDetailShape>;
+
+export const whyShape = z
+  .object({
+    device: z.string(),
+    verdict: z.enum(VERDICTS),
+    sentence: z.string(),
+    advice: z.string().nullable(),
+    facts: z.record(z.string(), factShape),
+  })
+  .register(namedShapes, { id: 'Why', description: "Where a device's work stands, and what to do." });
+export type WhyBody = z.infer<typeof whyShape>;
+
+export const proxyShape = z
+  .object({
+    url: z.string(),
+    state: z.enum(['connecting', 'up', 'draining', 'down']),
+    since: time,
+    why: z.string().nullable(),
+    round_trip_ms: z.number().nullable(),
+    lag: z.number().int().nullable().describe('Changes that it has yet to apply.'),
+    applied: z.number().int().nullable(),
+    version: z.string().nullable(),
+    streams: z.number().int(),
+  })
+  .register(namedShapes, { id: 'Proxy', description: 'The link to a proxy.' });
+export type ProxyBody = z.infer<typeof proxyShape>;
+export const proxiesShape = z.object({ proxies: z.array(proxyShape) });
+
+export const serviceShape = z
+  .object({
+    name: z.string(),
+    kind: z.enum(['wpi', 'tcp']),
+    up: z.boolean(),
+    why: z.string().nullable(),
+    since: time,
+    connections: z.number().int(),
+  })
+  .register(namedShapes, { id: 'Service', description: 'A service and whether it can be reached.' });
+export type ServiceBody = z.infer<typeof serviceShape>;
+export const servicesShape = z.object({ services: z.array(serviceShape) });
+
+export const readyShape = z
+  .object({ ready: z.boolean(), reasons: z.array(z.string()) })
+  .register(namedShapes, {
+    id: 'Readiness',
+    description: 'Whether every proxy is linked and the outbox answers, or why not.',
+  });
+export type ReadyBody = z.infer<typeof readyShape>;
+
+const counted = z.number().int();
+
+export const outboxCountsShape = z.object({
+  devices: counted,
+  held: counted,
+  held_bytes: counted,
+  accepted: counted,
+  ended: z.object({
+    cleared: counted,
+    superseded: counted,
+    expired: counted,
+    cancelled: counted,
+    dead: counted,
+  }),
+});
+
+export const statusShape = z
+  .object({
+    name: z.string(),
+    site: z.string(),
+    version: z.string(),
+    started_at: time,
+    now: time,
+    incarnation: z.string(),
+    sequence: z.number().int(),
+    ready: z.boolean(),
+    reasons: z.array(z.string()),
+    outbox: outboxCountsShape,
+    sessions: z.number().int(),
+    event_clients: z.number().int(),
+    proxies: z.array(proxyShape),
+    services: z.array(serviceShape),
+  })
+  .register(namedShapes, { id: 'Status', description: 'The relay at a glance.' });
+export type StatusBody = z.infer<typeof statusShape>;
+
+export const campaignProgressShape = z
+  .object({
+    name: z.string(),
+    total: z.number().int(),
+    held: counted,
+    cleared: counted,
+    superseded: counted,
+    expired: counted,
+    cancelled: counted,
+    dead: counted,
+  })
+  .register(namedShapes, { id: 'Campaign', description: 'Progress: messages by state.' });
+export type CampaignBody = z.infer<typeof campaignProgressShape>;
+
+export const errorShape = z
+  .object({ code: z.enum(ERROR_CODES), message: z.string(), field: z.string().optional() })
+  .register(namedShapes, { id: 'Error', description: 'Why a request was refused.' });
+
+export const bulkResultShape = z
+  .object({
+    line: z.number().int().describe('From 1; empty lines count and have no result.'),
+    status: z.number().int().describe('What a single push would have been answered with.'),
+    id: z.string().optional(),
+    device: z.string().optional(),
+    generation: z.number().int().optional(),
+    state: stateShape.optional(),
+    code: z.enum(ERROR_CODES).optional(),
+    message: z.string().optional(),
+    field: z.string().optional(),
+  })
+  .register(namedShapes, {
+    id: 'BulkResult',
+    description: 'What became of a line: status 200 or 201, or a refusal with its code.',
+  });
+export type BulkResult = z.infer<typeof bulkResultShape>;

@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { createDeskClient } from '../api/client.ts';
+import type { DeskClient } from '../api/client.ts';
+import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import type { Io } from './io.ts';
+
+/** Where the API is and what opens it. */
+export interface ApiAddress {
+  url: string;
+  /** Null = none is needed. */
+  token: string | null;
+}
+
+/** Finds the API by the relay's config. */
+export type ResolveApi = (options: { config?: string }) => ApiAddress | Promise<ApiAddress>;
+
+/** Options that every desk command has. */
+export interface CommonOptions {
+  config?: string;
+  api?: string;
+  tokenFile?: string;
+  json?: boolean;
+}
+
+/** What a command works with. */
+export interface Desk {
+  client: DeskClient;
+  io: Io;
+  json: boolean;
+  /** Prints one value as one line of JSON. */
+  printJson(value: unknown): void;
+}
+
+export const OK = 0;
+export const FAILED = 1;
+export const USAGE = 2;
+
+/** What a command needs besides its own options. */
+export interface Surroundings {
+  resolveApi: ResolveApi;
+  io: Io;
+}
+
+/** Adds what every desk command has in common. */
+export function common(command: Command): Command {
+  return command
+    .option('--config <file>', "the relay's config, which says where its API is")
+    .option('--api <url>', 'address of the API, instead (or SALLYPORT_API)')
+    .option('--token-file <file>', "the API's token, instead (or SALLYPORT_TOKEN_FILE)")
+    .option('--json', 'print JSON, one value a line');
+}
+
+/** Makes a commander action of `task`: opens the desk, tells errors in a line, sets the exit code. */
+export function action<O>(
+  { resolveApi, io }: Surroundings,
+  task: (desk: Desk, options: O, args: string[]) => Promise<number>,
+): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command;
+    const options = command.optsWithGlobals<O & CommonOptions>();
+    try {
+      const client = createDeskClient(await findApi(options, io, resolveApi));
+      const printJson = (value: unknown): void => io.out(`${JSON.stringify(value)}\n`);
+      io.exit(await task({ client, io, json: options.json === true, printJson }, options, command.args));
+    } catch (error) {
+      if (io.signal.aborted) return io.exit(FAILED);
+      io.err(`${tell(error)}\n`);
+      io.exit(isSallyportError(error, 'CONFIG_INVALID') || error instanceof UsageError ? USAGE : FAILED);
+    }
+  };
+}
+
+/** The command line was wrong in a way that the parser couldn't see. */
+export class UsageError extends Error {}
+
+function tell(error: unknown): string {
+  if (isSallyportError(error, 'UNAUTHORIZED'))
+    return `${error.message}: --token-file FILE, or api.token_file in --config`;
+  return describeError(error);
+}
+
+async function findApi(options: CommonOptions, { env }: Io, resolveApi: ResolveApi): Promise<ApiAddress> {
+  const url = options.api ?? env['SALLYPORT_API'];
+  const tokenFile = options.tokenFile ?? env['SALLYPORT_TOKEN_FILE'];
+  const token = tokenFile === undefined ? null : readToken(tokenFile);
+  if (url !== undefined && (token !== null || options.config === undefined)) return { url, token };
+  const found = await resolveApi(options.config === undefined ? {} : { config: options.config });
+  return { url: url ?? found.url, token: token ?? found.token };
+}
+
+function readToken(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new SallyportError(
+      'FILE_UNREADABLE',
+      `Token file ${file} cannot be read: ${describeError(cause)}`,
+      { cause },
+    );
+  }
+  if (text !== '' && !/\s/.test(text)) return text;
+  throw new SallyportError('FILE_UNREADABLE', `Token file ${file} should hold one word, the token`);
+}

@@ -1,0 +1,232 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Command } from 'commander';
+import { DeskError } from '../api/client.ts';
+import type { BulkInput, DeskClient } from '../api/client.ts';
+import type { PushBody } from '../api/shapes.ts';
+import { action, common, FAILED, OK, UsageError } from './command.ts';
+import type { Desk, Surroundings } from './command.ts';
+import { parseDuration } from './duration.ts';
+import { followToEnd } from './follow.ts';
+
+interface PushOptions {
+  kind?: 'contact-me';
+  ttl?: string;
+  key?: string;
+  notBefore?: string;
+  spread?: string;
+  campaign?: string;
+  from?: string;
+  wait?: string;
+  timeout?: string;
+}
+
+/** One device's push, however it went. */
+type Outcome = { device: string; id?: string | undefined } & Record<string, unknown>;
+
+/** Statuses that concern one push, not the relay as a whole. */
+const REFUSED_ALONE = new Set([400, 409, 429, 503]);
+
+/** Pushes by single requests that run at once. */
+const AT_ONCE = 16;
+
+export function addPush(program: Command, around: Surroundings): void {
+  common(program.command('push'))
+    .description('hold a message for devices; without --wait, done once it is durable')
+    .argument('[devices...]', 'device ids; - reads them from standard input, one a line')
+    .option('--kind <kind>', 'contact-me: please call the service', 'contact-me')
+    .option('--ttl <time>', 'expires after this long (default 7d)')
+    .option('--key <key>', 'a name of your own; pushing it again changes nothing')
+    .option('--not-before <when>', 'ISO 8601 date-time, or a length of time from now')
+    .option('--spread <time>', 'spread the devices over this long')
+    .option('--campaign <name>', 'group the messages under this name')
+    .option('--from <file>', 'read device ids from a file, one a line')
+    .option('--wait <for>', 'proxy: until every linked proxy holds it; cleared: until it ended')
+    .option('--timeout <time>', 'give up waiting after this long (default: never)')
+    .action(action<PushOptions>(around, run));
+}
+
+async function run(desk: Desk, options: PushOptions, args: string[]): Promise<number> {
+  if (options.wait !== undefined && options.wait !== 'proxy' && options.wait !== 'cleared') {
+    throw new UsageError(`--wait takes proxy or cleared, not ${options.wait}`);
+  }
+  if (args.length === 0 && options.from === undefined)
+    throw new UsageError('Name at least one device, or --from FILE');
+  const body = bodyOf(options);
+  const spreadS =
+    options.spread === undefined ? undefined : Math.round(duration('--spread', options.spread) / 1000);
+  const bulk =
+    args.length > 1 ||
+    args.includes('-') ||
+    [options.from, options.spread, options.campaign].some((given) => given !== undefined);
+  if (bulk && options.wait === 'proxy' && (spreadS !== undefined || options.campaign !== undefined)) {
+    throw new UsageError('--wait proxy goes with neither --spread nor --campaign');
+  }
+  const pushAll = (): AsyncIterable<Outcome> => {
+    const inputs = inputsOf(args, options.from, body);
+    if (!bulk || options.wait === 'proxy') return pushSingly(desk.client, inputs, options.wait === 'proxy');
+    return pushBulk(desk.client, inputs, spreadS, options.campaign);
+  };
+  if (options.wait !== 'cleared') return (await tellAll(desk, pushAll())).failed ? FAILED : OK;
+  return pushAndFollow(
+    desk,
+    pushAll,
+    options.timeout === undefined ? null : duration('--timeout', options.timeout),
+  );
+}
+
+async function pushAndFollow(
+  desk: Desk,
+  pushAll: () => AsyncIterable<Outcome>,
+  timeoutMs: number | null,
+): Promise<number> {
+  const { client, io, json } = desk;
+  const devices = new Map<string, string>();
+  const over = timeoutMs === null ? io.signal : AbortSignal.any([io.signal, AbortSignal.timeout(timeoutMs)]);
+  let failed = false;
+  const left = await followToEnd(
+    client,
+    over,
+    async () => {
+      const pushed = await tellAll(desk, pushAll());
+      failed ||= pushed.failed;
+      for (const { id, device } of pushed.held) devices.set(id, device);
+      return [...devices.keys()];
+    },
+    (id, { state, by }) => {
+      failed ||= state !== 'cleared';
+      const device = devices.get(id) ?? null;
+      if (json) desk.printJson({ id, device, state, ended_by: by });
+      else io.out(`${device ?? id}: ${state}${by === null ? '' : ` (${by})`}\n`);
+    },
+  );
+  for (const id of left) {
+    const device = devices.get(id) ?? id;
+    if (json) desk.printJson({ id, device, state: 'held', timeout: true });
+    else io.err(`${device}: not cleared in time; "why ${device}" says where it stands\n`);
+  }
+  return failed || left.length > 0 ? FAILED : OK;
+}
+
+async function tellAll(
+  desk: Desk,
+  outcomes: AsyncIterable<Outcome>,
+): Promise<{ failed: boolean; held: { id: string; device: string }[] }> {
+  const held: { id: string; device: string }[] = [];
+  let failed = false;
+  for await (const outcome of outcomes) {
+    const { device, id } = outcome;
+    if (id === undefined) failed = true;
+    else held.push({ id, device });
+    if (outcome['waited'] === false) failed = true;
+    if (desk.json) desk.printJson(outcome);
+    else if (id === undefined) desk.io.err(`${device}: ${String(outcome['message'])}\n`);
+    else desk.io.out(`${device}: ${heldText(outcome)}\n`);
+  }
+  return { failed, held };
+}
+
+function heldText({ id, generation, state, known, waited, proxies }: Outcome): string {
+  const again = known === true ? ', known by its key' : '';
+  const where = Array.isArray(proxies)
+    ? `; at ${proxies.length === 0 ? 'no proxy' : proxies.join(', ')}`
+    : '';
+  const late = waited === false ? ', others did not take it in time' : '';
+  return `${String(state)} (message ${id}, generation ${String(generation)}${again})${where}${late}`;
+}
+
+/** Sixteen at a time, told in order. A refused one hinders no other, but a relay that's gone ends it all. */
+async function* pushSingly(
+  client: DeskClient,
+  inputs: AsyncIterable<BulkInput>,
+  wait: boolean,
+): AsyncGenerator<Outcome> {
+  const running: Promise<Outcome>[] = [];
+  for await (const { device, ...body } of inputs) {
+    const pushing = pushOne(client, device, body, wait);
+    // It may fail before its turn comes to be told.
+    pushing.catch(() => undefined);
+    running.push(pushing);
+    if (running.length >= AT_ONCE) yield* take(running);
+  }
+  while (running.length > 0) yield* take(running);
+}
+
+async function* take(running: Promise<Outcome>[]): AsyncGenerator<Outcome> {
+  const first = running.shift();
+  if (first !== undefined) yield await first;
+}
+
+async function pushOne(client: DeskClient, device: string, body: PushBody, wait: boolean): Promise<Outcome> {
+  try {
+    return { ...(await client.push(device, body, wait ? { wait: 'proxy' } : {})) };
+  } catch (error) {
+    if (!(error instanceof DeskError) || !REFUSED_ALONE.has(error.status)) throw error;
+    const { code, message, field } = error;
+    return { device, code, message, ...(field === null ? {} : { field }) };
+  }
+}
+
+async function* pushBulk(
+  client: DeskClient,
+  inputs: AsyncIterable<BulkInput>,
+  spreadS: number | undefined,
+  campaign: string | undefined,
+): AsyncGenerator<Outcome> {
+  const options = {
+    ...(spreadS === undefined ? {} : { spreadS }),
+    ...(campaign === undefined ? {} : { campaign }),
+  };
+  for await (const { line, status, ...result } of client.pushMany(inputs, options)) {
+    yield {
+      ...result,
+      device: result.device ?? `line ${line}`,
+      ...(result.id === undefined ? {} : { known: status === 200 }),
+    };
+  }
+}
+
+async function* inputsOf(
+  args: string[],
+  file: string | undefined,
+  body: PushBody,
+): AsyncGenerator<BulkInput> {
+  for (const device of args) {
+    if (device === '-') yield* idLines(process.stdin, body);
+    else yield { device, ...body };
+  }
+  if (file !== undefined) yield* idLines(createReadStream(file), body);
+}
+
+async function* idLines(stream: NodeJS.ReadableStream, body: PushBody): AsyncGenerator<BulkInput> {
+  for await (const line of createInterface({ input: stream })) {
+    const device = line.replace(/#.*/, '').trim();
+    if (device !== '') yield { device, ...body };
+  }
+}
+
+function bodyOf({ kind, ttl, key, notBefore }: PushOptions): PushBody {
+  return {
+    ...(kind === undefined ? {} : { kind }),
+    ...(ttl === undefined ? {} : { ttl_s: duration('--ttl', ttl) / 1000 }),
+    ...(key === undefined ? {} : { key }),
+    ...(notBefore === undefined ? {} : { not_before: moment(notBefore) }),
+  };
+}
+
+function moment(text: string): string {
+  const date = /^\d{4}-/.test(text) ? Date.parse(text) : Date.now() + duration('--not-before', text);
+  if (Number.isNaN(date))
+    throw new UsageError(
+      `--not-before takes a date-time such as 2030-01-31T06:00:00Z, or a length of time, not ${text}`,
+    );
+  return new Date(date).toISOString();
+}
+
+function duration(option: string, text: string): number {
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    throw new UsageError(`${option}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}

@@ -1,0 +1,340 @@
+import type { Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
+import type { DeviceRecord, Message } from './outbox/outbox.ts';
+import type { WatchedSession } from './watcher/session-events.ts';
+
+/**
+ * Why a device's work stands where it stands: one decision over facts that were gathered elsewhere, so that the
+ * API, the command line and the dashboard say the same.
+ */
+
+/** Every verdict, from "nobody knows this device" to "its work is under way". */
+export const VERDICTS = [
+  'unknown',
+  'never-pushed',
+  'nothing-pending',
+  'dead',
+  'no-link',
+  'catching-up',
+  'upstream-down',
+  'in-session',
+  'quiet',
+  'not-before',
+  'not-completing',
+  'never-polled',
+  'poll-overdue',
+  'awaiting-poll',
+  'withheld',
+  'blind',
+  'told',
+  'told-not-coming',
+] as const;
+
+export type Verdict = (typeof VERDICTS)[number];
+
+/** A phone unheard of for this long is called overdue. Its poll interval is its service's secret, so this is coarse. */
+export const POLL_OVERDUE_MS: Milliseconds = 30 * 60_000;
+
+/** A phone told 202 that hasn't come after this long isn't coming by itself. */
+export const TOLD_PATIENCE_MS: Milliseconds = 2 * 60_000;
+
+/** Work offered for this long to a phone that keeps polling, without a session, is a phone that cannot come. */
+export const OFFER_PATIENCE_MS: Milliseconds = 10 * 60_000;
+
+/** What the decision rests on. All times are wall times in milliseconds. */
+export interface WhyFacts {
+  device: DeviceId;
+  now: Milliseconds;
+  /** Null where the outbox never heard of the device. */
+  record: DeviceRecord | null;
+  /** Messages of the device, newest first. */
+  messages: Message[];
+  /** When the newest held message was accepted or re-driven last; null = none held. */
+  offeredSince: Milliseconds | null;
+  lastPoll: PollSeen | null;
+  /** The device among those that poll and were never pushed to. */
+  unknown: UnknownDevice | null;
+  session: WatchedSession | null;
+  quietUntil: Milliseconds | null;
+  proxies: ProxyState[];
+  services: ReturnType<RelayView['services']>;
+}
+
+export interface Why {
+  device: DeviceId;
+  verdict: Verdict;
+  /** One line for a person. */
+  sentence: string;
+  /** What to do; null where there is nothing to do. */
+  advice: string | null;
+  facts: Record<string, string | number | boolean | null>;
+}
+
+type Finding = Pick<Why, 'verdict' | 'sentence' | 'advice'>;
+
+/** Says where a device's work stands and what to do about it. Pure. */
+export function why(facts: WhyFacts): Why {
+  const held = facts.messages.filter((message) => message.state === 'held');
+  const finding = held.length === 0 ? withoutWork(facts) : withWork(facts, held);
+  return { device: facts.device, ...finding, facts: listed(facts, held) };
+}
+
+function withoutWork(facts: WhyFacts): Finding {
+  const { record, lastPoll, now } = facts;
+  const seen = lastPoll ?? facts.unknown;
+  if (record === null || record.generation === 0) {
+    if (seen === null && record === null) {
+      return {
+        verdict: 'unknown',
+        sentence: `${facts.device} was never pushed to, and no proxy has seen it poll.`,
+        advice: 'Check the device id, and that the phone was given the poll address of a proxy.',
+      };
+    }
+    const polled = seen === null ? 'no proxy has seen it poll' : `it last polled ${ago(now, seen.at)}`;
+    return {
+      verdict: 'never-pushed',
+      sentence: `Nothing was ever pushed to ${facts.device}; ${polled}.`,
+      advice: 'Push to it; if it should have work, compare this id with the one that the service uses.',
+    };
+  }
+  const last = facts.messages[0];
+  if (record.dead > 0) {
+    const dead = facts.messages.find((message) => message.state === 'dead');
+    const after =
+      dead === undefined ? '' : ` after ${count(dead.fruitlessSessions, 'session')} that did not complete it`;
+    return {
+      verdict: 'dead',
+      sentence: `Nothing is offered to ${facts.device}: ${count(record.dead, 'message')} ended dead${after}.`,
+      advice: 'Look at what the service answers this phone, then redrive the message or push anew.',
+    };
+  }
+  const end =
+    last?.endedAt == null
+      ? ''
+      : `; the last message ended ${ago(now, last.endedAt)}: ${last.state} (${last.endedBy ?? 'no reason kept'})`;
+  return {
+    verdict: 'nothing-pending',
+    sentence: `Nothing is pending for ${facts.device}${end}.`,
+    advice: null,
+  };
+}
+
+function withWork(facts: WhyFacts, held: Message[]): Finding {
+  return hindered(facts) ?? waiting(facts, held) ?? silent(facts) ?? fruitless(facts, held) ?? polled(facts);
+}
+
+/** What keeps every phone of the site, or this one just now, from being told 202. */
+function hindered(facts: WhyFacts): Finding | null {
+  const { device, now, proxies } = facts;
+  const linked = proxies.filter(isLinked);
+  if (linked.length === 0) {
+    const reasons = proxies.map((proxy) => `${proxy.url}: ${proxy.why ?? proxy.state}`).join('; ');
+    return {
+      verdict: 'no-link',
+      sentence: `Work for ${device} cannot be offered: no proxy is linked${reasons === '' ? '; none is configured' : ` (${reasons})`}.`,
+      advice:
+        proxies.length === 0
+          ? 'Join a proxy: make an invite there, then run join here.'
+          : 'Check that this host can reach the proxy and that the proxy runs; the link comes back by itself.',
+    };
+  }
+  const lastProxy = proxies.find((proxy) => proxy.url === facts.lastPoll?.proxy);
+  if (lastProxy !== undefined && !isLinked(lastProxy)) {
+    return {
+      verdict: 'no-link',
+      sentence: `${device} polls ${lastProxy.url}, whose link is ${lastProxy.state}${lastProxy.why === null ? '' : `: ${lastProxy.why}`}.`,
+      advice: 'Check that this host can reach that proxy; the link comes back by itself.',
+    };
+  }
+  const down = unreachable(facts.services);
+  if (down !== null) {
+    return {
+      verdict: 'upstream-down',
+      sentence: `Work for ${device} is held back: service ${down.name} cannot be reached${down.health.why === null ? '' : `: ${down.health.why}`}.`,
+      advice: 'Bring the provisioning service back; polls turn to 202 by themselves then.',
+    };
+  }
+  if (facts.session !== null) {
+    const action = facts.session.action === null ? '' : `, last action ${facts.session.action}`;
+    return {
+      verdict: 'in-session',
+      sentence: `A ${facts.session.reason} session of ${device} has been running for ${span(now - facts.session.startedAt)}${action}.`,
+      advice: null,
+    };
+  }
+  if (linked.every((proxy) => (proxy.lag ?? 0) > 0)) {
+    const lag = Math.min(...linked.map((proxy) => proxy.lag ?? 0));
+    return {
+      verdict: 'catching-up',
+      sentence: `The proxies are still being told: ${count(lag, 'change')} to go.`,
+      advice: 'Wait a moment; if it stays so, look at the round trip and lag of the proxies.',
+    };
+  }
+  return null;
+}
+
+/** What makes it wait on purpose. */
+function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Finding | null {
+  const dueIn = Math.min(...held.map((message) => message.dueIn));
+  if (dueIn > 0) {
+    return {
+      verdict: 'not-before',
+      sentence: `Work for ${device} is not to be offered before ${iso(now + dueIn)}, in ${span(dueIn)}.`,
+      advice: 'Push again without not_before if it should go now.',
+    };
+  }
+  if (quietUntil !== null && quietUntil > now) {
+    return {
+      verdict: 'quiet',
+      sentence: `Polls of ${device} are kept at 200 for another ${span(quietUntil - now)}, because a session just ended.`,
+      advice: 'Nothing to do; the work is offered again after the session gap.',
+    };
+  }
+  return null;
+}
+
+/** What a phone that isn't heard of comes to. */
+function silent({ device, now, lastPoll, record, offeredSince }: WhyFacts): Finding | null {
+  const contact = Math.max(lastPoll?.at ?? 0, record?.lastSession?.at ?? 0);
+  if (contact === 0) {
+    return {
+      verdict: 'never-polled',
+      sentence: `${device} has not polled any proxy so far; its work waits.`,
+      advice:
+        'Check that the phone was given the poll address of a proxy, can reach it, and sends this device id.',
+    };
+  }
+  if (now - contact > POLL_OVERDUE_MS) {
+    return {
+      verdict: 'poll-overdue',
+      sentence: `${device} was last heard of ${ago(now, contact)}; its work waits.`,
+      advice:
+        'Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.',
+    };
+  }
+  if (contact < (offeredSince ?? 0)) {
+    return {
+      verdict: 'awaiting-poll',
+      sentence: `${device} last polled ${ago(now, contact)}, before the push; it will be told 202 at its next poll.`,
+      advice: null,
+    };
+  }
+  return null;
+}
+
+/** Sessions that take place and do not complete. */
+function fruitless({ device, now, record, offeredSince }: WhyFacts, held: Message[]): Finding | null {
+  const sessions = Math.max(...held.map((message) => message.fruitlessSessions));
+  const last = record?.lastSession ?? null;
+  const since = last !== null && last.at >= (offeredSince ?? 0) && last.outcome !== 'completed' ? last : null;
+  if (sessions === 0 && since === null) return null;
+  const outcome = last?.outcome ?? 'unknown';
+  const when = last === null ? '' : ` ${ago(now, last.at)}`;
+  const tries = sessions === 0 ? '' : `; ${count(sessions, 'session')} did not complete it`;
+  return {
+    verdict: 'not-completing',
+    sentence: `The last session of ${device}${when} came out as ${outcome}${tries}; the work is offered again.`,
+    advice: ADVICE_BY_OUTCOME[outcome] ?? 'Look at what the service answers this phone.',
+  };
+}
+
+const ADVICE_BY_OUTCOME: Record<string, string> = {
+  busy: 'The phone is in use; it is asked again until it is idle.',
+  again: 'The service has more to do and will be asked again.',
+  refused: 'The service turned the phone away (overload, or a clean-up without a nonce); look at its log.',
+  'phone-clean-up':
+    'The phone ended the session itself; look at its log and at what the service asked of it.',
+  'service-error': 'The service answered with an error; look at its log for this device.',
+  cut: 'The connection broke; check the way between phone, proxy and service.',
+};
+
+/** It polls: what was it told? */
+function polled({ device, now, lastPoll, offeredSince, services }: WhyFacts): Finding {
+  const at = lastPoll?.at ?? now;
+  if (lastPoll === null || lastPoll.status === 200) {
+    return {
+      verdict: 'withheld',
+      sentence: `${device} was last told 200, ${ago(now, at)}: the link or the service was down then, or the proxy was admitting only a part of its phones.`,
+      advice: 'Its next poll should bring 202; if not, look at the status of proxies and services.',
+    };
+  }
+  if (!services.some((service) => service.kind === 'wpi')) {
+    return {
+      verdict: 'blind',
+      sentence: `${device} was told 202 ${ago(now, at)}; its sessions pass unread, so their end cannot be seen.`,
+      advice:
+        'Clear it by the API once the job is done, or let it expire; meanwhile it is offered from time to time.',
+    };
+  }
+  if (now - at <= TOLD_PATIENCE_MS && now - (offeredSince ?? now) <= OFFER_PATIENCE_MS) {
+    return {
+      verdict: 'told',
+      sentence: `${device} was told 202 ${ago(now, at)} and should call the service now.`,
+      advice: null,
+    };
+  }
+  return {
+    verdict: 'told-not-coming',
+    sentence: `${device} was told 202, last ${ago(now, at)}, but opened no session since the push ${ago(now, offeredSince ?? now)}.`,
+    advice:
+      "Check that the phone's service address leads to the proxy's session door and that it accepts the certificate shown there.",
+  };
+}
+
+function isLinked(proxy: ProxyState): boolean {
+  return proxy.state === 'up' || proxy.state === 'draining';
+}
+
+/** The service that phones need and that is down, unless another of its kind is up. */
+function unreachable(services: WhyFacts['services']): WhyFacts['services'][number] | null {
+  const wpi = services.filter((service) => service.kind === 'wpi');
+  const needed = wpi.length > 0 ? wpi : services;
+  return needed.some((service) => service.health.up) ? null : (needed[0] ?? null);
+}
+
+function listed(facts: WhyFacts, held: Message[]): Why['facts'] {
+  const { record, lastPoll, unknown, session } = facts;
+  const first = held[0];
+  const linked = facts.proxies.filter(isLinked).length;
+  return {
+    pending: held.length,
+    generation: record?.generation ?? 0,
+    dead: record?.dead ?? 0,
+    message: first?.id ?? null,
+    offered_since: facts.offeredSince === null ? null : iso(facts.offeredSince),
+    fruitless_sessions: Math.max(0, ...held.map((message) => message.fruitlessSessions)),
+    last_poll_at: lastPoll !== null ? iso(lastPoll.at) : unknown !== null ? iso(unknown.at) : null,
+    last_poll_status: lastPoll?.status ?? null,
+    last_poll_proxy: lastPoll?.proxy ?? unknown?.proxy ?? null,
+    last_session_at: record?.lastSession == null ? null : iso(record.lastSession.at),
+    last_session_outcome: record?.lastSession?.outcome ?? null,
+    session_running: session !== null,
+    quiet_until: facts.quietUntil === null ? null : iso(facts.quietUntil),
+    proxies_linked: linked,
+    proxies: facts.proxies.length,
+    services_up: facts.services.filter((service) => service.health.up).length,
+    services: facts.services.length,
+  };
+}
+
+function iso(at: Milliseconds): string {
+  return new Date(at).toISOString();
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
+function ago(now: Milliseconds, at: Milliseconds): string {
+  return now - at < 1000 ? 'just now' : `${span(now - at)} ago`;
+}
+
+/** A length of time in the unit that a person would choose. */
+export function span(ms: Milliseconds): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 90) return `${seconds} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} days`;
+}
