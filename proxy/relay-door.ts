@@ -245,7 +245,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
   });
 
-  const address = await listen(server, options.listen, 'relay door');
+  const address = await listen(server, options.listen, 'The relay door');
   server.on('error', (error) => log.error('relay door failed', { why: describeError(error) }));
 
   return {

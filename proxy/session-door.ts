@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
+import type { Server as TlsServer } from 'node:tls';
 import type { Address } from '../shared/address.ts';
 import { parseAllowList } from '../shared/address.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -12,6 +13,7 @@ import type { MuxStream } from '../shared/mux-stream.ts';
 import { cutOff, splice } from '../shared/splice.ts';
 import { tlsProfileOptions } from '../shared/tls-profile.ts';
 import type { DoorTls, SessionDoorConfig } from './config.ts';
+import { readProxyHeader } from './proxy-header.ts';
 import type { Site } from './site.ts';
 
 /** Counts connections over all session doors, so that together they stay within one limit. */
@@ -74,14 +76,15 @@ export async function createSessionDoor(
   let accepted = 0;
   let cut = 0;
 
-  function refuse(socket: Socket, why: string): void {
+  function refuse(socket: Socket, why: string): null {
     refused[why] = (refused[why] ?? 0) + 1;
     socket.on('error', () => undefined);
     cutOff(socket);
+    return null;
   }
 
   /** A phone's connection, as it goes to the relay: raw, or already decrypted. */
-  function lead(socket: Socket, remote: { address: string; port: number }): void {
+  function lead(socket: Socket, remote: Remote): void {
     let stream: MuxStream;
     try {
       stream = site.open({
@@ -93,30 +96,18 @@ export async function createSessionDoor(
     } catch (error) {
       const down = error instanceof SallyportError && error.code === 'LINK_DOWN';
       log.warn('phone connection refused', { address: remote.address, why: describeError(error) });
-      return refuse(socket, down ? 'link_down' : 'refused');
+      refuse(socket, down ? 'link_down' : 'refused');
+      return;
     }
     splice(socket, stream, (wasCut) => {
       if (wasCut) cut += 1;
     });
   }
 
-  function remoteOf(socket: Socket): { address: string; port: number } | null {
-    const { remoteAddress, remotePort } = socket;
-    if (remoteAddress === undefined || remotePort === undefined) return null;
-    return { address: remoteAddress.replace(/^::ffff:(?=\d+\.)/, ''), port: remotePort };
-  }
-
-  /** First sight of a TCP connection: allowed, and within the limit? */
-  function admit(socket: Socket): boolean {
+  /** First sight of a TCP connection: allowed, and within the limit? Resolves to the phone's end of it. */
+  async function admit(socket: Socket): Promise<Remote | null> {
     accepted += 1;
-    if (!allow.allows(socket.remoteAddress)) {
-      refuse(socket, 'not_allowed');
-      return false;
-    }
-    if (!slots.take()) {
-      refuse(socket, 'too_many');
-      return false;
-    }
+    if (!slots.take()) return refuse(socket, 'too_many');
     open.add(socket);
     socket.once('close', () => {
       open.delete(socket);
@@ -124,50 +115,71 @@ export async function createSessionDoor(
       if (open.size === 0) emptied?.();
     });
     socket.setNoDelay(true);
-    return true;
+    let remote = remoteOf(socket);
+    if (config.proxyProtocol) {
+      try {
+        remote = (await readProxyHeader(socket, options.clock, options.handshakeMs)) ?? remote;
+      } catch (error) {
+        log.debug('PROXY header refused', { why: describeError(error) });
+        return refuse(socket, 'proxy_header');
+      }
+    }
+    if (remote === null || !allow.allows(remote.address)) return refuse(socket, 'not_allowed');
+    return remote;
   }
 
   let emptied: (() => void) | null = null;
-  const { server, reload } = config.tls === 'relay' ? sealed() : inspected(config.tls);
+  /** Phones behind TLS, by the raw connection's peer, which its TLS socket shares. */
+  const told = new Map<string, Remote>();
+  const secure = config.tls === 'relay' ? null : inspect(config.tls);
+  // A connection that is not yet admitted must not be read, or its first bytes would go nowhere.
+  const server = createServer(
+    { allowHalfOpen: true, pauseOnConnect: true, highWaterMark: 65_536 },
+    (socket) => {
+      void admit(socket).then((remote) => {
+        if (remote === null) return;
+        if (secure === null) return lead(socket, remote);
+        const peer = peerOf(socket);
+        told.set(peer, remote);
+        socket.once('close', () => told.delete(peer));
+        // Until the handshake has listeners of its own, an error without one would end the process.
+        socket.on('error', () => socket.destroy());
+        secure.server.emit('connection', socket);
+      });
+    },
+  );
 
-  function sealed(): { server: Server; reload: () => void } {
-    const tcp = createServer({ allowHalfOpen: true, highWaterMark: 65_536 }, (socket) => {
-      const remote = remoteOf(socket);
-      if (remote !== null && admit(socket)) lead(socket, remote);
-    });
-    return { server: tcp, reload: () => undefined };
-  }
-
-  function inspected(tls: DoorTls): { server: Server; reload: () => void } {
+  /** The TLS end of an inspected door; connections are handed to it once admitted. */
+  function inspect(tls: DoorTls): { server: TlsServer; reload: () => void } {
     const material = () => ({
       cert: readFileSync(tls.cert),
       key: readFileSync(tls.key),
       ...(tls.clientCa === null ? {} : { ca: readFileSync(tls.clientCa) }),
       ...tlsProfileOptions(tls.profile),
     });
-    const secure = createTlsServer({
+    const tlsServer = createTlsServer({
       ...material(),
       requestCert: tls.clientCa !== null,
       rejectUnauthorized: tls.clientCa !== null,
       handshakeTimeout: options.handshakeMs,
       allowHalfOpen: true,
+      pauseOnConnect: true,
       ALPNProtocols: ['http/1.1'],
     });
-    secure.on('connection', (socket: Socket) => void admit(socket));
-    secure.on('tlsClientError', (error, socket) => {
+    tlsServer.on('tlsClientError', (error, socket) => {
       refused['tls_handshake'] = (refused['tls_handshake'] ?? 0) + 1;
       log.debug('phone handshake failed', { why: describeError(error) });
       socket.destroy();
     });
-    secure.on('secureConnection', (socket) => {
-      const remote = remoteOf(socket);
-      if (remote === null || socket.destroyed) return void socket.destroy();
+    tlsServer.on('secureConnection', (socket) => {
+      const remote = told.get(peerOf(socket));
+      if (remote === undefined) return void socket.destroy();
       lead(socket, remote);
     });
-    return { server: secure, reload: () => secure.setSecureContext(material()) };
+    return { server: tlsServer, reload: () => tlsServer.setSecureContext(material()) };
   }
 
-  const address = await listen(server, config.listen, `session door ${config.name}`);
+  const address = await listen(server, config.listen, `Session door ${config.name}`);
   server.on('error', (error) => log.error('session door failed', { why: describeError(error) }));
   let closing: Promise<void> | null = null;
   const stop = (): Promise<void> =>
@@ -179,7 +191,7 @@ export async function createSessionDoor(
     name: config.name,
     address,
     stats: () => ({ accepted, open: open.size, cut, refused }),
-    reload,
+    reload: () => secure?.reload(),
     async drain() {
       void stop();
       if (open.size > 0) await new Promise<void>((resolve) => (emptied = resolve));
@@ -190,3 +202,17 @@ export async function createSessionDoor(
     },
   };
 }
+
+/** Where a phone is. */
+interface Remote {
+  address: string;
+  port: number;
+}
+
+function remoteOf(socket: Socket): Remote | null {
+  const { remoteAddress, remotePort } = socket;
+  if (remoteAddress === undefined || remotePort === undefined) return null;
+  return { address: remoteAddress.replace(/^::ffff:(?=\d+\.)/, ''), port: remotePort };
+}
+
+const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;

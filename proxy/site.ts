@@ -39,7 +39,10 @@ export interface UnknownPoll {
 /** What operators see of a site. */
 export interface SiteStatus {
   name: string;
+  /** Whether polls can be answered 202. */
   ready: boolean;
+  /** Whether a relay link serves the site, whatever the service behind it does. */
+  linked: boolean;
   /** Why polls are answered 200 whatever is pending; empty when ready. */
   reasons: string[];
   relay: string | null;
@@ -103,6 +106,15 @@ export function createSite(
       upstreamOk: health.ready,
       admit: admission(health.sessions, config.maxSessions, mailbox.counts().devices),
     });
+  }
+
+  function linkReasons(): string[] {
+    if (link === null) return [`no relay link for site ${name}`];
+    const reasons: string[] = [];
+    if (!link.carries()) reasons.push(`relay ${link.relay} has no stream lane`);
+    if (!current) reasons.push(`relay ${link.relay} is still sending what is pending`);
+    if (draining) reasons.push(`relay ${link.relay} is going away`);
+    return reasons;
   }
 
   function apply(from: SiteLink, wrong: string | null): string | null {
@@ -188,11 +200,14 @@ export function createSite(
     },
     status() {
       const { messages, devices } = mailbox.counts();
-      const reasons = reasonsFor({ link, current, draining, ready: health.ready, config });
+      const missing = linkReasons();
+      const linked = missing.length === 0;
+      const unreachable = `relay ${link?.relay} cannot reach the provisioning service`;
       return {
         name,
-        ready: reasons.length === 0,
-        reasons,
+        ready: linked && health.ready,
+        linked,
+        reasons: linked && !health.ready ? [unreachable] : missing,
         relay: link?.relay ?? null,
         roundTripMs: link?.roundTrip() ?? null,
         held: messages,
@@ -211,24 +226,6 @@ export function createSite(
 function admission(sessions: number, most: number, pending: number): number {
   const free = Math.max(0, most - sessions);
   return pending <= free ? ADMIT_ALL : Math.floor((ADMIT_ALL * free) / pending);
-}
-
-function reasonsFor(state: {
-  link: SiteLink | null;
-  current: boolean;
-  draining: boolean;
-  ready: boolean;
-  config: SiteConfig;
-}): string[] {
-  const { link, config } = state;
-  if (link === null) return [`no relay link for site ${config.name}`];
-  const reasons: string[] = [];
-  if (!link.carries()) reasons.push(`relay ${link.relay} has no stream lane`);
-  if (!state.current) reasons.push(`relay ${link.relay} is still sending what is pending`);
-  if (state.draining) reasons.push(`relay ${link.relay} is going away`);
-  if (state.current && !state.ready)
-    reasons.push(`relay ${link.relay} cannot reach the provisioning service`);
-  return reasons;
 }
 
 function never(frame: never): string {

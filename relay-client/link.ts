@@ -207,6 +207,7 @@ export function createLink(options: LinkOptions): Link {
     control = lane;
     if (over !== null) return lane.close(over.code, over.reason);
     heartbeat = createHeartbeat({
+      clock,
       beat() {
         pingedAt = clock.monotonic();
         send({ type: 'ping', n: ++pings });

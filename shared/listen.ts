@@ -1,26 +1,21 @@
 import type { Server } from 'node:net';
+import { listenError } from './address.ts';
 import type { Address } from './address.ts';
-import { formatAddress } from './address.ts';
-import { describeError, SallyportError } from './errors.ts';
+
+/** Connections that the system queues before they are accepted. */
+const BACKLOG = 4_096;
 
 /**
  * Listens and resolves to the address that was bound (port 0 = a free one).
  *
- * @param what - what to call the listener in the error, such as `relay door`
+ * @param who - what wants to listen, as a sentence begins: `The relay door`
  * @throws SallyportError ADDRESS_IN_USE when something else listens there, ADDRESS_INVALID otherwise
  */
-export function listen(server: Server, address: Address, what: string): Promise<Address> {
+export function listen(server: Server, address: Address, who: string): Promise<Address> {
   return new Promise((resolve, reject) => {
-    const failed = (cause: NodeJS.ErrnoException): void => {
-      const at = formatAddress(address);
-      const [code, text] =
-        cause.code === 'EADDRINUSE'
-          ? (['ADDRESS_IN_USE', 'another program listens there; stop it or choose another port'] as const)
-          : (['ADDRESS_INVALID', describeError(cause)] as const);
-      reject(new SallyportError(code, `the ${what} cannot listen on ${at}: ${text}`, { cause }));
-    };
+    const failed = (cause: Error): void => reject(listenError(who, address, cause));
     server.once('error', failed);
-    server.listen({ host: address.host, port: address.port, backlog: 4_096 }, () => {
+    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
       server.off('error', failed);
       const bound = server.address();
       resolve(

@@ -1,0 +1,121 @@
+import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { Marks } from './marks.ts';
+import type { PollDoor } from './poll/poll-door.ts';
+import type { RelayDoor } from './relay-door.ts';
+import type { SessionDoor } from './session-door.ts';
+import type { Site } from './site.ts';
+
+/** The parts whose counts become metrics. */
+export interface MeasuredParts {
+  pollDoor: PollDoor;
+  relayDoor: RelayDoor;
+  sessionDoors: SessionDoor[];
+  sites: Site[];
+  marks: Marks;
+}
+
+/** The proxy's metrics in Prometheus' text format, read from the parts at each call. */
+export function createMetrics(parts: MeasuredParts): () => Promise<string> {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: 'sallyport_proxy_' });
+  const gauge = (name: string, help: string, labels: string[], read: (gauge: Gauge) => void): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset();
+        read(this);
+      },
+    });
+  };
+  const counter = (name: string, help: string, labels: string[], read: (counter: Counter) => void): void => {
+    new Counter({
+      name,
+      help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset();
+        read(this);
+      },
+    });
+  };
+  const { pollDoor, relayDoor, sessionDoors, sites, marks } = parts;
+
+  counter('sallyport_polls_total', 'Polls answered, by status', ['status'], (c) => {
+    for (const [status, count] of Object.entries(pollDoor.stats().answers)) c.inc({ status }, count);
+  });
+  counter(
+    'sallyport_poll_connections_cut_total',
+    'Poll connections cut or refused, by reason',
+    ['reason'],
+    (c) => {
+      for (const [reason, count] of Object.entries(pollDoor.stats().cut)) c.inc({ reason }, count);
+    },
+  );
+  counter('sallyport_polls_unknown_total', 'Polls by devices that no relay knows', [], (c) => {
+    c.inc(pollDoor.stats().unknown.polls);
+  });
+  gauge('sallyport_poll_connections', 'Poll connections open', [], (g) =>
+    g.set(pollDoor.stats().connections.open),
+  );
+  counter('sallyport_poll_workers_replaced_total', 'Poll workers that died and were replaced', [], (c) => {
+    c.inc(pollDoor.stats().workers.replaced);
+  });
+  gauge('sallyport_marks_known', 'Devices with a mark', [], (g) => g.set(marks.stats().known));
+  gauge('sallyport_marks_bytes', 'Shared memory of the marks', [], (g) => g.set(marks.stats().bytes));
+  gauge('sallyport_site_ready', '1 while polls of the site can be answered 202', ['site'], (g) => {
+    for (const site of sites) g.set({ site: site.name }, site.status().ready ? 1 : 0);
+  });
+  gauge('sallyport_site_held', 'Pending messages held', ['site'], (g) => {
+    for (const site of sites) g.set({ site: site.name }, site.status().held);
+  });
+  gauge('sallyport_site_pending_devices', 'Devices with something pending', ['site'], (g) => {
+    for (const site of sites) g.set({ site: site.name }, site.status().pendingDevices);
+  });
+  gauge('sallyport_site_sessions', 'Sessions running, as the relay tells', ['site'], (g) => {
+    for (const site of sites) g.set({ site: site.name }, site.status().sessions);
+  });
+  gauge('sallyport_link_round_trip_seconds', 'Round trip of the relay link', ['site', 'relay'], (g) => {
+    for (const site of sites) {
+      const { relay, roundTripMs } = site.status();
+      if (relay !== null && roundTripMs !== null) g.set({ site: site.name, relay }, roundTripMs / 1000);
+    }
+  });
+  gauge('sallyport_session_connections', 'Phone connections open', ['door'], (g) => {
+    for (const door of sessionDoors) g.set({ door: door.name }, door.stats().open);
+  });
+  counter('sallyport_session_connections_total', 'Phone connections accepted', ['door'], (c) => {
+    for (const door of sessionDoors) c.inc({ door: door.name }, door.stats().accepted);
+  });
+  counter(
+    'sallyport_session_connections_cut_total',
+    'Phone connections that ended by a cut',
+    ['door'],
+    (c) => {
+      for (const door of sessionDoors) c.inc({ door: door.name }, door.stats().cut);
+    },
+  );
+  counter(
+    'sallyport_session_refused_total',
+    'Phone connections refused, by reason',
+    ['door', 'reason'],
+    (c) => {
+      for (const door of sessionDoors) {
+        for (const [reason, count] of Object.entries(door.stats().refused))
+          c.inc({ door: door.name, reason }, count);
+      }
+    },
+  );
+  counter(
+    'sallyport_relay_door_refused_total',
+    'Connections that the relay door refused, by reason',
+    ['reason'],
+    (c) => {
+      for (const [reason, count] of Object.entries(relayDoor.refused())) c.inc({ reason }, count);
+    },
+  );
+  return () => registry.metrics();
+}

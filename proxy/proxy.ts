@@ -1,0 +1,214 @@
+import { randomFillSync } from 'node:crypto';
+import { formatAddress } from '../shared/address.ts';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { Log } from '../shared/log.ts';
+import type { ProxyConfig } from './config.ts';
+import { createMarks } from './marks.ts';
+import type { PolledDevice } from './marks.ts';
+import { createMetrics } from './metrics.ts';
+import { createOps } from './ops.ts';
+import { createPollDoor } from './poll/poll-door.ts';
+import { openRegistry } from './registry.ts';
+import { createRelayDoor } from './relay-door.ts';
+import { createSessionDoor, createSessionSlots } from './session-door.ts';
+import { createSite } from './site.ts';
+import type { Site } from './site.ts';
+import { createUnknownDevices } from './unknown-devices.ts';
+
+/** How often polls are gathered and told to the relays. */
+const TELEMETRY_MS: Milliseconds = 1_000;
+/** How often devices with several messages are looked at again. */
+const TICK_MS: Milliseconds = 1_000;
+
+/** Where a running proxy listens; ports are real ones. */
+export interface ProxyAddresses {
+  poll: string[];
+  doors: Record<string, string>;
+  relay: string;
+  ops: string;
+}
+
+/** A running proxy. */
+export interface Proxy {
+  readonly addresses: ProxyAddresses;
+  /** The pin of its key, for relays' configs. */
+  readonly pin: string;
+  /** Re-reads certificates and keys of all doors. Throws, with the old ones kept, when one is unusable. */
+  reload(): void;
+  /** Takes nothing new, lets running sessions end for a while, then closes. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a proxy; resolves once everything listens.
+ *
+ * @throws SallyportError when a port, a file or the state directory cannot be used; then nothing is left open
+ */
+export async function createProxy(
+  config: ProxyConfig,
+  options: { clock: Clock; log: Log; software: string },
+): Promise<Proxy> {
+  const { clock, log, software } = options;
+  const { limits } = config;
+  const opened: { close(): Promise<void> }[] = [];
+  try {
+    return await open();
+  } catch (error) {
+    await Promise.allSettled(opened.map((part) => part.close()));
+    throw error;
+  }
+
+  async function keep<T extends { close(): Promise<void> }>(part: Promise<T>): Promise<T> {
+    const made = await part;
+    opened.push(made);
+    return made;
+  }
+
+  async function open(): Promise<Proxy> {
+    const startedAt = clock.wall();
+    const registry = openRegistry(config.relay.state);
+    const marks = createMarks({
+      sites: config.sites.map(({ name }) => name),
+      clock,
+      random: (bytes) => void randomFillSync(bytes),
+      limit: limits.held,
+    });
+    const sites = config.sites.map((site) => createSite(site, { marks, clock, log, held: limits.held }));
+    const unknown = createUnknownDevices();
+    let draining = false;
+
+    const relayDoor = await keep(
+      createRelayDoor({
+        listen: config.relay.listen,
+        tls: config.relay.tls,
+        maxConnections: limits.relay_connections,
+        registry,
+        siteExists: (name) => sites.some((site) => site.name === name),
+        link(record) {
+          const site = sites.find(({ name }) => name === record.site);
+          if (site === undefined) return null;
+          const doors = config.doors
+            .filter(({ name }) => site.config.doors.includes(name))
+            .map(({ name, service, tls }) => ({
+              name,
+              service,
+              tls: tls === 'relay' ? tls : ('proxy' as const),
+            }));
+          return { site, doors, software, log, maxStreams: limits.lane_streams };
+        },
+        clock,
+        log,
+      }),
+    );
+    const slots = createSessionSlots(limits.session_connections);
+    const sessionDoors = await Promise.all(
+      config.doors.map((door) => {
+        const site = siteOfDoor(sites, door.name);
+        return keep(
+          createSessionDoor(door, { site, slots, handshakeMs: limits.handshake_s * 1000, clock, log }),
+        );
+      }),
+    );
+    const pollDoor = await keep(
+      createPollDoor(
+        {
+          listeners: config.poll,
+          sites: config.sites,
+          workers: config.workers,
+          limits: {
+            connections: limits.poll_connections,
+            requestsPerConnection: limits.poll_requests,
+            headerMs: limits.poll_header_s * 1000,
+            idleMs: limits.poll_idle_s * 1000,
+          },
+        },
+        { marks, log, clock, onUnknown: (device) => unknown.note(device) },
+      ),
+    );
+    const metrics = createMetrics({ pollDoor, relayDoor, sessionDoors, sites, marks });
+    const ops = await keep(
+      createOps(config.ops.listen, {
+        sites: () => sites.map((site) => site.status()),
+        draining: () => draining,
+        status: () => ({
+          software,
+          started: new Date(startedAt).toISOString(),
+          relays: registry.list().map(({ name, site, added }) => ({ name, site, added })),
+          links: relayDoor.links(),
+          polls: pollDoor.stats(),
+          sessionConnections: slots.used(),
+          marks: marks.stats(),
+          unknown: unknown.list().map(({ site, device, polls }) => ({ site, device, polls })),
+        }),
+        metrics,
+        clock,
+        log,
+      }),
+    );
+    const timers = [
+      clock.every(TICK_MS, () => sites.forEach((site) => site.tick())),
+      clock.every(TELEMETRY_MS, tell),
+    ];
+
+    let telling = false;
+    let toldUnknown = clock.monotonic();
+    /** Gathers what polled since the last time, in steps that let polls and links through. */
+    function tell(): void {
+      if (telling) return;
+      telling = true;
+      const polled = new Map<string, PolledDevice[]>(sites.map(({ name }) => [name, []]));
+      const scan = marks.scan();
+      const step = (): void => {
+        const { value, done } = scan.next();
+        if (done !== true) {
+          for (const device of value) polled.get(device.site)?.push(device);
+          return void setImmediate(step);
+        }
+        telling = false;
+        const since = toldUnknown;
+        toldUnknown = clock.monotonic();
+        for (const site of sites) {
+          const strangers = unknown.list(site.name).filter(({ at }) => at >= since);
+          const known = polled.get(site.name) ?? [];
+          if (known.length + strangers.length > 0) site.link()?.sendPolls(known, strangers);
+        }
+      };
+      step();
+    }
+
+    return {
+      addresses: {
+        poll: pollDoor.addresses.map(formatAddress),
+        doors: Object.fromEntries(sessionDoors.map((door) => [door.name, formatAddress(door.address)])),
+        relay: formatAddress(relayDoor.address),
+        ops: formatAddress(ops.address),
+      },
+      pin: relayDoor.pin,
+      reload() {
+        pollDoor.reload();
+        relayDoor.reload();
+        for (const door of sessionDoors) door.reload();
+      },
+      async close() {
+        draining = true;
+        for (const site of sites) site.link()?.drain();
+        const late = Promise.withResolvers<void>();
+        const timer = clock.after(limits.drain_s * 1000, late.resolve);
+        const drained = Promise.all(sessionDoors.map((door) => door.drain()));
+        await Promise.all([pollDoor.close(), Promise.race([drained, late.promise])]);
+        timer.cancel();
+        for (const each of timers) each.cancel();
+        await Promise.all(sessionDoors.map((door) => door.close()));
+        await relayDoor.close();
+        await ops.close();
+        marks.close();
+      },
+    };
+  }
+}
+
+function siteOfDoor(sites: Site[], door: string): Site {
+  const site = sites.find(({ config }) => config.doors.includes(door));
+  if (site === undefined) throw new Error(`session door ${door} belongs to no site`);
+  return site;
+}

@@ -1,0 +1,206 @@
+import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import type { Lane, LaneEvents } from '../shared/lane.ts';
+import type { Log } from '../shared/log.ts';
+import { CUT } from '../shared/mux-frames.ts';
+import type { MuxStream } from '../shared/mux-stream.ts';
+import type { RelayFrame } from '../shared/protocol.ts';
+import type { ProxyState } from './desk.ts';
+import { createLink } from './link.ts';
+import type { Link, PollsFrame } from './link.ts';
+import type { Outbox, Sequence } from './outbox/outbox.ts';
+import { keepConnected } from './reconnect.ts';
+import type { Reconnect } from './reconnect.ts';
+import type { PhoneOrigin } from './services/service.ts';
+
+/** A proxy to keep a link to. */
+export interface LinkTarget {
+  /** Its URL as configured, which names it everywhere. */
+  url: string;
+  dial: (lane: { kind: 'control' } | { kind: 'stream'; link: string }, events: LaneEvents) => Promise<Lane>;
+}
+
+export interface LinksOptions {
+  relay: string;
+  site: string;
+  software: string;
+  services: string[];
+  targets: LinkTarget[];
+  outbox: Outbox;
+  streamLanes: number;
+  maxStreams: number;
+  clock: Clock;
+  random: () => number;
+  log: Log;
+  /** A phone's connection for a service; false when there is no such service. */
+  accept: (service: string, stream: MuxStream, origin: PhoneOrigin) => boolean;
+  /** Running quiets and the present health, for a proxy that was just brought up to date. */
+  present: () => RelayFrame[];
+  onPolls: (proxy: string, frame: PollsFrame) => void;
+}
+
+/** The links to all proxies: what the relay says, it says to each. */
+export interface Links {
+  states(): ProxyState[];
+  quiet(device: DeviceId, generation: number, ms: Milliseconds): void;
+  loud(device: DeviceId): void;
+  gap(device: DeviceId): void;
+  known(device: DeviceId): void;
+  /** The health changed. */
+  health(frame: Extract<RelayFrame, { type: 'health' }>): void;
+  heldBy(seq: Sequence, within: Milliseconds): Promise<{ all: boolean; proxies: string[] }>;
+  onChange(listener: (state: ProxyState) => void): () => void;
+  /** Tells every proxy that this relay goes away: no new sessions come. */
+  drain(): void;
+  close(): Promise<void>;
+}
+
+interface Place {
+  target: LinkTarget;
+  reconnect: Reconnect;
+  since: Milliseconds;
+  why: string | null;
+  shown: string;
+  software: string | null;
+}
+
+export function createLinks(options: LinksOptions): Links {
+  const { outbox, clock } = options;
+  const listeners = new Set<(state: ProxyState) => void>();
+  /** Those who wait for a position to be reached. */
+  const waiting = new Set<() => void>();
+  let draining = false;
+
+  const places: Place[] = [];
+  for (const target of options.targets) places.push(keep(target));
+
+  function keep(target: LinkTarget): Place {
+    const log = options.log.child({ proxy: target.url });
+    const origin = { proxy: target.url };
+    const place: Place = {
+      target,
+      since: clock.wall(),
+      why: 'not reached yet',
+      shown: 'connecting',
+      software: null,
+      reconnect: keepConnected({
+        clock,
+        random: options.random,
+        connect: () =>
+          createLink({
+            relay: options.relay,
+            site: options.site,
+            software: options.software,
+            services: options.services,
+            outbox,
+            streamLanes: options.streamLanes,
+            maxStreams: options.maxStreams,
+            clock,
+            log,
+            dial: target.dial,
+            afterResync: options.present,
+            onStream(stream, { service, door, address, port, tls }) {
+              if (draining) return CUT.draining;
+              const taken = options.accept(service, stream, { ...origin, door, address, port, tls });
+              return taken ? null : CUT.unknownService;
+            },
+            onPolls: (frame) => options.onPolls(target.url, frame),
+            onChange: () => changed(place),
+          }),
+        onEnded(end, nextIn) {
+          log.warn('link down', { code: end.code, why: end.reason, nextTryMs: Math.round(nextIn) });
+          place.why = end.reason;
+          changed(place);
+        },
+      }),
+    };
+    return place;
+  }
+
+  function changed(place: Place): void {
+    for (const check of [...waiting]) check();
+    // The first link is made while its place is still being built.
+    if (!places.includes(place)) return;
+    const state = wordFor(place.reconnect.current());
+    place.software = place.reconnect.current()?.software() ?? place.software;
+    if (state === place.shown) return;
+    place.shown = state;
+    place.since = clock.wall();
+    if (state === 'up') options.log.info('link up', { proxy: place.target.url });
+    const shown = stateOf(place);
+    for (const listener of listeners) listener(shown);
+  }
+
+  function stateOf(place: Place): ProxyState {
+    const link = place.reconnect.current();
+    const state = wordFor(link);
+    const applied = link?.applied() ?? null;
+    return {
+      url: place.target.url,
+      state,
+      since: place.since,
+      why: state === 'up' || state === 'draining' ? null : place.why,
+      roundTripMs: link?.roundTrip() ?? null,
+      lag: applied === null ? null : Math.max(0, outbox.sequence() - applied),
+      applied,
+      version: place.software,
+      streams: link?.streams() ?? 0,
+    };
+  }
+
+  function say(frame: RelayFrame): void {
+    for (const { reconnect } of places) reconnect.current()?.say(frame);
+  }
+
+  function holders(seq: Sequence): { all: boolean; proxies: string[] } {
+    const up = places.filter(({ reconnect }) => reconnect.current()?.up() === true);
+    const proxies = up
+      .filter(({ reconnect }) => (reconnect.current()?.applied() ?? -1) >= seq)
+      .map(({ target }) => target.url);
+    return { all: up.length > 0 && proxies.length === up.length, proxies };
+  }
+
+  return {
+    states: () => places.map(stateOf),
+    quiet: (device, generation, ms) => say({ type: 'quiet', device, generation, ms }),
+    loud: (device) => say({ type: 'loud', device }),
+    gap: (device) => say({ type: 'gap', device }),
+    known: (device) => say({ type: 'known', devices: [device] }),
+    health: say,
+    heldBy(seq, within) {
+      return new Promise((resolve) => {
+        let late: Timer | null = null;
+        const check = (): void => {
+          const now = holders(seq);
+          if (!now.all && late !== null) return;
+          settle(now);
+        };
+        const settle = (answer: { all: boolean; proxies: string[] }): void => {
+          waiting.delete(check);
+          late?.cancel();
+          resolve(answer);
+        };
+        late = clock.after(within, () => settle(holders(seq)));
+        waiting.add(check);
+        check();
+      });
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    drain() {
+      draining = true;
+      say({ type: 'drain' });
+    },
+    async close() {
+      await Promise.all(places.map(({ reconnect }) => reconnect.stop('the relay is going away')));
+    },
+  };
+}
+
+function wordFor(link: Link | null): ProxyState['state'] {
+  if (link === null) return 'down';
+  if (!link.up()) return 'connecting';
+  return link.draining() ? 'draining' : 'up';
+}
