@@ -277,6 +277,16 @@ function findFaults(config: Written, fault: Fault): void {
       claim(doorOwners, door, i, [...at, 'doors', j]);
     });
   });
+  doorNames.forEach((name, i) => {
+    if (
+      name !== undefined &&
+      sites.length > 0 &&
+      sites.every((site) => site.has('doors')) &&
+      !doorOwners.has(name)
+    ) {
+      fault(['doors', i, 'name'], 'a door that a site lists among its doors');
+    }
+  });
   const ops = config.map('ops').text('listen');
   if (ops !== undefined && /^(0\.0\.0\.0|\[::\]):/.test(ops)) {
     fault(['ops', 'listen'], 'a loopback or inside address, not every interface');

@@ -73,8 +73,16 @@ export async function createProxy(
       random: (bytes) => void randomFillSync(bytes),
       limit: limits.held,
     });
-    const sites = config.sites.map((site) => createSite(site, { marks, clock, log, held: limits.held }));
     const unknown = createUnknownDevices();
+    const sites = config.sites.map((site) =>
+      createSite(site, {
+        marks,
+        clock,
+        log,
+        held: limits.held,
+        onKnown: (device) => unknown.forget(site.name, device),
+      }),
+    );
     let draining = false;
 
     const relayDoor = await keep(

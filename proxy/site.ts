@@ -80,13 +80,26 @@ export interface Site {
 
 export function createSite(
   config: SiteConfig,
-  options: { marks: Marks; clock: Clock; log: Log; held: number; onApplied?: () => void },
+  options: {
+    marks: Marks;
+    clock: Clock;
+    log: Log;
+    /** Most held messages. */
+    held: number;
+    /** A device has a mark. */
+    onKnown: (device: DeviceId) => void;
+  },
 ): Site {
   const { marks, clock, log } = options;
   const { name } = config;
   const mailbox = createMailbox({
     clock,
-    marks: { set: (device, mark) => marks.set(name, device, mark) },
+    marks: {
+      set(device, mark) {
+        marks.set(name, device, mark);
+        options.onKnown(device);
+      },
+    },
   });
   let link: SiteLink | null = null;
   /** The link's resync is whole, and it hasn't said that it goes away. */

@@ -154,9 +154,15 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
    */
   function finish(connection: Connection, answers: Buffer, allRead: boolean, time: Milliseconds): void {
     const socket = connection.socket;
+    if (allRead) {
+      socket.write(answers);
+      // Mostly the system has taken the answer by now, and closing sends it and the end in one go.
+      if (socket.writableLength === 0) socket.destroy();
+      else socket.destroySoon();
+      return;
+    }
     socket.end(answers);
-    if (allRead) socket.destroySoon();
-    else lingering.add(connection, time);
+    lingering.add(connection, time);
   }
 
   function cut(socket: Socket, reason: CutReason): void {
