@@ -1,8 +1,9 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 
-/** Why a phone opened a session (ReasonForContact); other values are passed on in lower case. */
-export type Reason = 'start-up' | 'local-changes' | 'inventory-changes' | 'status' | 'solicited' | (string & {});
+/** Why a phone opened a session (ReasonForContact, in lower case); `other` for what isn't a plain word. */
+export type Reason =
+  'start-up' | 'local-changes' | 'inventory-changes' | 'status' | 'solicited' | (string & {});
 
 /** How a session came out. Only `completed` completes what was pending. */
 export type SessionOutcome =
@@ -12,7 +13,9 @@ export type SessionOutcome =
   | 'busy'
   /** CleanUp with send-solicited: the service has more. */
   | 'again'
-  /** CleanUp with a cleanup-reason (overload and the like), or without a nonce. */
+  /** The service has no room now: CleanUp with cleanup-reason `overload`, or HTTP 429 or 503. */
+  | 'overloaded'
+  /** CleanUp with another cleanup-reason, or without a nonce. */
   | 'refused'
   /** The phone ended it by a clean-up of its own. */
   | 'phone-clean-up'
@@ -21,7 +24,10 @@ export type SessionOutcome =
   /** A connection or exchange was cut, or the phone didn't come back in time. */
   | 'cut';
 
-/** One WPI session as the watcher understands it. */
+/**
+ * One WPI session as the watcher understands it. A device may have two for a while: only when the service has
+ * answered the newer one is the older one over, since anybody can begin one.
+ */
 export interface WatchedSession {
   readonly id: string;
   /** Null where the device could not be known for certain. */
@@ -36,12 +42,40 @@ export interface WatchedSession {
   readonly action: string | null;
 }
 
+/** Facts that go with an oddity; never a value out of a message. */
+export type OddFacts = { device: DeviceId | null; [fact: string]: string | number | boolean | null };
+
+/** What the watcher warns of. */
+export type Oddity =
+  /** The device could not be known for certain. `why` says more. */
+  | 'unidentified'
+  /** A reply of a known device that belongs to no running session. */
+  | 'no-session'
+  /** A phone's message could not be read. */
+  | 'unreadable'
+  /** A phone's message passed unread, because of its size. */
+  | 'unread'
+  /** A service's answer could not be read. */
+  | 'answer-unreadable'
+  /** The service's nonce isn't the phone's. */
+  | 'nonce-odd'
+  /** A reply names another Action than the one that was sent. */
+  | 'action-odd'
+  /** A phone's contact-me-uri stands in a shape in which it can't be replaced for certain. */
+  | 'contact-me-unsure'
+  /** The service sends the phone to an FTP server, which is not carried. */
+  | 'ftp'
+  /** More new devices within a minute than the limit. */
+  | 'new-device-limit'
+  /** More sessions at a time than the limit; the oldest was given up. */
+  | 'session-limit';
+
 export interface SessionListener {
   /** A session began. For a solicited one, what is pending now is what its completion may clear. */
   began(session: WatchedSession): void;
-  /** The service's answer to a message of the session. `action` is null for an empty one. */
+  /** The service's answer to a message of the session. `action` is null for an empty or unreadable one. */
   answered(session: WatchedSession, action: string | null): void;
   ended(session: WatchedSession, outcome: SessionOutcome): void;
-  /** Something worth a warning and a counter; `what` is a fixed word (`unidentified`, `nonce-odd`, `ftp`, …). */
-  odd(what: string, facts: { device: DeviceId | null; [fact: string]: string | number | boolean | null }): void;
+  /** Something worth a warning and a counter. */
+  odd(what: Oddity, facts: OddFacts): void;
 }

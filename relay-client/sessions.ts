@@ -1,0 +1,241 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import { describeError, isSallyportError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Outbox } from './outbox/outbox.ts';
+import type { PendingView } from './pending-view.ts';
+import { createQuiets, QUIET_BUDGET_MS } from './quiets.ts';
+import type { Quiet, QuietLinks } from './quiets.ts';
+import type {
+  OddFacts,
+  Oddity,
+  SessionListener,
+  SessionOutcome,
+  WatchedSession,
+} from './watcher/session-events.ts';
+
+/** What the keeper tells the proxies. */
+export interface SessionLinks extends QuietLinks {
+  /** The service has answered a solicited session of the device: from now on the site's session gap counts. */
+  gap(device: DeviceId): void;
+}
+
+/** What of sessions is counted. */
+export interface SessionMetrics {
+  session(outcome: SessionOutcome): void;
+  odd(what: Oddity): void;
+}
+
+export interface SessionsOptions {
+  outbox: Outbox;
+  pending: PendingView;
+  links: SessionLinks;
+  clock: Clock;
+  log: Log;
+  /** Fruitless sessions after which a message ends as dead; 0 = never. */
+  deadAfterSessions: number;
+  /** Default: nothing is counted. */
+  metrics?: SessionMetrics;
+  /** Default {@link QUIET_BUDGET_MS}. */
+  quietBudgetMs?: Milliseconds;
+}
+
+export interface SessionChange {
+  session: WatchedSession;
+  phase: 'began' | 'ended';
+  outcome: SessionOutcome | null;
+}
+
+/** Keeps what sessions mean for what is pending: quiet, the session gap, clearing, dead letters, history. */
+export interface Sessions extends SessionListener {
+  /** The newest session running with the device; null = none known. */
+  session(device: DeviceId): WatchedSession | null;
+  /** Sessions running, those of unknown devices included. */
+  count(): number;
+  /** The wall time until which polls of the device are kept at 200 because of a session; null = they aren't. */
+  quietUntil(device: DeviceId): Milliseconds | null;
+  /** All that are quiet now, to be told again to a proxy that reconnects. */
+  quiets(): Quiet[];
+  /** Calls back when a session begins or ends. Returns the way to stop. */
+  onChange(listener: (change: SessionChange) => void): () => void;
+  /** Resolves once the outbox has settled everything that was asked of it. */
+  close(): Promise<void>;
+}
+
+/** Devices whose notes are counted. */
+const NOTED_DEVICES = 100_000;
+
+/** Notes of one device within a minute; further ones are left out, as history has room for so many only. */
+export const NOTES_PER_DEVICE_PER_MINUTE = 20;
+
+/** Within this time an oddity of one kind is logged once. */
+const ODD_LOG_MS = 60_000;
+const MINUTE_MS = 60_000;
+
+/** Outcomes of a session that the service answered, was neither busy, overloaded nor cut, and did not complete. */
+const FRUITLESS: ReadonlySet<SessionOutcome> = new Set(['refused', 'phone-clean-up', 'service-error']);
+
+interface Running {
+  readonly session: WatchedSession;
+  /** The newest generation held when it began. */
+  readonly generation: number;
+  /** The generation of the contact-me that was offered when it began. */
+  readonly due: number;
+  answered: boolean;
+}
+
+export function createSessions(options: SessionsOptions): Sessions {
+  const { outbox, pending, links, clock, log, deadAfterSessions, metrics } = options;
+  const quiets = createQuiets({ links, pending, clock, budgetMs: options.quietBudgetMs ?? QUIET_BUDGET_MS });
+  const running = new Map<string, Running>();
+  const byDevice = new Map<DeviceId, Set<Running>>();
+  const listeners = new Set<(change: SessionChange) => void>();
+  const asked = new Set<Promise<void>>();
+  const lastOdd = new Map<Oddity, { at: Milliseconds; unlogged: number }>();
+  const mayNote = createNoteGate(clock);
+
+  /** Asks the outbox; where it refuses, the mark stays and the phone is offered the work again. */
+  const ask = (what: string, device: DeviceId, change: Promise<unknown>): void => {
+    const settled = change.then(
+      () => undefined,
+      (error: unknown) => {
+        const code = isSallyportError(error) ? error.code : null;
+        log.error('the outbox refused what a session came to; the message stays held', {
+          what,
+          device,
+          code,
+          error: describeError(error),
+        });
+      },
+    );
+    asked.add(settled);
+    void settled.finally(() => asked.delete(settled));
+  };
+
+  const settle = ({ session, generation, due }: Running, device: DeviceId, outcome: SessionOutcome): void => {
+    if (session.reason !== 'solicited') return;
+    if (outcome === 'completed') {
+      if (due === 0) return;
+      const end = { state: 'cleared', by: 'session', generation: due, kind: 'contact-me' } as const;
+      ask('clear', device, outbox.clear(device, end));
+    } else if (session.answered && generation > 0 && FRUITLESS.has(outcome)) {
+      ask('fruitless', device, outbox.fruitless(device, generation, deadAfterSessions));
+    }
+  };
+
+  const note = (session: WatchedSession, device: DeviceId, outcome: SessionOutcome): void => {
+    if (!mayNote(device)) return;
+    const { reason, origin, startedAt, answered, action } = session;
+    outbox.note(
+      device,
+      'session',
+      {
+        reason,
+        outcome,
+        answered,
+        action,
+        duration_ms: Math.max(0, Math.round(clock.wall() - startedAt)),
+        address: origin.address,
+        door: origin.door,
+        proxy: origin.proxy,
+      },
+      { session: true },
+    );
+  };
+
+  const tell = (change: SessionChange): void => {
+    for (const listener of [...listeners]) listener(change);
+  };
+
+  return {
+    began(session) {
+      const { id, device } = session;
+      const entry = {
+        session,
+        generation: device === null ? 0 : pending.generation(device),
+        due: device === null ? 0 : pending.due(device),
+        answered: false,
+      };
+      running.set(id, entry);
+      if (device !== null) {
+        const sessions = byDevice.get(device);
+        if (sessions === undefined) byDevice.set(device, new Set([entry]));
+        else sessions.add(entry);
+      }
+      log.debug('a session began', {
+        session: id,
+        device,
+        reason: session.reason,
+        address: session.origin.address,
+      });
+      tell({ session, phase: 'began', outcome: null });
+    },
+    answered(session, action) {
+      const entry = running.get(session.id);
+      const { device } = session;
+      if (entry === undefined || device === null || session.reason !== 'solicited') return;
+      if (!entry.answered) links.gap(device);
+      entry.answered = true;
+      if (action !== null && action !== 'CleanUp') quiets.hold(session.id, device, entry.generation);
+    },
+    ended(session, outcome) {
+      const entry = running.get(session.id);
+      if (entry === undefined) return;
+      const { id, device } = session;
+      running.delete(id);
+      metrics?.session(outcome);
+      if (device !== null) {
+        const sessions = byDevice.get(device);
+        sessions?.delete(entry);
+        if (sessions?.size === 0) byDevice.delete(device);
+        settle(entry, device, outcome);
+        quiets.release(id, device);
+        note(session, device, outcome);
+      }
+      log.debug('a session ended', { session: id, device, reason: session.reason, outcome });
+      tell({ session, phase: 'ended', outcome });
+    },
+    odd(what: Oddity, facts: OddFacts) {
+      metrics?.odd(what);
+      const now = clock.monotonic();
+      const last = lastOdd.get(what);
+      if (last !== undefined && now - last.at < ODD_LOG_MS) {
+        last.unlogged += 1;
+        return;
+      }
+      lastOdd.set(what, { at: now, unlogged: 0 });
+      log.warn('something odd in a session', { what, ...facts, unlogged_before: last?.unlogged ?? 0 });
+    },
+    session(device) {
+      let newest: WatchedSession | null = null;
+      for (const entry of byDevice.get(device) ?? []) newest = entry.session;
+      return newest;
+    },
+    count: () => running.size,
+    quietUntil: quiets.until,
+    quiets: quiets.all,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async close() {
+      while (asked.size > 0) await Promise.all(asked);
+    },
+  };
+}
+
+/** Whether a note may be taken: of one device only so many within a minute, since anybody can make it begin sessions. */
+function createNoteGate(clock: Clock): (device: DeviceId) => boolean {
+  const noted = new LRUCache<DeviceId, { since: Milliseconds; notes: number }>({ max: NOTED_DEVICES });
+  return (device) => {
+    const now = clock.monotonic();
+    const minute = noted.get(device);
+    if (minute === undefined || now - minute.since >= MINUTE_MS) {
+      noted.set(device, { since: now, notes: 1 });
+      return true;
+    }
+    minute.notes += 1;
+    return minute.notes <= NOTES_PER_DEVICE_PER_MINUTE;
+  };
+}

@@ -1,0 +1,150 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { PhoneOrigin } from '../services/service.ts';
+import type { WatcherLimits } from './limits.ts';
+import { SWEEP_MS } from './limits.ts';
+import type { SessionListener, SessionOutcome, WatchedSession } from './session-events.ts';
+
+/** A session while it runs. */
+export interface Conversation extends WatchedSession {
+  answered: boolean;
+  action: string | null;
+  /** The Actions that the phone's next reply may name; empty = none was sent yet, or it passed unread. */
+  expected: readonly string[];
+  /** The status of the phone's last reply. */
+  status: string | null;
+  /** The exchange under way; null while the phone's next message is awaited. */
+  exchange: object | null;
+  /** The connection on which the phone last spoke; null once it is closed. */
+  connection: object | null;
+  /** When to give up waiting for the phone, by the monotonic clock. */
+  deadline: number;
+  over: boolean;
+}
+
+/** The sessions that run, by all that they are looked up by. */
+export interface Conversations {
+  /** Never fails: where there are too many, another one ends. */
+  begin(device: DeviceId | null, reason: string, origin: PhoneOrigin): Conversation;
+  /** The service has answered it: from now on it's the device's session, and a former one is over. */
+  establish(conversation: Conversation): void;
+  /** The device's session: the last one that the service has answered. */
+  of(device: DeviceId): Conversation | null;
+  /** The one session that awaits the reply to `action` from that address and has no connection; null where unclear. */
+  awaitedFrom(address: string, action: string): Conversation | null;
+  /** The phone is awaited from now on. */
+  await(conversation: Conversation): void;
+  /** Its connection is gone. */
+  detach(conversation: Conversation): void;
+  /** Does nothing for one that is over. */
+  end(conversation: Conversation, outcome: SessionOutcome): void;
+  count(): number;
+  /** Ends all as cut. */
+  close(): void;
+}
+
+export function createConversations(options: {
+  listener: SessionListener;
+  clock: Clock;
+  random: (size: number) => Uint8Array;
+  limits: WatcherLimits;
+}): Conversations {
+  const { listener, clock, random, limits } = options;
+  const established = new Map<DeviceId, Conversation>();
+  const byAddress = new Map<string, Set<Conversation>>();
+  const running = new LRUCache<string, Conversation>({
+    max: limits.sessions,
+    noDisposeOnSet: true,
+    dispose(conversation, _id, reason) {
+      if (reason !== 'evict') return;
+      listener.odd('session-limit', { device: conversation.device, limit: limits.sessions });
+      forget(conversation, 'cut');
+    },
+  });
+
+  const forget = (conversation: Conversation, outcome: SessionOutcome): void => {
+    conversation.over = true;
+    if (conversation.device !== null && established.get(conversation.device) === conversation) {
+      established.delete(conversation.device);
+    }
+    const there = byAddress.get(conversation.origin.address);
+    there?.delete(conversation);
+    if (there?.size === 0) byAddress.delete(conversation.origin.address);
+    listener.ended(conversation, outcome);
+  };
+
+  const end = (conversation: Conversation, outcome: SessionOutcome): void => {
+    if (conversation.over) return;
+    conversation.over = true;
+    running.delete(conversation.id);
+    forget(conversation, outcome);
+  };
+
+  const sweep = clock.every(SWEEP_MS, () => {
+    const now = clock.monotonic();
+    for (const conversation of [...running.values()]) {
+      if (conversation.exchange === null && now >= conversation.deadline) end(conversation, 'cut');
+    }
+  });
+
+  return {
+    begin(device, reason, origin) {
+      const conversation: Conversation = {
+        id: Buffer.from(random(8)).toString('hex'),
+        device,
+        reason,
+        origin,
+        startedAt: clock.wall(),
+        answered: false,
+        action: null,
+        expected: [],
+        status: null,
+        exchange: null,
+        connection: null,
+        deadline: clock.monotonic() + limits.silenceMs,
+        over: false,
+      };
+      running.set(conversation.id, conversation);
+      const there = byAddress.get(origin.address);
+      if (there === undefined) byAddress.set(origin.address, new Set([conversation]));
+      else there.add(conversation);
+      listener.began(conversation);
+      return conversation;
+    },
+    establish(conversation) {
+      const { device } = conversation;
+      if (device === null) return;
+      const former = established.get(device);
+      if (former === conversation) return;
+      established.set(device, conversation);
+      if (former !== undefined) end(former, 'cut');
+    },
+    of: (device) => established.get(device) ?? null,
+    awaitedFrom(address, action) {
+      let found: Conversation | null = null;
+      for (const conversation of byAddress.get(address) ?? []) {
+        if (!conversation.expected.includes(action) || conversation.exchange !== null) continue;
+        if (found !== null) return null;
+        found = conversation;
+      }
+      return found?.connection === null ? found : null;
+    },
+    await(conversation) {
+      conversation.exchange = null;
+      conversation.deadline =
+        clock.monotonic() + (conversation.connection === null ? limits.returnMs : limits.silenceMs);
+      running.get(conversation.id);
+    },
+    detach(conversation) {
+      conversation.connection = null;
+      conversation.deadline = clock.monotonic() + limits.returnMs;
+    },
+    end,
+    count: () => running.size,
+    close() {
+      sweep.cancel();
+      for (const conversation of [...running.values()]) end(conversation, 'cut');
+    },
+  };
+}

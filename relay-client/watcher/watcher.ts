@@ -1,0 +1,282 @@
+import type { Clock } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { parseDeviceId } from '../../shared/device-id.ts';
+import type { Log } from '../../shared/log.ts';
+import { replaceContactMe } from '../../shared/wpi/contact-me-value.ts';
+import type { PhoneMessage } from '../../shared/wpi/message.ts';
+import { hasItem, itemValue } from '../../shared/wpi/message.ts';
+import { readPhoneMessage } from '../../shared/wpi/read.ts';
+import type { ConnectionObserver, Exchange, Observer, RawHeaders } from '../services/observer.ts';
+import type { PhoneOrigin } from '../services/service.ts';
+import { cookiesSent, cookiesSet, takeOwnCookie } from './cookies.ts';
+import { createConversations } from './conversations.ts';
+import type { Conversation } from './conversations.ts';
+import { createIdentities } from './identities.ts';
+import { DEFAULT_WATCHER_LIMITS } from './limits.ts';
+import type { WatcherLimits } from './limits.ts';
+import type { SessionListener, SessionOutcome } from './session-events.ts';
+import { judge, sendsToFtp } from './verdict.ts';
+
+export interface WatcherOptions {
+  /** Told of every session, synchronously. */
+  listener: SessionListener;
+  clock: Clock;
+  /** Gives that many random bytes; `crypto.randomBytes` is one. */
+  random: (size: number) => Uint8Array;
+  log: Log;
+  /**
+   * What a phone's contact-me-uri is to be replaced by; null = leave it. Asked for the device that the message
+   * names, which anybody may have written.
+   */
+  contactMeAddress: (device: DeviceId) => string | null;
+  /** Whether a device is known from elsewhere (has something pending, say): such ones are never too new. Default: none is. */
+  known?: (device: DeviceId) => boolean;
+  /** Name of the cookie that we set where upstream sets none. Default `sallyport`. */
+  ownCookieName?: string;
+  limits?: Partial<WatcherLimits>;
+}
+
+/** An observer that follows sessions. */
+export interface Watcher extends Observer {
+  /** Sessions that run. */
+  sessions(): number;
+  /** Ends them all as cut. */
+  close(): void;
+}
+
+/** What was made out of one message of a phone. */
+interface Heard {
+  readonly message: PhoneMessage;
+  /** The device that the message itself names; null where it names none, or several. */
+  readonly named: DeviceId | null;
+  /** The phone's cookies without ours. */
+  readonly cookies: readonly string[];
+  /** The values under which our own cookie came. */
+  readonly tokens: readonly string[];
+}
+
+/** What one connection has told. */
+interface Connection {
+  readonly origin: PhoneOrigin;
+  device: DeviceId | null;
+  conversation: Conversation | null;
+}
+
+const PLAIN_REASON = /^[a-z][a-z-]{0,31}$/;
+
+/**
+ * Follows WPI sessions in what passes through a `wpi` service. What a phone says is never more than a claim:
+ * a session's state changes only by what upstream answers.
+ */
+export function createWatcher(options: WatcherOptions): Watcher {
+  const { listener, clock, random, log, contactMeAddress, known = () => false } = options;
+  const limits = { ...DEFAULT_WATCHER_LIMITS, ...options.limits };
+  const ownCookieName = options.ownCookieName ?? 'sallyport';
+  const identities = createIdentities({ limits, clock, random, known });
+  const conversations = createConversations({ listener, clock, random, limits });
+
+  const unidentified = (connection: Connection, why: string): void =>
+    listener.odd('unidentified', { device: null, why, address: connection.origin.address });
+
+  /** The device of a message that begins a session; null where it stays unknown. */
+  const deviceOfInitiator = (connection: Connection, heard: Heard): DeviceId | null => {
+    let device = heard.named;
+    if (device === null) {
+      // What is named but can't be read names another device than any that is known here.
+      if (!hasItem(heard.message.items, 'mac-addr')) {
+        device = connection.device ?? identities.ownerOf(heard.cookies) ?? identities.bearerOf(heard.tokens);
+      }
+      if (device === null) unidentified(connection, 'no device id');
+      return device;
+    }
+    if (identities.admit(device)) return device;
+    listener.odd('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
+    return null;
+  };
+
+  /** The session that a reply or clean-up belongs to; null where that isn't certain. */
+  const conversationOfReply = (connection: Connection, heard: Heard): Conversation | null => {
+    const { message, named } = heard;
+    const here = connection.conversation;
+    if (here !== null && !here.over) {
+      if (named === null || here.device === null || named === here.device) return here;
+      unidentified(connection, 'another device id than before');
+      return null;
+    }
+    const byCookie = identities.ownerOf(heard.cookies);
+    const byToken = identities.bearerOf(heard.tokens);
+    const proofs = [connection.device, byCookie, byToken].filter((device) => device !== null);
+    const device = proofs[0] ?? named;
+    if (device !== null) {
+      if ([...proofs, named ?? device].some((other) => other !== device)) {
+        unidentified(connection, 'contradicting device ids');
+        return null;
+      }
+      const conversation = conversations.of(device);
+      // A device id in the message alone is the weakest claim: it must fit a session that waits for just that.
+      if (conversation !== null && (proofs.length > 0 || awaits(conversation, message.action)))
+        return conversation;
+      if (message.reason === 'reply-to') listener.odd('no-session', { device });
+      return null;
+    }
+    const { action } = message;
+    const there = action === null ? null : conversations.awaitedFrom(connection.origin.address, action);
+    if (there === null)
+      unidentified(connection, `${message.reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`);
+    return there;
+  };
+
+  const attach = (connection: Connection, conversation: Conversation): void => {
+    connection.conversation = conversation;
+    conversation.connection = connection;
+    if (conversation.device !== null) connection.device = conversation.device;
+  };
+
+  const begin = (connection: Connection, heard: Heard): Conversation => {
+    const former = connection.conversation;
+    // On one and the same connection a new beginning is the phone's own word that the former session is over.
+    if (former !== null && former.connection === connection) conversations.end(former, 'cut');
+    const { reason } = heard.message;
+    const device = deviceOfInitiator(connection, heard);
+    return conversations.begin(device, PLAIN_REASON.test(reason) ? reason : 'other', connection.origin);
+  };
+
+  const proceed = (connection: Connection, heard: Heard): Conversation | null => {
+    const conversation = conversationOfReply(connection, heard);
+    if (conversation === null || heard.message.reason !== 'reply-to') return conversation;
+    const { action, status } = heard.message;
+    const { expected, device } = conversation;
+    if (action !== null && expected.length > 0 && !expected.includes(action)) {
+      listener.odd('action-odd', { device });
+    }
+    conversation.status = status;
+    return conversation;
+  };
+
+  const withContactMe = (body: Buffer, device: DeviceId | null): Buffer => {
+    const address = device === null ? null : contactMeAddress(device);
+    if (address === null) return body;
+    const replacement = replaceContactMe(body, address);
+    if ('body' in replacement) return replacement.body;
+    if (replacement.unchanged === 'unsure') listener.odd('contact-me-unsure', { device });
+    return body;
+  };
+
+  const hear = (connection: Connection, body: Buffer, headers: RawHeaders): Exchange => {
+    const own = takeOwnCookie(headers, ownCookieName);
+    const message = readPhoneMessage(body);
+    if ('unreadable' in message) {
+      listener.odd('unreadable', { device: connection.device, why: message.unreadable, bytes: body.length });
+      return passing(body, own.headers);
+    }
+    const mac = itemValue(message.items, 'mac-addr');
+    const named = mac === null ? null : parseDeviceId(mac);
+    const heard: Heard = { message, named, cookies: cookiesSent(own.headers), tokens: own.values };
+    const initiating = message.reason !== 'reply-to' && message.reason !== 'clean-up';
+    const conversation = initiating ? begin(connection, heard) : proceed(connection, heard);
+    const changed = withContactMe(body, named ?? conversation?.device ?? null);
+    if (conversation === null) return passing(changed, own.headers);
+    attach(connection, conversation);
+    return follow(conversation, heard, changed, own.headers);
+  };
+
+  /** Follows one message of a session and its answer. */
+  const follow = (conversation: Conversation, heard: Heard, body: Buffer, headers: RawHeaders): Exchange => {
+    const { message } = heard;
+    const { device } = conversation;
+    const token = {};
+    conversation.exchange = token;
+    let outcome: SessionOutcome | null = null;
+    /** False once the phone has gone on without waiting for this answer, or the session is over. */
+    const current = (): boolean => conversation.exchange === token && !conversation.over;
+
+    const take = (answer: { status: number; headers: RawHeaders; body: Buffer | null }): RawHeaders => {
+      if (!current()) return [];
+      const verdict = judge(answer, { cleanUp: message.reason === 'clean-up', status: conversation.status });
+      outcome = verdict.outcome;
+      conversation.answered = true;
+      // An error is no sign that the service has taken the device up: anybody can provoke one.
+      if (outcome !== 'service-error' && outcome !== 'overloaded') conversations.establish(conversation);
+      if (verdict.action !== null) conversation.action = verdict.action;
+      conversation.expected = expectedNext(conversation.expected, verdict.action);
+      if (verdict.unreadable !== null) listener.odd('answer-unreadable', { device, why: verdict.unreadable });
+      if (verdict.message !== null) {
+        if (verdict.message.nonce !== message.nonce)
+          listener.odd('nonce-odd', { device, action: verdict.action });
+        if (sendsToFtp(verdict.message)) listener.odd('ftp', { device });
+      }
+      listener.answered(conversation, verdict.action);
+      return device === null || answer.body === null ? [] : cookies(device, answer.headers);
+    };
+
+    /** Learns upstream's cookies; where there are none, gives one of our own. */
+    const cookies = (named: DeviceId, answered: RawHeaders): RawHeaders => {
+      const set = cookiesSet(answered);
+      for (const cookie of [...set, ...heard.cookies]) identities.learn(named, cookie);
+      const needless = outcome !== null || set.length > 0 || heard.cookies.length > 0;
+      if (needless || identities.bearerOf(heard.tokens) === named) return [];
+      return ['Set-Cookie', `${ownCookieName}=${identities.tokenOf(named)}`];
+    };
+
+    return {
+      body,
+      headers,
+      answered: take,
+      answeredUnread: ({ status }) => void take({ status, headers: [], body: null }),
+      delivered() {
+        if (!current()) return;
+        if (outcome !== null) conversations.end(conversation, outcome);
+        else conversations.await(conversation);
+      },
+      cut(by) {
+        if (!current()) return;
+        log.debug('a session was cut', { session: conversation.id, device, by });
+        conversations.end(conversation, 'cut');
+      },
+    };
+  };
+
+  const connectionOf = (origin: PhoneOrigin): ConnectionObserver => {
+    const connection: Connection = { origin, device: null, conversation: null };
+    return {
+      message: ({ headers, body }) => hear(connection, body, headers),
+      unread({ reason, method }) {
+        if (reason === 'size') listener.odd('unread', { device: connection.device, method });
+      },
+      closed() {
+        const { conversation } = connection;
+        connection.conversation = null;
+        if (conversation === null || conversation.over || conversation.connection !== connection) return;
+        // A phone that is waited for may come back, if it can be told from others; one that was cut off won't.
+        if (conversation.exchange === null && conversation.device !== null)
+          conversations.detach(conversation);
+        else conversations.end(conversation, 'cut');
+      },
+    };
+  };
+
+  return { connection: connectionOf, sessions: conversations.count, close: conversations.close };
+}
+
+/** The Actions that a phone may name in its next reply: fragments are asked for in between. */
+function expectedNext(before: readonly string[], action: string | null): readonly string[] {
+  if (action === null) return [];
+  return action === 'GetNextFragment' ? [...new Set([...before, action])] : [action];
+}
+
+/** Whether the phone is awaited with a reply to `action`, and on no connection in particular. */
+function awaits({ exchange, connection, expected }: Conversation, action: string | null): boolean {
+  return exchange === null && connection === null && action !== null && expected.includes(action);
+}
+
+/** A message that is no business of ours. */
+function passing(body: Buffer, headers: RawHeaders): Exchange {
+  return {
+    body,
+    headers,
+    answered: () => [],
+    answeredUnread: () => undefined,
+    delivered: () => undefined,
+    cut: () => undefined,
+  };
+}
