@@ -84,6 +84,8 @@ async function install(lockFd) {
   const args = ['ci', '--include=dev', '--include=optional', '--prefer-offline', '--no-audit', '--no-fund'];
   // Nothing we depend on needs an install script; the engine check would stop npm on the machine's older Node.
   args.push('--ignore-scripts', '--engine-strict=false', '--loglevel=error');
+  // npm waits up to a minute before each retry; a machine without network should hear of it sooner.
+  args.push('--fetch-retry-mintimeout=2000', '--fetch-retry-maxtimeout=10000');
   let result;
   try {
     result = await run('npm', args, lockFd);
