@@ -43,6 +43,8 @@ export class MuxStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    // No frame would ever take it, so it'd wait for room for good; node:http ends an answer with an empty write.
+    if (chunk.length === 0) return done();
     this.#chunk = chunk;
     this.#done = done;
     this.pump();
