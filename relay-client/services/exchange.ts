@@ -86,7 +86,7 @@ export function startExchange(
     taken = 0;
     upload?.destroy();
     // What is left of the body is of no interest; it may not stand in the way of the connection's end.
-    if (!request.complete) request.resume();
+    request.resume();
   };
 
   const phoneGone = (): void => {

@@ -44,7 +44,7 @@ export function writeCredentials(
   return files;
 }
 
-/** One connection that upstream took. */
+/** One connection on which upstream got something. */
 export interface UpstreamSocket {
   socket: Socket;
   /** All bytes it has received, as Latin-1. */
@@ -64,9 +64,7 @@ export interface RawUpstream {
   connection(index: number): Promise<UpstreamSocket>;
 }
 
-/**
- * @param script - what to do with each connection; `answer` writes and may be called later
- */
+/** @param script - what to do with each connection, called at its first byte */
 export async function startRawUpstream(
   t: Test,
   script: (connection: UpstreamSocket, index: number) => void | Promise<void> = () => undefined,
@@ -97,9 +95,12 @@ export async function startRawUpstream(
           look();
         }),
     };
-    connections.push(connection);
-    for (const arrived of [...arrivals]) arrived();
-    void script(connection, connections.length - 1);
+    // A connection without a byte is a try whether we're there, and none of a phone's.
+    socket.once('data', () => {
+      connections.push(connection);
+      for (const arrived of [...arrivals]) arrived();
+      void script(connection, connections.length - 1);
+    });
   };
   const server = tls === undefined ? createServer(take) : createTlsServer(tls, take);
   const raw = new Set<Socket>();
@@ -140,7 +141,7 @@ export function answering(...answers: string[]): (connection: UpstreamSocket) =>
     let seen = 0;
     let count = 0;
     const look = (): void => {
-      for (;;) {
+      while (!socket.destroyed) {
         const rest = received().slice(seen);
         const head = rest.indexOf('\r\n\r\n');
         if (head === -1) return;
@@ -152,6 +153,7 @@ export function answering(...answers: string[]): (connection: UpstreamSocket) =>
       }
     };
     socket.on('data', look);
+    look();
   };
 }
 
