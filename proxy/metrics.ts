@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { MetricSample } from '../shared/protocol.ts';
 import type { Marks } from './marks.ts';
 import type { PollDoor } from './poll/poll-door.ts';
 import type { RelayDoor } from './relay-door.ts';
@@ -14,10 +15,20 @@ export interface MeasuredParts {
   marks: Marks;
 }
 
-/** The proxy's metrics in Prometheus' text format, read from the parts at each call. */
-export function createMetrics(parts: MeasuredParts): () => Promise<string> {
+/** The proxy's metrics, read from the parts at each call. */
+export interface Metrics {
+  /** In Prometheus' text format. */
+  text(): Promise<string>;
+  /** For the relays: all but the figures of the process itself. */
+  samples(): Promise<MetricSample[]>;
+}
+
+/** Prefix of the figures of the process itself. */
+const PROCESS_PREFIX = 'sallyport_proxy_';
+
+export function createMetrics(parts: MeasuredParts): Metrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: 'sallyport_proxy_' });
+  collectDefaultMetrics({ register: registry, prefix: PROCESS_PREFIX });
   const gauge = (name: string, help: string, labels: string[], read: (gauge: Gauge) => void): void => {
     new Gauge({
       name,
@@ -117,5 +128,21 @@ export function createMetrics(parts: MeasuredParts): () => Promise<string> {
       for (const [reason, count] of Object.entries(relayDoor.refused())) c.inc({ reason }, count);
     },
   );
-  return () => registry.metrics();
+  return {
+    text: () => registry.metrics(),
+    async samples() {
+      const metrics = await registry.getMetricsAsJSON();
+      return metrics
+        .filter(({ name }) => !name.startsWith(PROCESS_PREFIX))
+        .flatMap(({ name, type, values }) =>
+          values.map(({ value, labels }) => ({
+            name,
+            // The library types it as an enum whose values are these words.
+            kind: String(type) === 'counter' ? ('counter' as const) : ('gauge' as const),
+            labels: Object.fromEntries(Object.entries(labels).map(([label, word]) => [label, String(word)])),
+            value,
+          })),
+        );
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { formatAddress } from '../shared/address.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
+import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { ProxyConfig } from './config.ts';
 import { createMarks } from './marks.ts';
@@ -17,6 +18,8 @@ import { createUnknownDevices } from './unknown-devices.ts';
 
 /** How often polls are gathered and told to the relays. */
 const TELEMETRY_MS: Milliseconds = 1_000;
+/** How often the proxy's figures are told to the relays. */
+const METRICS_MS: Milliseconds = 5_000;
 /** How often devices with several messages are looked at again. */
 const TICK_MS: Milliseconds = 1_000;
 
@@ -148,7 +151,7 @@ export async function createProxy(
           marks: marks.stats(),
           unknown: unknown.list().map(({ site, device, polls }) => ({ site, device, polls })),
         }),
-        metrics,
+        metrics: metrics.text,
         clock,
         log,
       }),
@@ -156,7 +159,21 @@ export async function createProxy(
     const timers = [
       clock.every(TICK_MS, () => sites.forEach((site) => site.tick())),
       clock.every(TELEMETRY_MS, tell),
+      clock.every(METRICS_MS, tellMetrics),
     ];
+
+    function tellMetrics(): void {
+      metrics.samples().then(
+        // A relay is told of its own site and of what concerns all.
+        (samples) => {
+          for (const site of sites) {
+            const own = samples.filter(({ labels }) => (labels['site'] ?? site.name) === site.name);
+            site.link()?.sendMetrics(own);
+          }
+        },
+        (error: unknown) => log.error('metrics failed', { why: describeError(error) }),
+      );
+    }
 
     let telling = false;
     let toldUnknown = clock.monotonic();

@@ -145,6 +145,10 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
           });
         }
       },
+      sendMetrics(samples) {
+        if (lane === null || lane.backlog() > TELEMETRY_BACKLOG_BYTES) return;
+        say({ type: 'metrics', samples: samples.slice(0, ENTRIES_PER_FRAME) });
+      },
       sendApplied: (position) => say({ type: 'applied', ...position }),
       drain: () => say({ type: 'drain' }),
       close,

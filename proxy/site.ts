@@ -5,7 +5,7 @@ import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
-import type { RelayFrame } from '../shared/protocol.ts';
+import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
 import type { SiteConfig } from './config.ts';
 import { createMailbox } from './mailbox.ts';
 import { ADMIT_ALL } from './marks-layout.ts';
@@ -24,6 +24,7 @@ export interface SiteLink {
   streams(): number;
   roundTrip(): Milliseconds | null;
   sendPolls(polls: PolledDevice[], unknown: UnknownPoll[]): void;
+  sendMetrics(samples: MetricSample[]): void;
   sendApplied(position: { incarnation: string; seq: number }): void;
   drain(): void;
   close(code: number, reason: string): void;

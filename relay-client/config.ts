@@ -24,8 +24,8 @@ export interface RelayConfig {
   services: (WpiServiceConfig | TcpServiceConfig)[];
   /** Where contact-me requests of services are caught; null = nowhere. */
   contactMe: { listen: Address; advertise: URL } | null;
-  /** `tokenFile` null = no token, allowed on loopback only. */
-  api: { listen: Address; tokenFile: string | null };
+  /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
+  api: { listen: Address; tokenFile: string | null } | null;
   deadAfterSessions: number;
   limits: RelayLimits;
 }

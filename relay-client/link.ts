@@ -9,7 +9,7 @@ import type { CutCode, MuxStream } from '../shared/mux-stream.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
 import { CLOSE, GREETING_MS } from '../shared/protocol.ts';
-import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
+import type { MetricSample, ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readProxyFrame } from '../shared/protocol-read.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { createFeed } from './feed.ts';
@@ -40,6 +40,7 @@ export interface LinkOptions {
   afterResync: () => RelayFrame[];
   onStream: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
   onPolls: (frame: PollsFrame) => void;
+  onMetrics: (samples: MetricSample[]) => void;
   /** State, round trip or position changed. */
   onChange: () => void;
 }
@@ -169,6 +170,9 @@ export function createLink(options: LinkOptions): Link {
         return null;
       case 'polls':
         options.onPolls(frame);
+        return null;
+      case 'metrics':
+        options.onMetrics(frame.samples);
         return null;
       case 'ping':
         send({ type: 'pong', n: frame.n });

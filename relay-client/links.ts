@@ -4,7 +4,7 @@ import type { Lane, LaneEvents } from '../shared/lane.ts';
 import type { Log } from '../shared/log.ts';
 import { CUT } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
-import type { RelayFrame } from '../shared/protocol.ts';
+import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
 import { createLink } from './link.ts';
 import type { Link, PollsFrame } from './link.ts';
@@ -37,6 +37,7 @@ export interface LinksOptions {
   /** Running quiets and the present health, for a proxy that was just brought up to date. */
   present: () => RelayFrame[];
   onPolls: (proxy: string, frame: PollsFrame) => void;
+  onMetrics: (proxy: string, samples: MetricSample[]) => void;
 }
 
 /** The links to all proxies: what the relay says, it says to each. */
@@ -105,6 +106,7 @@ export function createLinks(options: LinksOptions): Links {
               return taken ? null : CUT.unknownService;
             },
             onPolls: (frame) => options.onPolls(target.url, frame),
+            onMetrics: (samples) => options.onMetrics(target.url, samples),
             onChange: () => changed(place),
           }),
         onEnded(end, nextIn) {

@@ -10,6 +10,8 @@ type Check = (value: unknown) => boolean;
 
 /** Ids, incarnations and versions are at most this long. */
 const ID_CHARACTERS = 128;
+/** Labels of one metric sample. */
+const METRIC_LABELS = 8;
 /** One hundred years: no time to live and no telemetry is longer. */
 const LONGEST_MS = 100 * 365 * 86_400_000;
 
@@ -50,6 +52,16 @@ const change: Check = (value) => {
   const op: unknown = (value as HeldChange | null)?.op;
   return op === 'hold' ? holdShape(value) : op === 'end' && endShape(value);
 };
+const labels: Check = (value) =>
+  isFields(value) &&
+  Object.keys(value).length <= METRIC_LABELS &&
+  Object.entries(value).every(([label, word]) => /^[a-z_]{1,32}$/.test(label) && text(word));
+const sample = shape({
+  name: (value) => typeof value === 'string' && /^sallyport_[a-z_]{1,80}$/.test(value),
+  kind: oneOf('counter', 'gauge'),
+  labels,
+  value: (value) => typeof value === 'number' && Number.isFinite(value),
+});
 const position = shape({ incarnation: text, seq: count });
 
 const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
@@ -79,6 +91,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
     polls: list(shape({ device, agoMs: time, status: oneOf(200, 202) })),
     unknown: list(shape({ device, agoMs: time, address: orNull(text) })),
   },
+  metrics: { samples: list(sample) },
   ping: { n: count },
   pong: { n: count },
   drain: {},

@@ -127,9 +127,19 @@ export type ProxyFrame =
       polls: { device: string; agoMs: Milliseconds; status: 200 | 202 }[];
       unknown: { device: string; agoMs: Milliseconds; address: string | null }[];
     }
+  /** The proxy's own figures, so that operators inside see them without reaching into the DMZ. */
+  | { type: 'metrics'; samples: MetricSample[] }
   | { type: 'ping'; n: number }
   | { type: 'pong'; n: number }
   | { type: 'drain' };
+
+/** One figure, as Prometheus would read it. */
+export interface MetricSample {
+  name: string;
+  kind: 'counter' | 'gauge';
+  labels: Record<string, string>;
+  value: number;
+}
 
 /** What `join` posts, with the relay's certificate on the same TLS connection. */
 export interface JoinRequest {
@@ -161,6 +171,7 @@ export const PROXY_FRAME_TYPES = [
   'welcome',
   'applied',
   'polls',
+  'metrics',
   'ping',
   'pong',
   'drain',

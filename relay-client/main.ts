@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { formatAddress, isWildcard } from '../shared/address.ts';
+import { systemClock } from '../shared/clock.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
+import { readPrivateKey } from '../shared/key-pair.ts';
+import { createLog } from '../shared/log.ts';
+import type { LogLevel } from '../shared/log.ts';
+import { EXIT, explainFailure, runUntilSignal } from '../shared/program.ts';
+import { softwareVersion } from '../shared/version.ts';
+import { addDeskCommands, runCommandLine } from './cli/desk.ts';
+import { loadRelayConfig } from './config.ts';
+
+const PROGRAM = 'sallyport-relay';
+const DEFAULT_CONFIG = 'relay.yaml';
+
+const program = new Command(PROGRAM)
+  .description(
+    'Keeps what is pending for phones, tells the proxies, and leads sessions to the provisioning service.',
+  )
+  .version(softwareVersion(), '--version')
+  .showHelpAfterError('(--help tells more)');
+
+const configOption = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
+
+program
+  .command('run', { isDefault: true })
+  .description('run the relay until SIGTERM; SIGHUP re-reads certificates and keys')
+  .option(...configOption)
+  .option('--log-level <level>', 'debug, info, warn or error', 'info')
+  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }) => {
+    const config = loadRelayConfig(file);
+    const log = createLog(logLevel);
+    // Loaded late: the other commands answer sooner without it.
+    const { createRelay } = await import('./relay.ts');
+    const relay = await createRelay(config, { clock: systemClock, log, software: softwareVersion() });
+    void relay.failed.then((error) => {
+      log.error('the outbox failed; ending at once, what was accepted is on disk', {
+        why: describeError(error),
+      });
+      process.exit(EXIT.failure);
+    });
+    log.info('ready', { ...relay.addresses, proxies: config.proxies.map(({ url }) => url.host) });
+    process.exit(await runUntilSignal(relay, log));
+  });
+
+program
+  .command('check')
+  .description('check the config file and name every fault')
+  .option(...configOption)
+  .action(({ config: file }: { config: string }) => {
+    const config = loadRelayConfig(file);
+    readPrivateKey(readFileSync(config.key, 'utf8'), config.key);
+    say(`${file} is fine: ${config.proxies.length} proxies, ${config.services.length} services`);
+    if (config.services.length === 0) say('but with no services, no phone can be led anywhere');
+  });
+
+program
+  .command('join <join-string>')
+  .description('register at a proxy with the last line of its invite; once more adds another proxy')
+  .requiredOption('--dir <dir>', 'where relay.key and relay.yaml are, or shall be')
+  .option('--via <http-url>', 'corporate HTTP proxy to go through')
+  .action(async (joinString: string, { dir, via }: { dir: string; via?: string }) => {
+    const { joinProxy } = await import('./join.ts');
+    const viaUrl = via === undefined ? null : URL.parse(via);
+    if (via !== undefined && viaUrl?.protocol !== 'http:') {
+      throw new SallyportError('CONFIG_INVALID', '--via is not an http:// URL');
+    }
+    const joined = await joinProxy(joinString, dir, { now: new Date(), via: viaUrl });
+    say(`relay ${joined.relay} has joined site ${joined.site} at ${joined.url}`);
+    if (joined.added) say(`added the proxy to ${joined.config}; restart the relay to use it`);
+    else
+      say(`wrote ${joined.config}; name your services there, then: ${PROGRAM} run --config ${joined.config}`);
+  });
+
+addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => {
+  const { api } = loadRelayConfig(file);
+  if (api === null) throw new SallyportError('CONFIG_INVALID', `${file} has no api`);
+  const { listen, tokenFile } = api;
+  const host = isWildcard(listen) ? (listen.host.includes(':') ? '::1' : '127.0.0.1') : listen.host;
+  return {
+    url: `http://${formatAddress({ host, port: listen.port })}`,
+    token: tokenFile === null ? null : readFileSync(tokenFile, 'utf8').trim(),
+  };
+});
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+try {
+  await runCommandLine(program, process.argv.slice(2), { exit: (code) => process.exit(code) });
+} catch (error) {
+  process.exit(explainFailure(PROGRAM, error));
+}

@@ -1,0 +1,122 @@
+import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { MetricSample } from '../shared/protocol.ts';
+import type { ProxyState } from './desk.ts';
+import type { Outbox } from './outbox/outbox.ts';
+import type { ServiceMetrics } from './services/metrics.ts';
+import type { Service } from './services/service.ts';
+import type { SessionMetrics } from './sessions.ts';
+
+export interface RelayMetrics {
+  readonly sessions: SessionMetrics;
+  readonly services: ServiceMetrics;
+  /** A proxy told its figures; the newest stand until its link is down. */
+  proxy(url: string, samples: MetricSample[]): void;
+  /** All of it in Prometheus' text format, the proxies' under a label `proxy`. */
+  text(): Promise<string>;
+}
+
+export function createRelayMetrics(parts: {
+  outbox: Outbox;
+  links: () => ProxyState[];
+  services: () => readonly Service[];
+  running: () => number;
+}): RelayMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: 'sallyport_relay_' });
+  const ended = new Counter({
+    name: 'sallyport_sessions_total',
+    help: 'Provisioning sessions that ended, by outcome',
+    labelNames: ['outcome'],
+    registers,
+  });
+  const odd = new Counter({
+    name: 'sallyport_oddities_total',
+    help: 'Things seen in sessions that deserve a look, by kind',
+    labelNames: ['what'],
+    registers,
+  });
+  const served = new Counter({
+    name: 'sallyport_service_events_total',
+    help: 'What services met: refused, cut or failed requests and the like',
+    labelNames: ['service', 'event'],
+    registers,
+  });
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    read: (gauge: Gauge) => void | Promise<void>,
+  ) =>
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      async collect() {
+        this.reset();
+        await read(this);
+      },
+    });
+  gauge('sallyport_outbox_messages', 'Messages held, and ever ended, by state', ['state'], async (g) => {
+    const { held, ended: ends } = await parts.outbox.counts();
+    g.set({ state: 'held' }, held);
+    for (const [state, count] of Object.entries(ends)) g.set({ state }, count);
+  });
+  gauge('sallyport_outbox_sequence', 'Newest committed change', [], (g) => g.set(parts.outbox.sequence()));
+  gauge('sallyport_link_up', '1 while the proxy is linked and holds what is pending', ['proxy'], (g) => {
+    for (const { url, state } of parts.links()) g.set({ proxy: url }, state === 'up' ? 1 : 0);
+  });
+  gauge('sallyport_link_lag', 'Changes that the proxy has yet to apply', ['proxy'], (g) => {
+    for (const { url, lag } of parts.links()) if (lag !== null) g.set({ proxy: url }, lag);
+  });
+  gauge('sallyport_service_up', '1 while the upstream of the service can be reached', ['service'], (g) => {
+    for (const service of parts.services()) g.set({ service: service.name }, service.health().up ? 1 : 0);
+  });
+  gauge('sallyport_service_connections', 'Phone connections open', ['service'], (g) => {
+    for (const service of parts.services()) g.set({ service: service.name }, service.connections());
+  });
+  gauge('sallyport_sessions', 'Provisioning sessions running', [], (g) => g.set(parts.running()));
+
+  const proxies = new Map<string, MetricSample[]>();
+  return {
+    sessions: { session: (outcome) => ended.inc({ outcome }), odd: (what) => odd.inc({ what }) },
+    services: { count: (service, event) => served.inc({ service, event }) },
+    proxy(url, samples) {
+      // A proxy speaks for itself only: what this relay measures is not for it to say.
+      const own = samples.filter(({ name }) => registry.getSingleMetric(name) === undefined);
+      proxies.set(url, own);
+    },
+    async text() {
+      const up = new Set(
+        parts
+          .links()
+          .filter(({ state }) => state !== 'down')
+          .map(({ url }) => url),
+      );
+      const shown = [...proxies].filter(([url]) => up.has(url));
+      return (await registry.metrics()) + exposition(shown);
+    },
+  };
+}
+
+/** Writes proxies' samples, all of one name together, as the format demands. */
+function exposition(proxies: [url: string, samples: MetricSample[]][]): string {
+  const families = new Map<string, { kind: string; lines: string[] }>();
+  for (const [proxy, samples] of proxies) {
+    for (const { name, kind, labels, value } of samples) {
+      const family = families.get(name) ?? { kind, lines: [] };
+      families.set(name, family);
+      const pairs = Object.entries({ ...labels, proxy }).map(
+        ([label, text]) => `${label}="${escapeLabel(text)}"`,
+      );
+      family.lines.push(`${name}{${pairs.join(',')}} ${value}`);
+    }
+  }
+  return [...families]
+    .map(([name, { kind, lines }]) => `\n# TYPE ${name} ${kind}\n${lines.join('\n')}\n`)
+    .join('');
+}
+
+const escapeLabel = (text: string): string =>
+  text.replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`));

@@ -1,0 +1,323 @@
+import { hkdfSync, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { formatAddress } from '../shared/address.ts';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { DeviceId } from '../shared/device-id.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
+import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
+import type { Log } from '../shared/log.ts';
+import type { RelayFrame } from '../shared/protocol.ts';
+import { createApi } from './api/index.ts';
+import { createCatcher } from './catcher.ts';
+import type { Catcher } from './catcher.ts';
+import type { ProxyConfig, RelayConfig } from './config.ts';
+import type { DeskChange, RelayView } from './desk.ts';
+import { dialLane } from './dial.ts';
+import type { DialTarget } from './dial.ts';
+import { createLinks } from './links.ts';
+import { createRelayMetrics } from './metrics.ts';
+import { openSqliteOutbox } from './outbox/sqlite.ts';
+import type { Outbox } from './outbox/outbox.ts';
+import { createPendingView } from './pending-view.ts';
+import { createPolls } from './polls.ts';
+import { createServices } from './services/services.ts';
+import type { Service } from './services/service.ts';
+import { createSessions } from './sessions.ts';
+import { createWatcher } from './watcher/watcher.ts';
+
+/** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
+const EXPIRY_CHECK_MS: Milliseconds = 1_000;
+/** Health is told to proxies at most this often. */
+const HEALTH_MS: Milliseconds = 200;
+
+export interface RelayOptions {
+  clock: Clock;
+  log: Log;
+  software: string;
+}
+
+/** A running relay. */
+export interface Relay {
+  readonly outbox: Outbox;
+  readonly view: RelayView;
+  readonly addresses: { api: string | null; contactMe: string | null };
+  /** Resolves with the reason when the outbox can no longer be trusted; whoever runs the relay must then end it. */
+  readonly failed: Promise<Error>;
+  /** Re-reads certificates and keys of the services. */
+  reload(): Promise<void>;
+  /** Tells the proxies, lets running sessions end for a while, then closes. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a relay: opens the outbox, then the API and the catcher, then dials the proxies. Resolves once everything
+ * listens; proxies that cannot be reached are dialled again for ever.
+ *
+ * @throws SallyportError when a file, a port or the outbox cannot be used; then nothing is left open
+ */
+export async function createRelay(config: RelayConfig, options: RelayOptions): Promise<Relay> {
+  const opened: (() => Promise<void>)[] = [];
+  try {
+    return await open(config, options, opened);
+  } catch (error) {
+    for (const close of opened.reverse()) await close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function open(
+  config: RelayConfig,
+  options: RelayOptions,
+  opened: (() => Promise<void>)[],
+): Promise<Relay> {
+  const { clock, log, software } = options;
+  const startedAt = clock.wall();
+  const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
+  const identity = await readIdentity(config, clock);
+  const random = (size: number): Buffer => randomBytes(size);
+
+  const outbox = await openSqliteOutbox({
+    path: config.outbox.path,
+    clock,
+    random,
+    log,
+    limits: { messages: config.limits.held, perDevice: config.limits.held_per_device },
+    onFatal: fail,
+  });
+  opened.push(() => outbox.close());
+  const pending = createPendingView({ outbox, clock, log });
+  await pending.ready;
+
+  let catcher: Catcher | null = null;
+  if (config.contactMe !== null) {
+    catcher = await createCatcher({ ...config.contactMe, secret: identity.catcherSecret, outbox, log });
+    const { close } = catcher;
+    opened.push(() => close());
+  }
+
+  const polls = createPolls(clock);
+  const listeners = new Set<(change: DeskChange) => void>();
+  const emit = (change: DeskChange): void => listeners.forEach((listener) => listener(change));
+
+  const metrics = createRelayMetrics({
+    outbox,
+    links: () => links.states(),
+    services: () => services.list(),
+    running: () => sessions.count(),
+  });
+  // Sessions speak to the links, and links are told by sessions: each is asked only once all are made.
+  const sessions = createSessions({
+    outbox,
+    pending,
+    links: {
+      quiet: (device, generation, ms) => links.quiet(device, generation, ms),
+      loud: (device) => links.loud(device),
+      gap: (device) => links.gap(device),
+    },
+    clock,
+    log,
+    deadAfterSessions: config.deadAfterSessions,
+    metrics: metrics.sessions,
+  });
+  const services = createServices(config.services, {
+    observer: ({ rewriteContactMe }) =>
+      createWatcher({
+        listener: sessions,
+        clock,
+        random,
+        log,
+        contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
+        known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
+      }),
+    clock,
+    log,
+    metrics: metrics.services,
+  });
+  opened.push(() => services.close());
+
+  const health = (): Extract<RelayFrame, { type: 'health' }> => ({
+    type: 'health',
+    ready: canServe(services.list()),
+    sessions: sessions.count(),
+    services: services.list().map((service) => ({ name: service.name, up: service.health().up })),
+  });
+  const links = createLinks({
+    relay: config.name,
+    site: config.site,
+    software,
+    services: config.services.map(({ name }) => name),
+    targets: config.proxies.map((proxy) => {
+      const target = dialTarget(proxy, identity);
+      return {
+        url: proxy.url.href.replace(/\/$/, ''),
+        dial: (lane, events) => dialLane(target, lane, events),
+      };
+    }),
+    outbox,
+    streamLanes: config.limits.stream_lanes,
+    maxStreams: config.limits.lane_streams,
+    clock,
+    random: () => Math.random(),
+    log,
+    accept: services.accept,
+    present: () => [
+      ...sessions.quiets().map(({ device, generation, ms }) => quiet(device, generation, ms)),
+      health(),
+    ],
+    onPolls: polls.take,
+    onMetrics: metrics.proxy,
+  });
+  opened.push(() => links.close());
+
+  let healthDue = false;
+  /** Sessions come and go by the hundred; proxies need the sum now and then. */
+  function tellHealth(): void {
+    if (healthDue) return;
+    healthDue = true;
+    clock.after(HEALTH_MS, () => {
+      healthDue = false;
+      links.health(health());
+    });
+  }
+  links.onChange((proxy) => emit({ type: 'link', proxy }));
+  for (const service of services.list()) {
+    service.onHealth((state) => {
+      links.health(health());
+      emit({ type: 'service', name: service.name, health: state });
+    });
+  }
+  sessions.onChange(({ session, phase, outcome }) => {
+    tellHealth();
+    const { device } = session;
+    if (device !== null && session.answered) {
+      links.known(device);
+      polls.forgetUnknown(device);
+    }
+    emit({ type: 'session', device, phase, outcome });
+  });
+
+  const view: RelayView = {
+    name: config.name,
+    site: config.site,
+    version: software,
+    startedAt,
+    proxies: links.states,
+    services: () =>
+      services.list().map((service) => ({
+        name: service.name,
+        kind: service.kind,
+        health: service.health(),
+        connections: service.connections(),
+      })),
+    lastPoll: polls.last,
+    unknownDevices: polls.unknown,
+    session: sessions.session,
+    sessions: sessions.count,
+    quietUntil: sessions.quietUntil,
+    heldBy: links.heldBy,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+
+  const expiry = clock.every(EXPIRY_CHECK_MS, () => {
+    void (async () => {
+      const next = await outbox.nextExpiry();
+      if (next !== null && next <= 0) await outbox.expire();
+    })().catch((error: unknown) => log.error('expiry failed', { why: describeError(error) }));
+  });
+
+  let api: Awaited<ReturnType<typeof createApi>> | null = null;
+  if (config.api !== null) {
+    api = await createApi({
+      listen: config.api.listen,
+      token: config.api.tokenFile === null ? null : readToken(config.api.tokenFile),
+      outbox,
+      view,
+      clock,
+      log,
+      metricsText: metrics.text,
+    });
+    const { close } = api;
+    opened.push(() => close());
+  }
+
+  return {
+    outbox,
+    view,
+    failed,
+    addresses: {
+      api: api === null ? null : formatAddress(api.address),
+      contactMe: catcher === null ? null : formatAddress(catcher.listening),
+    },
+    reload: services.reload,
+    async close() {
+      links.drain();
+      await Promise.all([api?.close(), catcher?.close()]);
+      await services.drain(config.limits.drain_s * 1000);
+      await sessions.close();
+      await links.close();
+      await services.close();
+      expiry.cancel();
+      pending.close();
+      await outbox.close();
+    },
+  };
+}
+
+const quiet = (device: DeviceId, generation: number, ms: Milliseconds): RelayFrame => ({
+  type: 'quiet',
+  device,
+  generation,
+  ms,
+});
+
+/** A session could succeed while every `wpi` upstream answers; a relay with none depends on its `tcp` ones. */
+function canServe(services: readonly Service[]): boolean {
+  const wpi = services.filter(({ kind }) => kind === 'wpi');
+  const needed = wpi.length > 0 ? wpi : services;
+  return needed.length > 0 && needed.every((service) => service.health().up);
+}
+
+interface Identity {
+  cert: string;
+  key: string;
+  catcherSecret: Buffer;
+}
+
+async function readIdentity(config: RelayConfig, clock: Clock): Promise<Identity> {
+  const pem = readText(config.key);
+  const key = readPrivateKey(pem, config.key);
+  const now = new Date(clock.wall());
+  return {
+    key: pem,
+    cert: await selfSignedCertificate(key, { commonName: config.name, hosts: [] }, now),
+    catcherSecret: Buffer.from(
+      hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport contact-me', 32),
+    ),
+  };
+}
+
+/** What it takes to dial a proxy of the config. */
+export function dialTarget(proxy: ProxyConfig, identity: { cert: string; key: string }): DialTarget {
+  const trust = 'pin' in proxy.trust ? proxy.trust : { ca: readText(proxy.trust.caFile) };
+  return { url: proxy.url, trust, via: proxy.via, cert: identity.cert, key: identity.key };
+}
+
+function readToken(file: string): string {
+  const token = readText(file).trim();
+  if (token !== '') return token;
+  throw new SallyportError(
+    'CONFIG_INVALID',
+    `the API token file ${file} is empty; write a long random word into it`,
+  );
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SallyportError('FILE_UNREADABLE', `cannot read ${file}: ${describeError(cause)}`, { cause });
+  }
+}
