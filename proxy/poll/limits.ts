@@ -19,6 +19,8 @@ export interface PollLimits {
   idleMs: Milliseconds;
   /** How long a refused connection is still read from, so that its answer is not lost to a reset. */
   lingerMs: Milliseconds;
+  /** How many are read from like that at once; others are closed without. */
+  lingering: number;
   /** Answer bytes that a phone may leave unread, beyond what the system buffers. */
   backlogBytes: number;
   /** Connections that the system queues before they are accepted. */
@@ -36,6 +38,7 @@ export const DEFAULT_POLL_LIMITS: Readonly<PollLimits> = Object.freeze({
   handshakeMs: 10_000,
   idleMs: 75_000,
   lingerMs: 2_000,
+  lingering: 1_000,
   backlogBytes: 65_536,
   listenBacklog: 1_024,
   unknownReports: 50,

@@ -4,7 +4,7 @@ import { parseAllowList, type Address } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
 import { parseProxyHeader } from '../proxy-protocol.ts';
-import { Connection, ConnectionList } from './connection-list.ts';
+import { Connection, ConnectionList, type Connections } from './connections.ts';
 import type { PollLimits } from './limits.ts';
 import type { PollHandler } from './poll-handler.ts';
 
@@ -24,6 +24,7 @@ export interface PollListenerConfig {
 }
 
 export interface PollListenerParts {
+  connections: Connections;
   handler: PollHandler;
   limits: PollLimits;
   now: () => Milliseconds;
@@ -46,7 +47,7 @@ export interface PollListener {
 }
 
 export function createPollListener(config: PollListenerConfig, parts: PollListenerParts): PollListener {
-  const { handler, limits, now } = parts;
+  const { connections, handler, limits, now } = parts;
   const allow = parseAllowList(config.allow);
   const allowsAll = allow.allowsAll(config.listen.host);
   const secure = config.tls === null ? null : secureServer(config.tls);
@@ -54,26 +55,26 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
   /** The addresses that a balancer told, by the balancer's own port, while TLS stands between. */
   const told = new Map<string, string>();
 
-  const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: config.proxyProtocol }, accept);
+  const server: Server = createServer({ pauseOnConnect: config.proxyProtocol }, accept);
 
   function accept(socket: Socket): void {
     if (!config.proxyProtocol && !allowsAll && !allow.allows(socket.remoteAddress)) {
-      handler.cut(socket, 'not_allowed');
+      connections.cut(socket, 'not_allowed');
       return;
     }
-    const room = handler.makeRoom();
-    handler.opened();
-    socket.on('close', handler.closed);
-    if (!room) {
-      if (secure === null && !config.proxyProtocol) handler.turnAway(socket);
-      else handler.cut(socket, 'connections');
-    } else if (config.proxyProtocol) greet(socket);
-    else pass(socket, null, null);
+    const room = connections.opened();
+    const speaksPlainly = secure === null && !config.proxyProtocol;
+    if (!speaksPlainly) socket.on('close', () => connections.closed());
+    if (room) {
+      if (config.proxyProtocol) greet(socket);
+      else pass(socket, null, null);
+    } else if (speaksPlainly) handler.turnAway(new Connection(socket, true, false, null));
+    else connections.cut(socket, 'connections');
   }
 
   function pass(socket: Socket, address: string | null, head: Buffer | null): void {
     if (secure === null) {
-      handler.serve(socket, address, head);
+      handler.serve(new Connection(socket, !config.proxyProtocol, false, address), head);
       return;
     }
     // Without a listener, an error between here and the handshake's own listeners would end the process.
@@ -84,7 +85,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
 
   /** Reads the balancer's header, then hands the connection on as if the peer had come itself. */
   function greet(socket: Socket): void {
-    const connection = new Connection(socket);
+    const connection = new Connection(socket, false, false, null);
     greeting.add(connection, now());
     const leave = (): void => connection.list?.remove(connection);
     const onError = (): void => void socket.destroy();
@@ -98,12 +99,12 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       socket.off('data', onData).off('error', onError).off('close', leave).pause();
       leave();
       if (header.result === 'refused') {
-        handler.cut(socket, 'proxy_header');
+        connections.cut(socket, 'proxy_header');
         return;
       }
       const address = header.source?.address ?? socket.remoteAddress ?? null;
       if (!allow.allows(address ?? undefined)) {
-        handler.cut(socket, 'not_allowed');
+        connections.cut(socket, 'not_allowed');
         return;
       }
       if (secure !== null && address !== null) {
@@ -120,13 +121,13 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
     const tlsServer = createTlsServer({
       ...secureOptions(tls, parts.ticketKeys),
       handshakeTimeout: limits.handshakeMs,
-      allowHalfOpen: true,
     });
     tlsServer.on('secureConnection', (socket) => {
-      handler.serve(socket, config.proxyProtocol ? (told.get(endOf(socket)) ?? null) : null, null);
+      const address = config.proxyProtocol ? (told.get(endOf(socket)) ?? null) : null;
+      handler.serve(new Connection(socket, false, true, address), null);
     });
     // A handshake that takes too long is reported here with the connection still open.
-    tlsServer.on('tlsClientError', (_, socket) => handler.cut(socket, 'tls_handshake'));
+    tlsServer.on('tlsClientError', (_, socket) => connections.cut(socket, 'tls_handshake'));
     return tlsServer;
   }
 
@@ -155,7 +156,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
         one = greeting.first
       ) {
         greeting.remove(one);
-        handler.cut(one.socket, 'proxy_header');
+        connections.cut(one.socket, 'proxy_header');
       }
     },
     close: () => void server.close(),

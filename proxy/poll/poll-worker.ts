@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../shared/clock.ts';
 import { describeError } from '../../shared/errors.ts';
 import { openMarks } from '../marks-reader.ts';
+import { Connections } from './connections.ts';
 import { openCounters } from './counters.ts';
 import { createPollHandler } from './poll-handler.ts';
 import { createPollListener } from './poll-listener.ts';
@@ -22,19 +23,16 @@ const counters = openCounters(data.counters);
 // `performance.now` is the cheapest clock there is; its distance to the clock of the marks never changes.
 const offset = systemClock.monotonic() - performance.now();
 const now = (): number => performance.now() + offset;
-const unknown = createUnknownReports(data.siteNames, data.limits.unknownReports, now);
-const handler = createPollHandler({
-  marks,
-  routes: createRoutes(data.sites),
-  limits: data.limits,
-  counters,
-  now,
-  onUnknown: (site, device, address) => unknown.note(site, device, address),
-});
+const { limits } = data;
+const unknown = createUnknownReports(data.siteNames, limits.unknownReports);
+const connections = new Connections(limits, counters, now);
+const routes = createRoutes(data.sites);
+const handler = createPollHandler({ connections, marks, routes, limits, counters, unknown, now });
 const listeners = data.listeners.map((config) =>
   createPollListener(config, {
+    connections,
     handler,
-    limits: data.limits,
+    limits,
     now,
     ticketKeys: data.ticketKeys,
     reusePort: data.reusePort,
@@ -43,7 +41,7 @@ const listeners = data.listeners.map((config) =>
 
 const sweeper = systemClock.every(SWEEP_MS, () => {
   marks.refresh();
-  handler.sweep();
+  connections.sweep();
   for (const listener of listeners) listener.sweep();
   const seen = unknown.take();
   if (seen.length === 0) return;

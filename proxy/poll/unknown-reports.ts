@@ -7,34 +7,26 @@ import type { UnknownDevice } from '../unknown-devices.ts';
  * made-up ids fills the report and no more; the rest is only counted.
  */
 export interface UnknownReports {
-  note(site: number, device: string, address: string | undefined): void;
+  /** Whether nothing more will be taken until the next report. */
+  readonly full: boolean;
+  note(site: number, device: string, address: string | null, at: Milliseconds): void;
   /** What has been gathered; the next report begins empty. */
   take(): UnknownDevice[];
 }
 
 /** @param limit - devices in one report */
-export function createUnknownReports(
-  siteNames: readonly string[],
-  limit: number,
-  now: () => Milliseconds,
-): UnknownReports {
+export function createUnknownReports(siteNames: readonly string[], limit: number): UnknownReports {
   let gathered = new Map<string, UnknownDevice>();
   return {
-    note(site, device, address) {
+    get full() {
+      return gathered.size >= limit;
+    },
+    note(site, device, address, at) {
       const key = `${site}/${device}`;
       const before = gathered.get(key);
-      if (before !== undefined) {
-        before.at = now();
-        before.polls++;
-      } else if (gathered.size < limit) {
-        gathered.set(key, {
-          site: siteNames[site] ?? '',
-          device: device as DeviceId,
-          at: now(),
-          address: address ?? null,
-          polls: 1,
-        });
-      }
+      const polls = (before?.polls ?? 0) + 1;
+      if (before === undefined && gathered.size >= limit) return;
+      gathered.set(key, { site: siteNames[site] ?? '', device: device as DeviceId, at, address, polls });
     },
     take() {
       const taken = [...gathered.values()];

@@ -1,0 +1,43 @@
+/**
+ * The poll door alone, as a process of its own for the benchmark to measure: `node poll-server.ts '<json>'` with
+ * `{ "cert": "c.pem", "key": "k.pem", "known": 1000 }`. Prints one line of JSON with its ports.
+ */
+import { randomFillSync } from 'node:crypto';
+import { createMarks } from '../../proxy/marks.ts';
+import { createPollDoor } from '../../proxy/poll/poll-door.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { parseDeviceId } from '../../shared/device-id.ts';
+import { createLog } from '../../shared/log.ts';
+
+const options = JSON.parse(process.argv[2] ?? '{}') as { cert: string; key: string; known: number };
+const log = createLog('warn');
+const marks = createMarks({
+  sites: ['default'],
+  clock: systemClock,
+  random: (bytes) => void randomFillSync(bytes),
+  capacity: options.known,
+});
+marks.site('default', { aliveUntil: Infinity, upstreamOk: true });
+for (let i = 0; i < options.known; i++) {
+  const device = parseDeviceId(`001ae8${i.toString(16).padStart(6, '0')}`);
+  if (device !== null) {
+    marks.set('default', device, { pending: i % 2 === 0, generation: 1, notBefore: 0, expiry: Infinity });
+  }
+}
+const listen = { host: '127.0.0.1', port: 0 };
+const common = { listen, allow: ['0.0.0.0/0'], proxyProtocol: false };
+const door = await createPollDoor(
+  {
+    listeners: [
+      { ...common, tls: null },
+      { ...common, tls: { cert: options.cert, key: options.key, profile: 'modern' } },
+    ],
+    sites: [{ name: 'default', pollPrefixes: null }],
+    workers: 1,
+  },
+  { marks, log, clock: systemClock },
+);
+console.log(JSON.stringify({ ports: door.addresses.map((address) => address.port) }));
+process.once('SIGTERM', () => {
+  void door.close().then(() => marks.close());
+});
