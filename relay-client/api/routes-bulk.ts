@@ -62,11 +62,11 @@ export function bulkRoutes(context: Context): Route[] {
           spread: (query.spread_s ?? 0) * 1000,
           campaign: query.campaign ?? null,
         };
+        running++;
         return {
           status: 200,
           headers: { 'content-type': 'application/x-ndjson' },
           stream: async (response) => {
-            running++;
             try {
               await pushLines(context, around, { request, response, signal, log });
             } finally {

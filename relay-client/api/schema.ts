@@ -55,6 +55,9 @@ export function jsonSchema(
       if (node.format === 'date-time') delete node.pattern;
       // Answers may gain fields; a caller must not choke on one.
       if (io === 'output' && node.additionalProperties === false) delete node.additionalProperties;
+      // The bounds of every whole number in the language say nothing about this one.
+      if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
+      if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
       delete node.id;
     },
   });
@@ -69,9 +72,7 @@ export function jsonSchema(
     for (const [name, definition] of Object.entries($defs))
       if (isRecord(definition)) named[name] = definition;
   }
-  const id = namedShapes.get(schema)?.id;
-  if (id === undefined) return { schema: rest, named };
-  return { schema: { $ref: `#/components/schemas/${id}` }, named: { ...named, [id]: rest } };
+  return { schema: rest, named };
 }
 
 function isRecord(value: unknown): value is JsonSchema {
