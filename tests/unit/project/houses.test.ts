@@ -32,7 +32,8 @@ const doors = {
   'prom-client': ['proxy/', 'relay-client/', 'shared/'],
   undici: ['relay-client/'],
   ws: ['shared/lane-ws.ts', 'proxy/relay-door.ts', 'relay-client/dial.ts'],
-  yaml: ['shared/config-file.ts'],
+  // join edits a config file in place and keeps its comments.
+  yaml: ['shared/config-file.ts', 'relay-client/join.ts'],
   zod: ['proxy/', 'relay-client/', 'shared/'],
   'node:sqlite': ['relay-client/outbox/'],
 };
