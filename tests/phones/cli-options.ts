@@ -91,7 +91,8 @@ function hostAndPort(text: string): { host: string; port: number } {
 }
 
 const VERSIONS = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
-const YEAR_S = 31_536_000;
+/** Node holds a delay in 31 bits of milliseconds. */
+const LONGEST_S = 2_000_000;
 
 export function addTlsOptions(command: Command): Command {
   return command
@@ -116,18 +117,23 @@ export function addRunOptions(command: Command): Command {
       .option('--no-tls', 'sessions in clear text')
       .option('-n, --count <n>', 'phones', number(1, MAX_PHONES, true), 1)
       .option('--mac <mac>', 'id of the first phone, the others count up', '00:1A:E8:00:00:01')
-      .option('--interval <s>', 'seconds between polls; 0 never polls', number(0, YEAR_S), 60)
+      .option('--interval <s>', 'seconds between polls; 0 never polls', number(0, LONGEST_S), 60)
       .option('--interval-item <name>', 'item by which the service may change the interval, in seconds')
       .option(
         '--spread <s>',
         'spread first polls and starts over S seconds (default: one interval)',
-        number(0, YEAR_S),
+        number(0, LONGEST_S),
       )
       .option('--concurrency <n>', 'connections open at once; 0 no limit', number(0, 60_000, true), 512)
-      .option('--duration <s>', 'end after S seconds; 0 runs until SIGINT or SIGTERM', number(0, YEAR_S), 0)
+      .option(
+        '--duration <s>',
+        'end after S seconds; 0 runs until SIGINT or SIGTERM',
+        number(0, LONGEST_S),
+        0,
+      )
       .option('--startup', 'open a start-up session first', false)
       .option('--busy <pct>', 'chance in percent that a call is in progress at a session', number(0, 100), 0)
-      .option('--call-time <s>', 'how long such a call lasts', number(0, YEAR_S), 5)
+      .option('--call-time <s>', 'how long such a call lasts', number(0, LONGEST_S), 5)
       .addOption(
         new Option('--cookie <how>', 'how a cookie is echoed')
           .choices(['whole', 'pair', 'none'])
@@ -138,9 +144,9 @@ export function addRunOptions(command: Command): Command {
       .option('--chunked', 'understand chunked answers (firmware above V2R2)', false)
       .option('--fragment <n>', 'split replies above N items; 0 only above 50 kB', number(0, 10_000, true), 0)
       .option('--contact-listen <host:port>', 'listen for Contact-me (one phone only)', hostAndPort)
-      .option('--contact-gap <s>', 'least seconds between reactions to Contact-me', number(0, YEAR_S), 300)
+      .option('--contact-gap <s>', 'least seconds between reactions to Contact-me', number(0, LONGEST_S), 300)
       .option('--local-address <ip>', 'source address of all connections')
-      .option('--progress <s>', 'seconds between progress lines; 0 none', number(0, YEAR_S), 5)
+      .option('--progress <s>', 'seconds between progress lines; 0 none', number(0, LONGEST_S), 5)
       .option('--events', 'a line for each poll and session (default with up to 10 phones)')
       .option('--no-events', 'no such lines')
       .option('--strict', 'exit 1 when any poll or session failed', false)

@@ -1,5 +1,4 @@
 /** What a simulated phone reports, and a way to wait for it. */
-import type { PhoneClock } from './clock.ts';
 import type { ContactMe } from './contact-listener.ts';
 import type { DownloadResult } from './download.ts';
 import type { Item } from './message.ts';
@@ -29,7 +28,7 @@ export type EventHub = {
   on(listener: (event: PhoneEvent) => void): () => void;
   /**
    * The next event of that type for which `test` holds; earlier events do not count.
-   * @throws Error after `timeoutMs` (default 10 000), or when the phone is closed
+   * @throws Error after `timeoutMs` of real time (default 10 000), or when the phone is closed
    */
   next<T extends PhoneEvent['type']>(
     type: T,
@@ -39,7 +38,7 @@ export type EventHub = {
   close(): void;
 };
 
-export function createEventHub(clock: PhoneClock, who: string): EventHub {
+export function createEventHub(who: string): EventHub {
   const listeners = new Set<(event: PhoneEvent) => void>();
   const waits = new Set<(error: Error) => void>();
   return {
@@ -55,7 +54,7 @@ export function createEventHub(clock: PhoneClock, who: string): EventHub {
         const stop = (): void => {
           listeners.delete(listen);
           waits.delete(fail);
-          clock.clearTimeout(timer);
+          clearTimeout(timer);
         };
         const fail = (error: Error): void => {
           stop();
@@ -68,7 +67,7 @@ export function createEventHub(clock: PhoneClock, who: string): EventHub {
           stop();
           resolve(found);
         };
-        const timer = clock.setTimeout(
+        const timer = setTimeout(
           () => fail(new Error(`phone ${who}: no ${type} event as awaited within ${timeoutMs} ms`)),
           timeoutMs,
         );

@@ -17,6 +17,7 @@ export type { LatencySummary } from './latency.ts';
 export type { PhoneOptions } from './options.ts';
 export type { PhoneEvent, PhoneEventOf } from './events.ts';
 export { realClock, type PhoneClock } from './clock.ts';
+export { createManualClock, type ManualClock } from './manual-clock.ts';
 export {
   createDialer,
   parseTarget,

@@ -58,6 +58,8 @@ export type Phone = {
    * usual ones.
    */
   openSession(reason: ContactReason, items?: Record<string, string>): Promise<SessionResult>;
+  /** Resolves once no session is running or waiting, what follows a session included. */
+  idle(): Promise<void>;
   /** Begins or ends a call. When it ends, a due solicited session is opened. */
   setInCall(inCall: boolean): void;
   /** A user changes settings: the items are stored and a `local-changes` session reports them (DG p.40). */
@@ -75,7 +77,7 @@ export function createPhone(options: PhoneOptions): Phone {
   const { deviceId } = options;
   const clock = options.clock ?? realClock;
   const random = options.random ?? Math.random;
-  const hub = createEventHub(clock, deviceId);
+  const hub = createEventHub(deviceId);
   const timeout = options.answerTimeoutMs === undefined ? {} : { answerTimeoutMs: options.answerTimeoutMs };
   const ownDialers: Dialer[] = [];
   let dialer = options.dialer ?? ownDialer(options.tls);
@@ -363,6 +365,7 @@ export function createPhone(options: PhoneOptions): Phone {
     },
     pollNow: poller.now,
     openSession: (reason, extra = {}) => line.run(reason, asItems(extra)),
+    idle: line.idle,
     setInCall,
     changeLocally(values) {
       for (const [name, value] of Object.entries(values)) items.set(name, value);

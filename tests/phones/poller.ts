@@ -30,6 +30,9 @@ export type Poller = {
   close(): void;
 };
 
+/** Node holds a delay in 31 bits; a longer interval polls every 24 days. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
 /** @throws TypeError when the configured base is not a URL to poll */
 export function createPoller(options: PollerOptions): Poller {
   const { deviceId, clock } = options;
@@ -43,11 +46,14 @@ export function createPoller(options: PollerOptions): Poller {
   function restart(afterMs = intervalMs): void {
     clock.clearTimeout(timer);
     timer = undefined;
-    if (closed || url === undefined || intervalMs <= 0) return;
-    timer = clock.setTimeout(() => {
-      restart();
-      void poll();
-    }, afterMs);
+    if (closed || url === undefined || !(intervalMs > 0)) return;
+    timer = clock.setTimeout(
+      () => {
+        restart();
+        void poll();
+      },
+      Math.min(afterMs, LONGEST_TIMEOUT_MS),
+    );
   }
 
   async function poll(): Promise<PollResult> {

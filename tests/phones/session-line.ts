@@ -14,6 +14,8 @@ export type SessionLine = {
   join(reason: ContactReason, extra?: Item[]): void;
   /** The same, and resolves with its result. */
   run(reason: ContactReason, extra?: Item[]): Promise<SessionResult>;
+  /** Resolves once nothing is running or waiting. */
+  idle(): Promise<void>;
   /** Rejects those still waiting; resolves when the running one has ended. */
   close(): Promise<void>;
 };
@@ -73,6 +75,9 @@ export function createSessionLine<Ran extends { result: SessionResult }>(
         if (closed) reject(new Error(`phone ${who} is closed`));
         else put(reason, extra, [{ resolve, reject }]);
       }),
+    async idle() {
+      while (working) await running;
+    },
     async close() {
       closed = true;
       for (const { reject } of waiting.splice(0).flatMap((one) => one.done)) {
