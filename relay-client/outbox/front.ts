@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
-import { contentDigest, createId, createIncarnation } from './ids.ts';
+import { contentDigest, createIdMaker, createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
 import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
 import type {
@@ -86,6 +86,7 @@ export function createFront(options: FrontOptions): Front {
   const { carrier, clock, random, limits, opened } = options;
   const startedAt = clock.monotonic();
   const startTime = Math.max(Math.floor(clock.wall()), opened.storeTime);
+  const createId = createIdMaker(random);
   const listeners = new Set<(seq: Sequence) => void>();
   let incarnation = opened.incarnation;
   let sequence = opened.sequence;
@@ -129,7 +130,7 @@ export function createFront(options: FrontOptions): Front {
     const key = checkName('key', push.key);
     const actions = push.actions ?? null;
     return {
-      id: createId(clock.wall(), random),
+      id: createId(clock.wall()),
       device: push.device,
       kind: push.kind,
       ttl,

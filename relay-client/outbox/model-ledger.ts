@@ -47,13 +47,22 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
   let incarnation = '';
   let sequence = 0;
   let accepted = 0;
+  let heldBytes = 0;
+  let pushedTo = 0;
+  // The same entries once more, by state. Those that ended stand in the order of their ends, hence of forgetting.
+  const held = new Set<Entry>();
+  const endedWithKey = new Set<Entry>();
+  const endedWithoutKey = new Set<Entry>();
 
-  const all = (): Entry[] => [...entries.values()];
   const of = (device: DeviceId): Entry[] => byDevice.get(device) ?? [];
   const isHeld = (entry: Entry): boolean => entry.state === 'held';
   const byGeneration = (a: Entry, b: Entry): number => a.generation - b.generation;
   const byExpiry = (a: Entry, b: Entry): number => a.expiresAt - b.expiresAt || a.n - b.n;
-  const heldBytes = (): number => all().reduce((sum, entry) => sum + (isHeld(entry) ? entry.bytes : 0), 0);
+  const kept = (): number => endedWithKey.size + endedWithoutKey.size;
+  const firstForgetting = (): number =>
+    Math.min(
+      ...[endedWithKey, endedWithoutKey].map((set) => set.values().next().value?.forgetAt ?? Infinity),
+    );
   const keptHistory = (): HistoryEntry[] => history.filter((note) => note.seq > sequence - limits.history);
 
   function view(entry: Entry, now: Now): Message {
@@ -115,6 +124,9 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     entry.endedBy = by;
     entry.forgetAt = now.at + (entry.key === null ? 0 : KEY_MEMORY_MS);
     if (state !== 'dead') entry.actions = null;
+    held.delete(entry);
+    heldBytes -= entry.bytes;
+    (entry.key === null ? endedWithoutKey : endedWithKey).add(entry);
     ended[state]++;
     record(now, entry, state, by);
     return view(entry, now);
@@ -122,25 +134,27 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
 
   /** Refuses what would go past a limit once `leaving` have left. */
   function checkRoom(device: DeviceId, bytes: number, leaving: Entry[]): void {
-    const held = all().filter(isHeld);
     const leavingBytes = leaving.reduce((sum, entry) => sum + entry.bytes, 0);
-    if (held.length - leaving.length >= limits.messages) throw full(device, limits, 'messages');
+    if (held.size - leaving.length >= limits.messages) throw full(device, limits, 'messages');
     if (of(device).filter(isHeld).length - leaving.length >= limits.perDevice) {
       throw full(device, limits, 'perDevice');
     }
-    if (bytes > 0 && heldBytes() - leavingBytes + bytes > limits.bytes) throw full(device, limits, 'bytes');
+    if (bytes > 0 && heldBytes - leavingBytes + bytes > limits.bytes) throw full(device, limits, 'bytes');
   }
 
   /** Forgets at most `most` ended messages: those past their memory, and the oldest of those beyond the limit. */
   function forget(now: Now, most: number): void {
-    const kept = all().filter((entry) => !isHeld(entry));
-    kept.sort((a, b) => a.forgetAt - b.forgetAt || a.n - b.n);
-    const over = kept.length - limits.ended;
-    kept.slice(0, most).forEach((entry, i) => {
+    const over = kept() - limits.ended;
+    if (over <= 0 && firstForgetting() + ENDED_MEMORY_MS > now.at) return;
+    const oldest = [...endedWithKey, ...endedWithoutKey];
+    oldest.sort((a, b) => a.forgetAt - b.forgetAt || a.n - b.n);
+    oldest.slice(0, most).forEach((entry, i) => {
       const past = entry.forgetAt + ENDED_MEMORY_MS <= now.at;
       const surplus = i < over && entry.forgetAt <= now.at;
       if (!past && !surplus) return;
       entries.delete(entry.id);
+      endedWithKey.delete(entry);
+      endedWithoutKey.delete(entry);
       byDevice.set(
         entry.device,
         of(entry.device).filter((other) => other !== entry),
@@ -164,14 +178,10 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
         isHeld(entry) && entry.kind === request.kind && (entry.kind === 'contact-me' || request.replace),
     );
     checkRoom(device, request.bytes, superseded);
-    const pushedTo = [...devices.values()].filter((other) => other.generation > 0).length;
-    if ((devices.get(device)?.generation ?? 0) === 0 && pushedTo >= limits.devices) {
-      throw full(device, limits, 'devices');
-    }
-    const kept = all().filter((entry) => !isHeld(entry));
-    if (key !== null && kept.length >= limits.ended && kept.every((entry) => entry.forgetAt > now.at)) {
+    const firstPush = (devices.get(device)?.generation ?? 0) === 0;
+    if (firstPush && pushedTo >= limits.devices) throw full(device, limits, 'devices');
+    if (key !== null && kept() >= limits.ended && firstForgetting() > now.at)
       throw full(device, limits, 'ended');
-    }
 
     const entry: Entry = {
       n: ++accepted,
@@ -195,6 +205,9 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       fruitlessSessions: 0,
     };
     entries.set(entry.id, entry);
+    held.add(entry);
+    heldBytes += entry.bytes;
+    if (firstPush) pushedTo++;
     byDevice.set(device, [...of(device), entry]);
     record(now, entry, 'accepted', entry.kind, entry.campaign === null ? {} : { campaign: entry.campaign });
     // The new one is held before the old ones end, so that no reader of changes sees the device without work.
@@ -246,6 +259,10 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       );
       checkRoom(entry.device, entry.bytes, superseded);
       ended.dead--;
+      endedWithKey.delete(entry);
+      endedWithoutKey.delete(entry);
+      held.add(entry);
+      heldBytes += entry.bytes;
       entry.state = 'held';
       entry.generation = ++deviceOf(entry.device).generation;
       entry.endedAt = null;
@@ -267,8 +284,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
         .map((entry) => finish(now, entry, 'dead', 'fruitless sessions'));
     },
     expire(now) {
-      const past = all()
-        .filter((entry) => isHeld(entry) && entry.expiresAt <= now.at)
+      const past = [...held]
+        .filter((entry) => entry.expiresAt <= now.at)
         .sort(byExpiry)
         .slice(0, EXPIRE_AT_ONCE)
         .map((entry) => finish(now, entry, 'expired', 'time'));
@@ -280,8 +297,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       return fresh;
     },
     note(now, device, what, facts, session) {
-      const strangers = [...devices.values()].filter((other) => other.generation === 0).length;
-      if (!devices.has(device) && strangers >= limits.strangers) return;
+      if (!devices.has(device) && devices.size - pushedTo >= limits.strangers) return;
       const found = deviceOf(device);
       if (session) {
         const outcome = typeof facts['outcome'] === 'string' ? facts['outcome'] : what;
@@ -302,8 +318,9 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     touch: () => undefined,
 
     nextExpiry(now) {
-      const first = all().filter(isHeld).sort(byExpiry)[0];
-      return first === undefined ? null : Math.max(0, first.expiresAt - now.at);
+      let first = Infinity;
+      for (const entry of held) first = Math.min(first, entry.expiresAt);
+      return first === Infinity ? null : Math.max(0, first - now.at);
     },
     message(now, id) {
       const entry = entries.get(id);
@@ -347,13 +364,12 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
         .slice(0, limit);
     },
     counts(): OutboxCounts {
-      const held = all().filter(isHeld).length;
-      return { devices: devices.size, held, heldBytes: heldBytes(), accepted, ended: { ...ended } };
+      return { devices: devices.size, held: held.size, heldBytes, accepted, ended: { ...ended } };
     },
     campaign(_now, name) {
       const progress: ReturnType<Ledger['campaign']> = {};
-      for (const entry of all().filter((each) => each.campaign === name)) {
-        progress[entry.state] = (progress[entry.state] ?? 0) + 1;
+      for (const entry of entries.values()) {
+        if (entry.campaign === name) progress[entry.state] = (progress[entry.state] ?? 0) + 1;
       }
       return progress;
     },
@@ -374,8 +390,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       return { changes, seq: notes.at(-1)?.seq ?? after };
     },
     held(now, cursor, limit) {
-      const page = all()
-        .filter(isHeld)
+      const page = [...held]
         .filter(
           (entry) =>
             cursor === null ||

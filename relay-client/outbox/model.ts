@@ -131,7 +131,7 @@ export function createModelOutbox(options: ModelOutboxOptions): ModelOutbox {
           const result = apply(method, now, args) as ReturnType<Ledger[M]>;
           settle = () => resolve(result);
         } catch (error) {
-          settle = () => reject(error as Error);
+          settle = () => reject(error);
         }
         waiting.push({ settle, abandon: reject });
         scheduleSync();

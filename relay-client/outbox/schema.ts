@@ -83,12 +83,14 @@ CREATE TABLE history (
 CREATE INDEX history_by_device ON history (device, seq);
 `;
 
-/** What every connection to a store sets before it reads anything. */
+/**
+ * What every connection to a store sets first. Nothing but our own checkpoints carries the log into the store,
+ * so that a failed sync can't pass unseen.
+ */
 export const CONNECTION_PRAGMAS = `
-PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA synchronous = FULL;
 PRAGMA wal_autocheckpoint = 0;
-PRAGMA journal_size_limit = 67108864;
+PRAGMA journal_size_limit = 268435456;
 PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
 PRAGMA trusted_schema = OFF;

@@ -9,6 +9,8 @@ const CORRUPT = 11;
 const FULL = 13;
 const CANTOPEN = 14;
 const NOTADB = 26;
+/** SQLITE_IOERR_SHMSIZE: no room to grow the log's index; as harmless as FULL. */
+const IOERR_SHMSIZE = 4874;
 
 /** What an error of SQLite means for an outbox in `where`, and whether the store can be used after it. */
 export interface StorageFailure {
@@ -24,6 +26,7 @@ export function isLockedOut(error: unknown): boolean {
 
 export function storageFailure(error: unknown, where: string): StorageFailure {
   const detail = describeError(error);
+  if (extendedCode(error) === IOERR_SHMSIZE) return { error: noRoom(where, detail), fatal: false };
   switch (resultCode(error)) {
     case FULL:
       return { error: noRoom(where, detail), fatal: false };
@@ -79,7 +82,16 @@ export function unwritable(where: string, cause: unknown): SallyportError {
   );
 }
 
+/** Whether SQLite threw it. */
+export function isStorageError(error: unknown): boolean {
+  return extendedCode(error) !== 0;
+}
+
 function resultCode(error: unknown): number {
+  return extendedCode(error) & 0xff;
+}
+
+function extendedCode(error: unknown): number {
   const code = error instanceof Error && 'errcode' in error ? error.errcode : 0;
-  return typeof code === 'number' ? code & 0xff : 0;
+  return typeof code === 'number' ? code : 0;
 }

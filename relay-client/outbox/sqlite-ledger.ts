@@ -36,6 +36,8 @@ export interface SqliteLedger extends Ledger {
 /** History rows that are deleted with one commit, beyond twice those it added: a lowered limit takes several. */
 const TRIM_STEP = 1000;
 
+type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at'>;
+
 const MESSAGE = `SELECT ${MESSAGE_COLUMNS} FROM messages`;
 
 export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): SqliteLedger {
@@ -44,6 +46,8 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
   let dirty = false;
   let weight = 0;
   let added = 0;
+  /** Until then no ended message is past its memory, so that a push needn't look for one. */
+  let nothingPastUntil = 0;
 
   const floor = (): Sequence => Math.max(0, store.seq - limits.history);
 
@@ -117,18 +121,23 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
 
   /** Forgets at most `most` ended messages: those past their memory, and the oldest of those beyond the limit. */
   function forget(now: Now, most: number): void {
-    const past = now.at - ENDED_MEMORY_MS;
-    const rows = sql.forgettable.all(now.at, most) as unknown as Pick<
-      MessageRow,
-      'n' | 'device' | 'state' | 'forget_at'
-    >[];
+    const surplus = Math.max(0, store.kept - limits.ended);
+    const wanted = now.at < nothingPastUntil ? Math.min(most, surplus) : most;
+    if (wanted === 0) return;
+    const rows = sql.forgettable.all(now.at, wanted) as unknown as EndedRow[];
     for (const row of rows) {
-      if ((row.forget_at ?? 0) > past && store.kept <= limits.ended) return;
+      const pastAt = (row.forget_at ?? 0) + ENDED_MEMORY_MS;
+      if (now.at < pastAt && store.kept <= limits.ended) {
+        nothingPastUntil = pastAt;
+        return;
+      }
       sql.forget.run(row.n);
       if (row.state === 'dead') sql.countDevice.run(0, -1, row.device);
       store.kept--;
       changed(now);
     }
+    // Whatever ends from now on is remembered at least that long.
+    if (rows.length === 0) nothingPastUntil = now.at + ENDED_MEMORY_MS;
   }
 
   function push(now: Now, request: PushRequest): Accepted {
@@ -228,6 +237,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     },
     rolledBack() {
       store = readStore(db);
+      nothingPastUntil = 0;
       ledger.committed();
     },
 

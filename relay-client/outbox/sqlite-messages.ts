@@ -34,3 +34,15 @@ export type FromWorker =
   | { type: 'backedUp'; answer: Answer }
   | { type: 'fatal'; refusal: Refusal }
   | { type: 'closed' };
+
+/** What the owner of the store asks of the thread that looks after it. */
+export type Chore = { type: 'checkpoint' } | { type: 'backup'; id: number; path: string };
+
+export type ChoreDone =
+  | {
+      type: 'checkpoint';
+      /** Pages in the log, carried over or not. */
+      logPages: number;
+      failure: { refusal: Refusal; fatal: boolean } | null;
+    }
+  | { type: 'backup'; id: number; refusal: Refusal | null };

@@ -1,14 +1,18 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import { revive } from './front.ts';
 import { callLedger } from './ledger.ts';
 import type { Refusal } from './ledger.ts';
 import { storageFailure } from './sqlite-errors.ts';
 import { createSqliteLedger } from './sqlite-ledger.ts';
 import type { SqliteLedger } from './sqlite-ledger.ts';
-import type { Answer, CallMessage, FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
-import { backUpStore, openStore } from './store-file.ts';
+import type { Answer, CallMessage, Chore, ChoreDone } from './sqlite-messages.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+import { openStore } from './store-file.ts';
+import type { OpenedStore } from './store-file.ts';
+import { workerUrl } from '../../shared/worker-url.ts';
 
 /*
  * The thread that owns the store. It takes whatever calls have arrived, makes them in one transaction, commits,
@@ -18,23 +22,29 @@ import { backUpStore, openStore } from './store-file.ts';
 /** Pushes that one transaction takes at most; bounds how long the first caller waits for the last. */
 const BATCH_LIMIT = 1000;
 
-/** Changed rows after which the log is carried into the store: when there is nothing else to do, or at the latest. */
-const CHECKPOINT_WHEN_IDLE = 200;
-const CHECKPOINT_AT_LATEST = 20_000;
+/** Changed rows after which the log is carried into the store, by the caretaker. */
+const CHECKPOINT_ROWS = 2000;
+
+/**
+ * Pages in the log (64 MiB) beyond which we carry the rest over ourselves, between two commits: only when nothing
+ * is left in it does the log start again from its beginning.
+ */
+const LOG_PAGES = 16_384;
 
 if (parentPort !== null) serve(parentPort, workerData as WorkerStart);
 
 function serve(port: MessagePort, start: WorkerStart): void {
   const send = (message: FromWorker): void => port.postMessage(message);
+  let store: OpenedStore;
   let db: DatabaseSync;
   let ledger: SqliteLedger;
   try {
-    const opened = openStore(start.directory, start.incarnation);
-    db = opened.db;
+    store = openStore(start.directory, start.incarnation);
+    db = store.db;
     ledger = createSqliteLedger(db, start.limits);
     const { incarnation, store_time: storeTime, seq: sequence } = ledger.store;
     const counts = ledger.counts({ at: 0, wall: 0 });
-    send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: opened.renewed });
+    send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: store.renewed });
   } catch (error) {
     send({ type: 'refused', refusal: refusalOf(error) });
     port.close();
@@ -45,23 +55,22 @@ function serve(port: MessagePort, start: WorkerStart): void {
   const commit = db.prepare('COMMIT');
   const rollback = db.prepare('ROLLBACK');
   const inbox: ToWorker[] = [];
-  let paused = false;
+  /** Made when there is a chore to do. */
+  let caretaker: Worker | null = null;
+  let over = false;
+  let checkpointing = false;
   let uncheckpointed = 0;
 
-  /** Takes what has arrived without waiting for the event loop. */
-  function collect(): void {
-    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
-      inbox.push(next.message as ToWorker);
-    }
-  }
-
   function work(): void {
-    while (!paused) {
-      collect();
+    while (!over) {
+      // Takes what has arrived without waiting for the event loop.
+      for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+        inbox.push(next.message as ToWorker);
+      }
       const message = inbox.shift();
       if (message === undefined) return;
       if (message.type === 'calls') makeCalls(message.calls);
-      else if (message.type === 'backup') backUp(message.id, message.path);
+      else if (message.type === 'backup') delegate(message);
       else shut(message);
     }
   }
@@ -76,12 +85,13 @@ function serve(port: MessagePort, start: WorkerStart): void {
     try {
       const answers = transact(calls).filter((answer) => answer.id !== 0);
       send({ type: 'committed', sequence: ledger.store.seq, answers });
-      collect();
-      const due = inbox.length === 0 ? CHECKPOINT_WHEN_IDLE : CHECKPOINT_AT_LATEST;
-      if (uncheckpointed >= due) checkpoint();
     } catch (error) {
-      fail(error);
+      return fail(error);
     }
+    if (uncheckpointed < CHECKPOINT_ROWS || checkpointing) return;
+    checkpointing = true;
+    uncheckpointed = 0;
+    delegate({ type: 'checkpoint' });
   }
 
   /**
@@ -121,51 +131,71 @@ function serve(port: MessagePort, start: WorkerStart): void {
     }
   }
 
-  /**
-   * Carries the log into the store's file. SQLite would do it by itself, but keep quiet if a sync fails; and a
-   * sync that failed must not be tried again, for the kernel may have dropped what it couldn't write.
-   */
+  function delegate(chore: Chore): void {
+    if (caretaker === null) {
+      caretaker = new Worker(workerUrl(import.meta.url, './sqlite-caretaker'), {
+        workerData: { path: store.path },
+        name: 'outbox-caretaker',
+      });
+      caretaker.on('message', choreDone);
+      caretaker.on('error', fail);
+    }
+    caretaker.postMessage(chore);
+  }
+
+  function choreDone(done: ChoreDone): void {
+    if (over) return;
+    if (done.type === 'backup') {
+      const { id, refusal } = done;
+      const answer: Answer =
+        refusal === null ? { id, ok: true, result: undefined } : { id, ok: false, refusal };
+      return send({ type: 'backedUp', answer });
+    }
+    checkpointing = false;
+    // Without room the log simply stays, and it is tried again later. But a sync that failed must not be tried
+    // again: the kernel may have dropped what it couldn't write.
+    if (done.failure?.fatal === true) return fail(revive(done.failure.refusal));
+    if (done.logPages >= LOG_PAGES) checkpoint();
+  }
+
   function checkpoint(): void {
     try {
       db.exec('PRAGMA wal_checkpoint(PASSIVE)');
-      uncheckpointed = 0;
     } catch (error) {
-      // Without room the log simply stays; it is tried again after as many changes as before.
-      if (storageFailure(error, start.directory).fatal) throw error;
-      uncheckpointed = 0;
+      if (storageFailure(error, start.directory).fatal) fail(error);
     }
-  }
-
-  function backUp(id: number, path: string): void {
-    paused = true;
-    backUpStore(db, path)
-      .then(() => send({ type: 'backedUp', answer: { id, ok: true, result: undefined } }))
-      .catch((error: unknown) =>
-        send({ type: 'backedUp', answer: { id, ok: false, refusal: refusalOf(error) } }),
-      )
-      .finally(() => {
-        paused = false;
-        work();
-      });
   }
 
   function shut(message: Extract<ToWorker, { type: 'close' }>): void {
-    paused = true;
     try {
       transact([[0, 'touch', message.now, []]]);
-      checkpoint();
-      db.close();
-      send({ type: 'closed' });
-      port.close();
     } catch (error) {
-      fail(error);
+      return fail(error);
     }
+    if (caretaker === null) return end();
+    // The caretaker ends its chores first: a backup may be under way.
+    caretaker.once('exit', end);
+    caretaker.postMessage('end');
+  }
+
+  function end(): void {
+    if (!over) checkpoint();
+    if (over) return;
+    over = true;
+    store.close();
+    send({ type: 'closed' });
+    port.close();
   }
 
   function fail(error: unknown): void {
-    paused = true;
-    send({ type: 'fatal', refusal: refusalOf(storageFailure(error, start.directory).error) });
+    if (over) return;
+    over = true;
+    send({
+      type: 'fatal',
+      refusal: refusalOf(isSallyportError(error) ? error : storageFailure(error, start.directory).error),
+    });
     port.close();
+    void caretaker?.terminate();
   }
 
   port.on('message', (message: ToWorker) => {

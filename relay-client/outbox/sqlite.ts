@@ -1,4 +1,3 @@
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
@@ -12,6 +11,7 @@ import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
 import { closed } from './refusals.ts';
 import type { Answer, CallMessage, FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+import { workerUrl } from '../../shared/worker-url.ts';
 
 export interface SqliteOutboxOptions {
   /** The directory that holds the store; made (0700) if there is none. One process at a time. */
@@ -31,8 +31,8 @@ export interface SqliteOutboxOptions {
 /** An outbox in a SQLite file. */
 export interface SqliteOutbox extends Outbox {
   /**
-   * Writes a whole copy of the store, as of now, to the file `path` (0600), replacing what is there. Operations
-   * wait meanwhile: about a second per 500 MB. To restore, stop the relay, empty the outbox's directory, and
+   * Writes a whole copy of the store, as of one moment, to the file `path` (0600), replacing what is there.
+   * Operations go on meanwhile. To restore, stop the relay, empty the outbox's directory, and
    * put the copy there as `outbox.db`; it then starts a new incarnation.
    *
    * @throws SallyportError FILE_UNWRITABLE, OUTBOX_STORAGE, CLOSED
@@ -51,9 +51,10 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
   const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
   const start: WorkerStart = { directory: path, limits, incarnation: createIncarnation(random) };
   const began = clock.monotonic();
-  // Compiled, this file and the worker's both end in .js.
-  const file = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
-  const worker = new Worker(file, { workerData: start, name: 'outbox' });
+  const worker = new Worker(workerUrl(import.meta.url, './sqlite-worker'), {
+    workerData: start,
+    name: 'outbox',
+  });
   const waiting = new Map<number, { resolve(result: never): void; reject(error: Error): void }>();
   let over: Error | null = null;
   let lastId = 0;
@@ -68,7 +69,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
       else receive(message);
     });
     worker.on('error', (error) => {
-      reject(error);
+      reject(lost(describeError(error)));
       fail(lost(describeError(error)));
     });
     worker.on('exit', () => {

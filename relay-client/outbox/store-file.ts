@@ -1,26 +1,39 @@
 import { accessSync, chmodSync, closeSync, constants, existsSync, fsyncSync } from 'node:fs';
-import { linkSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
-import { SallyportError } from '../../shared/errors.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { Incarnation } from './outbox.ts';
 import { APPLICATION_ID, CONNECTION_PRAGMAS, SCHEMA, SCHEMA_VERSION } from './schema.ts';
-import { damaged, isLockedOut, lockedOut, storageFailure, unwritable } from './sqlite-errors.ts';
+import {
+  damaged,
+  isLockedOut,
+  isStorageError,
+  lockedOut,
+  storageFailure,
+  unwritable,
+} from './sqlite-errors.ts';
 import { readStore } from './sqlite-ledger.ts';
 
-/** The store's file inside the outbox's directory; SQLite keeps its log beside it, with `-wal` added. */
+/** The store's file inside the outbox's directory; SQLite keeps its log beside it, with `-wal` and `-shm` added. */
 export const STORE_FILE = 'outbox.db';
+
+/** The file whose lock says that a process has the outbox open. Always empty. */
+export const LOCK_FILE = 'outbox.lock';
 
 /** Lines of a damage report that go into the error. */
 const DAMAGE_LINES = 3;
 
-/** Pages that a backup copies in one go: all. */
+/** Pages that a backup copies in one go: all, hence as of one moment. */
 const ALL_PAGES = 2 ** 31 - 1;
 
 export interface OpenedStore {
   db: DatabaseSync;
+  path: string;
   /** Why the store began a new incarnation at this opening; null = it goes on with its last one. */
   renewed: 'fresh' | 'restored' | null;
+  /** Closes the store, and lets another process open it. */
+  close(): void;
 }
 
 /**
@@ -31,68 +44,82 @@ export interface OpenedStore {
  */
 export function openStore(directory: string, incarnation: Incarnation): OpenedStore {
   const path = join(directory, STORE_FILE);
-  let fresh = false;
+  let lock: DatabaseSync | null = null;
+  let db: DatabaseSync | null = null;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
-    fresh = !existsSync(path);
-    if (!fresh) {
-      accessSync(path, constants.R_OK | constants.W_OK);
-      // Never by opening it: closing any descriptor of a file drops this process's locks on it (fcntl(2)).
-      chmodSync(path, 0o600);
-    }
-  } catch (error) {
-    throw unwritable(directory, error);
-  }
-  if (fresh && existsSync(`${path}-wal`)) {
-    throw damaged(directory, `${STORE_FILE} is missing, but its log ${STORE_FILE}-wal is there`);
-  }
-  if (fresh) createStore(directory, path, incarnation);
-
-  let db: DatabaseSync | null = null;
-  try {
-    db = new DatabaseSync(path);
-    db.exec(CONNECTION_PRAGMAS);
-    db.exec('PRAGMA journal_mode = WAL');
-    // The first write takes the lock, and keeps it until the process ends.
-    db.exec('BEGIN EXCLUSIVE; COMMIT');
-    checkStore(db, directory);
-    return { db, renewed: recogniseFile(db, path, fresh, incarnation) };
+    const held = (lock = takeLock(join(directory, LOCK_FILE)));
+    const fresh = !existsSync(path);
+    if (fresh) createStore(directory, path, incarnation);
+    accessSync(path, constants.R_OK | constants.W_OK);
+    // Never by opening it: closing any descriptor of a file drops this process's locks on it (fcntl(2)).
+    chmodSync(path, 0o600);
+    const store = (db = connect(path));
+    checkStore(store, directory);
+    const renewed = recogniseFile(store, path, fresh, incarnation);
+    const close = (): void => {
+      store.close();
+      held.close();
+    };
+    return { db: store, path, renewed, close };
   } catch (error) {
     db?.close();
+    lock?.close();
     if (error instanceof SallyportError) throw error;
+    if (!isStorageError(error)) throw unwritable(directory, error);
     throw isLockedOut(error) ? lockedOut(directory) : storageFailure(error, directory).error;
   }
 }
 
-/**
- * Makes the store beside its place and then links it there, whole: so a file that is too short was cut, and two
- * processes that start at once agree on one.
- */
-function createStore(directory: string, path: string, incarnation: Incarnation): void {
-  const draft = `${path}.${process.pid}.${incarnation}.new`;
+/** Another connection to an open store, for a thread of the same process. */
+export function connect(path: string): DatabaseSync {
+  const db = new DatabaseSync(path);
   try {
-    closeSync(openSync(draft, 'wx', 0o600));
-    const db = new DatabaseSync(draft);
-    try {
-      db.exec('PRAGMA synchronous = FULL; BEGIN');
-      db.exec(SCHEMA);
-      db.prepare('INSERT INTO store (one, incarnation, file) VALUES (1, ?, ?)').run(incarnation, '');
-      db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
-    } finally {
-      db.close();
-    }
-    linkSync(draft, path);
-    syncDirectory(directory);
+    db.exec(CONNECTION_PRAGMAS);
+    return db;
   } catch (error) {
-    // Another process was faster: its store is the one.
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return;
-    const failure = storageFailure(error, directory).error;
-    throw error instanceof Error && 'errcode' in error ? failure : unwritable(directory, error);
-  } finally {
-    rmSync(draft, { force: true });
-    rmSync(`${draft}-journal`, { force: true });
+    db.close();
+    throw error;
   }
+}
+
+/**
+ * Locks the outbox for this process, until it ends in whatever way. The lock is on a file of its own, so that
+ * the store itself can be read meanwhile: by the thread that looks after it, or with `sqlite3`.
+ */
+function takeLock(path: string): DatabaseSync {
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
+  const lock = new DatabaseSync(path);
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+    return lock;
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+/** Makes the store beside its place and then puts it there, whole: so a file that is too short was cut. */
+function createStore(directory: string, path: string, incarnation: Incarnation): void {
+  if (existsSync(`${path}-wal`)) {
+    throw damaged(directory, `${STORE_FILE} is missing, but its log ${STORE_FILE}-wal is there`);
+  }
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true });
+  rmSync(`${draft}-journal`, { force: true });
+  closeSync(openSync(draft, 'wx', 0o600));
+  const db = new DatabaseSync(draft);
+  try {
+    db.exec(`PRAGMA synchronous = FULL; BEGIN; ${SCHEMA}`);
+    db.prepare('INSERT INTO store (one, incarnation, file) VALUES (1, ?, ?)').run(incarnation, '');
+    db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    db.exec('PRAGMA journal_mode = WAL');
+  } finally {
+    db.close();
+  }
+  renameSync(draft, path);
+  syncDirectory(directory);
 }
 
 /** Refuses what isn't an outbox, is from the future, or is damaged. */
@@ -146,18 +173,20 @@ function recogniseFile(
 }
 
 /**
- * Copies the open store to `path`, whole and as of now; the caller begins no transaction meanwhile. The copy is
- * written beside its place and then put there, and starts a new incarnation when it is opened.
+ * Copies the store to `path`, whole and as of one moment, while its owner goes on. The copy is written beside
+ * its place and then put there, and starts a new incarnation when it is opened.
+ *
+ * @param db - a connection of its own
  */
 export async function backUpStore(db: DatabaseSync, path: string): Promise<void> {
-  const draft = `${path}.${process.pid}.new`;
+  const draft = `${path}.new`;
   try {
     rmSync(draft, { force: true });
     closeSync(openSync(draft, 'wx', 0o600));
     await backup(db, draft, { rate: ALL_PAGES });
     const copy = new DatabaseSync(draft);
     try {
-      copy.exec(`PRAGMA synchronous = FULL; PRAGMA journal_mode = DELETE; UPDATE store SET file = ''`);
+      copy.exec("PRAGMA synchronous = FULL; UPDATE store SET file = ''");
     } finally {
       copy.close();
     }
@@ -165,10 +194,10 @@ export async function backUpStore(db: DatabaseSync, path: string): Promise<void>
     syncDirectory(dirname(path));
   } catch (error) {
     rmSync(draft, { force: true });
-    if (error instanceof Error && 'errcode' in error) throw storageFailure(error, path).error;
+    if (isStorageError(error)) throw storageFailure(error, path).error;
     throw new SallyportError(
       'FILE_UNWRITABLE',
-      `The backup ${basename(path)} can't be written to ${dirname(path)}: ${String(error)}.`,
+      `The backup ${basename(path)} can't be written to ${dirname(path)}: ${describeError(error)}.`,
       { cause: error },
     );
   }

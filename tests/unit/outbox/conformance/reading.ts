@@ -1,0 +1,181 @@
+import type { Test } from 'tap';
+import type { DeviceQuery } from '../../../../relay-client/outbox/outbox.ts';
+import { contactMe, DAY, dls, hold, phone } from './lab.ts';
+import type { MakeLab } from './lab.ts';
+
+const SESSION = { state: 'cleared', by: 'session' } as const;
+
+export function reading(t: Test, makeLab: MakeLab): void {
+  t.test('what nobody has heard of is null, or empty', async (t) => {
+    const outbox = await makeLab(t).open();
+    t.equal(await outbox.message('no-such-message'), null);
+    t.equal(await outbox.device(phone(1)), null);
+    t.same(await outbox.messages(phone(1), 10), []);
+    t.same(await outbox.devices({ limit: 10 }), { devices: [], next: null });
+    t.same(await outbox.history({ after: 0, limit: 10 }), []);
+    t.same(await outbox.recentHistory(phone(1), 10), []);
+    t.same(await outbox.campaign('none'), {});
+    t.equal(outbox.sequence(), 0);
+    t.same(await outbox.counts(), {
+      devices: 0,
+      held: 0,
+      heldBytes: 0,
+      accepted: 0,
+      ended: { cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 },
+    });
+  });
+
+  t.test('everything is found again after a restart', async (t) => {
+    const { open } = makeLab(t);
+    let outbox = await open();
+    await hold(outbox, dls(phone(1), '["äöü"]', { key: 'k', campaign: 'c', delay: 5 }));
+    await hold(outbox, contactMe(phone(2)));
+    await outbox.clear(phone(2), SESSION);
+    outbox.note(
+      phone(2),
+      'session',
+      { outcome: 'done', busy: false, count: 3, none: null },
+      { session: true },
+    );
+    const everything = async () => ({
+      incarnation: outbox.incarnation,
+      sequence: outbox.sequence(),
+      counts: await outbox.counts(),
+      devices: await outbox.devices({ limit: 10 }),
+      messages: [await outbox.messages(phone(1), 10), await outbox.messages(phone(2), 10)],
+      history: await outbox.history({ after: 0, limit: 10 }),
+      changes: await outbox.changes(0, 10),
+      campaign: await outbox.campaign('c'),
+    });
+    await outbox.counts();
+    const before = await everything();
+    await outbox.close();
+    outbox = await open();
+    t.same(await everything(), before);
+  });
+
+  t.test('the history tells what happened to a device, in order', async (t) => {
+    const { open, clock } = makeLab(t);
+    const outbox = await open();
+    const first = await hold(outbox, contactMe(phone(1), { campaign: 'spring' }));
+    await hold(outbox, contactMe(phone(2)));
+    clock.advance(500);
+    const second = await hold(outbox, contactMe(phone(1)));
+    await outbox.fruitless(phone(1), 2, 1);
+    await outbox.redrive(second.id);
+    outbox.note(phone(1), 'busy', { times: 2 });
+    await outbox.end(second.id, { state: 'cancelled', by: 'api' });
+    const entries = await outbox.history({ after: 0, limit: 100, device: phone(1) });
+    t.same(
+      entries.map(({ event, what, generation, message }) => [event, what, generation, message]),
+      [
+        ['accepted', 'contact-me', 1, first.id],
+        ['accepted', 'contact-me', 2, second.id],
+        ['superseded', 'newer push', 1, first.id],
+        ['dead', 'fruitless sessions', 2, second.id],
+        ['redriven', 'contact-me', 3, second.id],
+        ['note', 'busy', 3, null],
+        ['cancelled', 'api', 3, second.id],
+      ],
+    );
+    t.same(entries[0]?.facts, { campaign: 'spring' });
+    t.same(entries[5]?.facts, { times: 2 });
+    t.equal(entries[6]?.at, clock.wall());
+    t.same(await outbox.recentHistory(phone(1), 3), entries.toReversed().slice(0, 3));
+    const page = await outbox.history({ after: 1, limit: 2 });
+    t.same(
+      page.map(({ seq }) => seq),
+      [2, 3],
+    );
+  });
+
+  t.test('older history goes first when there is too much', async (t) => {
+    const { open } = makeLab(t);
+    let outbox = await open({ history: 10 });
+    for (let n = 0; n < 25; n++) await hold(outbox, dls(phone(1), '[]'));
+    const seqs = async () => (await outbox.history({ after: 0, limit: 100 })).map(({ seq }) => seq);
+    t.same(await seqs(), [16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
+    t.equal((await outbox.recentHistory(phone(1), 100)).length, 10);
+    await outbox.close();
+    outbox = await open({ history: 5 });
+    t.same(await seqs(), [21, 22, 23, 24, 25]);
+  });
+
+  t.test('a note about a session is the device’s last session', async (t) => {
+    const { open, clock } = makeLab(t);
+    const outbox = await open();
+    outbox.note(phone(1), 'start-up', { address: '192.0.2.1' });
+    t.match(await outbox.device(phone(1)), { generation: 0, pending: 0, dead: 0, lastSession: null });
+    outbox.note(phone(1), 'session', { outcome: 'busy' }, { session: true });
+    clock.advance(1000);
+    t.same((await outbox.device(phone(1)))?.lastSession, { at: clock.wall() - 1000, outcome: 'busy' });
+    outbox.note(phone(1), 'cut', {}, { session: true });
+    t.same((await outbox.device(phone(1)))?.lastSession, { at: clock.wall(), outcome: 'cut' });
+  });
+
+  t.test('a note alone is written soon', async (t) => {
+    const { open, clock } = makeLab(t);
+    const outbox = await open();
+    const written = new Promise<number>((resolve) => outbox.onCommit(resolve));
+    outbox.note(phone(1), 'start-up');
+    clock.advance(1000);
+    t.equal(await written, 1);
+  });
+
+  t.test('a note keeps its facts short', async (t) => {
+    const outbox = await makeLab(t).open();
+    const facts = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`fact${i}`, 'x'.repeat(10_000)]));
+    outbox.note(phone(1), 'start-up', facts);
+    const [entry] = await outbox.recentHistory(phone(1), 1);
+    t.equal(Object.keys(entry?.facts ?? {}).length, 20);
+    t.equal(entry?.facts['fact0'], 'x'.repeat(200));
+  });
+
+  t.test('devices are found by state, by part of their name, and page by page', async (t) => {
+    const outbox = await makeLab(t).open();
+    for (const n of [5, 3, 1, 4, 2]) await hold(outbox, contactMe(phone(n)));
+    await outbox.clear(phone(2), SESSION);
+    await outbox.fruitless(phone(3), 1, 1);
+    outbox.note(phone(0xabcdef), 'start-up');
+    const find = async (query: Partial<DeviceQuery>) => {
+      const { devices, next } = await outbox.devices({ limit: 100, ...query });
+      return [...devices.map(({ device }) => device), ...(next === null ? [] : ['more'])];
+    };
+    t.same(await find({}), [...[1, 2, 3, 4, 5].map(phone), phone(0xabcdef)]);
+    t.same(await find({ state: 'pending' }), [1, 4, 5].map(phone));
+    t.same(await find({ state: 'idle' }), [2, 3, 0xabcdef].map(phone));
+    t.same(await find({ state: 'dead' }), [phone(3)]);
+    t.same(await find({ q: 'ab:CD' }), [phone(0xabcdef)]);
+    t.same(await find({ q: 'ABCDEF' }), [phone(0xabcdef)]);
+    t.same(await find({ q: '8abcd' }), [phone(0xabcdef)], 'across the separators');
+    t.same(await find({ q: '00-03' }), [phone(3)], 'with other separators');
+    t.same(await find({ q: '%' }), [], 'a text, not a pattern');
+    t.same(await find({ state: 'idle', q: '02' }), [phone(2)]);
+    t.same(await find({ limit: 2 }), [phone(1), phone(2), 'more']);
+    t.same(await find({ limit: 2, cursor: phone(2) }), [phone(3), phone(4), 'more']);
+    t.same(await find({ limit: 3, cursor: phone(4) }), [phone(5), phone(0xabcdef)]);
+  });
+
+  t.test('messages of a device come newest first, held or not', async (t) => {
+    const outbox = await makeLab(t).open();
+    for (let n = 1; n <= 6; n++) await hold(outbox, dls(phone(1), String(n)));
+    await outbox.clear(phone(1), { ...SESSION, generation: 2 });
+    const generations = async (limit: number) =>
+      (await outbox.messages(phone(1), limit)).map(({ generation }) => generation);
+    t.same(await generations(100), [6, 5, 4, 3, 2, 1]);
+    t.same(await generations(5), [6, 5, 4, 3, 2]);
+  });
+
+  t.test('a campaign is counted by state', async (t) => {
+    const { open, clock } = makeLab(t);
+    const outbox = await open();
+    await outbox.pushMany([1, 2, 3].map((n) => contactMe(phone(n), { campaign: 'spring', ttl: n * DAY })));
+    await hold(outbox, contactMe(phone(4), { campaign: 'autumn' }));
+    await hold(outbox, contactMe(phone(5)));
+    await outbox.clear(phone(3), SESSION);
+    clock.advance(DAY);
+    await outbox.expire();
+    t.same(await outbox.campaign('spring'), { held: 1, cleared: 1, expired: 1 });
+    t.same(await outbox.campaign('autumn'), { held: 1 });
+  });
+}
