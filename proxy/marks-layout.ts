@@ -194,3 +194,14 @@ export function findSlot(table: MarksTable, lowWord: number, highWord: number): 
 export function storedLow(low: number): number {
   return low === 0 ? 1 : low;
 }
+
+/** Bytes of a hash key before the device id. */
+export const SITE_BYTES = 4;
+
+/** Writes the number of a site, below 65536, as the first bytes of a hash key. */
+export function writeSite(key: Uint8Array, site: number): void {
+  key[0] = site & 0xff;
+  key[1] = (site >> 8) & 0xff;
+  key[2] = 0;
+  key[3] = 0;
+}

@@ -1,4 +1,5 @@
 import { DEVICE_ID_LIMIT, readDeviceId } from '../../shared/device-id.ts';
+import { SITE_BYTES, writeSite } from '../marks-layout.ts';
 import type { Routes } from './routes.ts';
 
 /** What a request is: a poll, or the status with which it is refused. */
@@ -50,10 +51,10 @@ export class RequestReader {
   minor = 1;
   /** The site polled. */
   site = 0;
-  /** The site's number in 4 bytes, then the canonical device id: what the marks are asked with. */
-  readonly key = Buffer.alloc(4 + DEVICE_ID_LIMIT);
+  /** The site's number, then the canonical device id: what the marks are asked with. */
+  readonly key = Buffer.alloc(SITE_BYTES + DEVICE_ID_LIMIT);
   /** Where the device id ends in {@link key}. */
-  keyEnd = 4;
+  keyEnd = SITE_BYTES;
 
   readonly #routes: Routes;
   #hosts = 0;
@@ -67,7 +68,7 @@ export class RequestReader {
 
   /** The device id of the last poll. */
   deviceId(): string {
-    return this.key.toString('latin1', 4, this.keyEnd);
+    return this.key.toString('latin1', SITE_BYTES, this.keyEnd);
   }
 
   /**
@@ -109,8 +110,7 @@ export class RequestReader {
     if (this.#hasBody || query === -1 || !this.#readQuery(bytes, query + 1, targetEnd)) return 400;
 
     this.site = site;
-    this.key[0] = site & 0xff;
-    this.key[1] = (site >> 8) & 0xff;
+    writeSite(this.key, site);
     this.keepAlive = !this.#close && (this.minor === 1 || this.#stay);
     return 'poll';
   }
@@ -190,9 +190,9 @@ export class RequestReader {
       const value = pair + DEVICE_ID_KEY.length;
       if (value <= at && startsWith(bytes, pair, DEVICE_ID_KEY)) {
         if (found) return false;
-        const length = readDeviceId(bytes, value, at, this.key, 4);
+        const length = readDeviceId(bytes, value, at, this.key, SITE_BYTES);
         if (length === 0) return false;
-        this.keyEnd = 4 + length;
+        this.keyEnd = SITE_BYTES + length;
         found = true;
       }
       at++;
