@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Address } from '../../shared/address.ts';
 import { formatAddress } from '../../shared/address.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -106,12 +107,26 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     (request, response) => void serve(request, response),
   );
   server.maxConnections = limits.connections;
+  const sockets = new Set<Socket>();
+  const busy = new Map<Socket, number>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
   server.setTimeout(limits.idleMs, (socket) => socket.destroy());
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = clock.monotonic();
     const gone = new AbortController();
-    response.on('close', () => gone.abort());
+    const { socket } = request;
+    busy.set(socket, (busy.get(socket) ?? 0) + 1);
+    response.on('close', () => {
+      gone.abort();
+      const left = (busy.get(socket) ?? 1) - 1;
+      if (left > 0) busy.set(socket, left);
+      else busy.delete(socket);
+      if (left <= 0 && closing.signal.aborted) socket.destroySoon();
+    });
     const method = request.method ?? '';
     const [path = '', search = ''] = splitTarget(request.url ?? '');
     try {
@@ -198,7 +213,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       events.close();
       closing.abort();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
+      // Node counts a connection on which nothing was ever asked as busy; clients open such ones ahead of need.
+      for (const socket of sockets) if (!busy.has(socket)) socket.destroy();
       const timer = clock.after(limits.drainMs, () => server.closeAllConnections());
       await closed;
       timer.cancel();
