@@ -135,11 +135,13 @@ export async function startRawUpstream(
   };
 }
 
-/** Waits for whole requests on a connection and answers each with the next of `answers`; the last one repeats. */
+/**
+ * Answers each whole request with the next of `answers`, whatever connection it comes by; the last one repeats.
+ */
 export function answering(...answers: string[]): (connection: UpstreamSocket) => void {
+  let count = 0;
   return ({ socket, received }) => {
     let seen = 0;
-    let count = 0;
     const look = (): void => {
       while (!socket.destroyed) {
         const rest = received().slice(seen);
