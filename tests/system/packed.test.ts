@@ -1,0 +1,152 @@
+import { execFile } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { startGate } from '../fixtures/gate.ts';
+
+/** What ends up in the package or is needed to make it. */
+const sources = ['bin', 'proxy', 'relay-client', 'shared', 'tests/phones'];
+const rootFiles = /^(package(-lock)?\.json|tsconfig.*\.json|\.taprc|\.npmrc|LICENSE|.*\.md)$/;
+const commands = ['sallyport-proxy', 'sallyport-relay', 'sallyport-phones'];
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const read = (file: string): unknown => JSON.parse(readFileSync(file, 'utf8'));
+const { version } = read(join(root, 'package.json')) as { version: string };
+
+interface LockEntry {
+  dev?: boolean;
+  devOptional?: boolean;
+  link?: boolean;
+}
+
+async function run(
+  command: string,
+  args: string[],
+  cwd: string,
+): Promise<{ stdout: string; stderr: string }> {
+  const PATH = [dirname(process.execPath), process.env['PATH']].join(delimiter);
+  return promisify(execFile)(command, args, { cwd, env: { ...process.env, PATH } });
+}
+
+function makeDirectory(t: Test, name: string): string {
+  const path = mkdtempSync(join(tmpdir(), `sallyport-${name}-`));
+  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** Packs a copy, so that a run beside this one never sees a half-built dist/. */
+async function pack(t: Test): Promise<string> {
+  const copy = makeDirectory(t, 'pack');
+  for (const folder of sources) cpSync(join(root, folder), join(copy, folder), { recursive: true });
+  for (const file of readdirSync(root).filter((name) => rootFiles.test(name)))
+    cpSync(join(root, file), join(copy, file));
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  await run('npm', ['pack', '--loglevel=error'], copy);
+  return join(copy, `sallyport-${version}.tgz`);
+}
+
+/**
+ * Installs the package in a directory of its own, with the versions of our lock file: npm then takes them from
+ * its cache and needs no network.
+ */
+async function install(t: Test, tarball: string): Promise<string> {
+  const path = makeDirectory(t, 'installed');
+  const lock = read(join(root, 'package-lock.json')) as { packages: Record<string, LockEntry> };
+  const own = lock.packages[''];
+  const needed = Object.entries(lock.packages).filter(
+    ([name, entry]) => name.startsWith('node_modules/') && !entry.dev && !entry.devOptional && !entry.link,
+  );
+  const project = { name: 'installed', version: '1.0.0', dependencies: { sallyport: `file:${tarball}` } };
+  const packages = {
+    '': project,
+    'node_modules/sallyport': { ...own, version, resolved: `file:${tarball}`, devDependencies: undefined },
+    ...Object.fromEntries(needed),
+  };
+  writeFileSync(join(path, 'package.json'), JSON.stringify({ ...project, private: true }));
+  writeFileSync(
+    join(path, 'package-lock.json'),
+    JSON.stringify({ ...project, lockfileVersion: 3, packages }),
+  );
+  const quiet = ['--loglevel=error', '--no-audit', '--no-fund'];
+  await run('npm', ['ci', '--prefer-offline', '--omit=dev', ...quiet], path);
+  return path;
+}
+
+t.test('the packed and installed package', async (t) => {
+  const installed = await install(t, await pack(t));
+  const home = join(installed, 'node_modules/sallyport');
+
+  t.test('holds compiled programs and no sources', async (t) => {
+    const files = readdirSync(home, { recursive: true, encoding: 'utf8' });
+    t.same(
+      files.filter((name) => /(?<!\.d)\.ts$/.test(name) || name.endsWith('package-lock.json')),
+      [],
+    );
+    t.ok(files.includes('LICENSE'));
+    t.same(files.filter((name) => name.startsWith('dist/proxy/main.')).sort(), [
+      'dist/proxy/main.d.ts',
+      'dist/proxy/main.js',
+    ]);
+  });
+
+  for (const command of commands) {
+    t.test(`${command} starts and tells its version`, async (t) => {
+      const { stdout, stderr } = await run(
+        join(installed, 'node_modules/.bin', command),
+        ['--version'],
+        installed,
+      );
+      t.match(stdout, version);
+      t.equal(stderr, '');
+    });
+  }
+
+  t.test('its programs and worker threads bring a push to a phone’s poll', async (t) => {
+    const gate = await startGate(t, { root: pathToFileURL(`${home}/`) });
+    const device = '001AE8000001';
+    t.equal(await gate.poll(device), 200);
+    t.equal((await gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, {})).status, 201);
+    await gate.polls(device, 202);
+    t.equal(await gate.relay.stop(), 0);
+    t.equal(await gate.proxy.stop(), 0);
+  });
+
+  t.test('the SDK is imported by the package’s name', async (t) => {
+    const script = `import * as sdk from 'sallyport'; console.log(Object.keys(sdk).join(' '))`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], installed);
+    t.not(stdout.trim(), '');
+  });
+
+  t.test('the SDK brings its types', async (t) => {
+    mkdirSync(join(installed, 'src'));
+    writeFileSync(
+      join(installed, 'src/user.mts'),
+      `import * as sdk from 'sallyport';\nexport const names: (keyof typeof sdk)[] = [];\n// @ts-expect-error: no such export\nexport const wrong = sdk.noSuchExport;\n`,
+    );
+    const options = [
+      '--noEmit',
+      '--strict',
+      '--skipLibCheck',
+      'false',
+      '--target',
+      'es2024',
+      '--module',
+      'nodenext',
+    ];
+    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+    const tsc = join(root, 'node_modules/typescript/bin/tsc');
+    await t.resolves(run(process.execPath, [tsc, ...options, ...types, 'src/user.mts'], installed));
+  });
+});
