@@ -33,6 +33,8 @@ export interface Conversations {
   of(device: DeviceId): Conversation | null;
   /** The one session that awaits the reply to `action` from that address and has no connection; null where unclear. */
   awaitedFrom(address: string, action: string): Conversation | null;
+  /** Somebody unknown has been asked something at that address: for a while it identifies nobody. */
+  doubt(address: string): void;
   /** The phone is awaited from now on. */
   await(conversation: Conversation): void;
   /** Its connection is gone. */
@@ -53,6 +55,8 @@ export function createConversations(options: {
   const { listener, clock, random, limits } = options;
   const established = new Map<DeviceId, Conversation>();
   const byAddress = new Map<string, Set<Conversation>>();
+  /** Until when an address says nothing, by the monotonic clock. */
+  const doubtful = new LRUCache<string, number>({ max: limits.doubtfulAddresses });
   const running = new LRUCache<string, Conversation>({
     max: limits.sessions,
     noDisposeOnSet: true,
@@ -63,6 +67,10 @@ export function createConversations(options: {
     },
   });
 
+  const doubt = (address: string): void => {
+    doubtful.set(address, clock.monotonic() + limits.doubtMs);
+  };
+
   const forget = (conversation: Conversation, outcome: SessionOutcome): void => {
     conversation.over = true;
     if (conversation.device !== null && established.get(conversation.device) === conversation) {
@@ -71,6 +79,7 @@ export function createConversations(options: {
     const there = byAddress.get(conversation.origin.address);
     there?.delete(conversation);
     if (there?.size === 0) byAddress.delete(conversation.origin.address);
+    if (outcome === 'cut') doubt(conversation.origin.address);
     listener.ended(conversation, outcome);
   };
 
@@ -122,6 +131,7 @@ export function createConversations(options: {
     },
     of: (device) => established.get(device) ?? null,
     awaitedFrom(address, action) {
+      if ((doubtful.get(address) ?? 0) > clock.monotonic()) return null;
       let found: Conversation | null = null;
       for (const conversation of byAddress.get(address) ?? []) {
         if (!conversation.expected.includes(action) || conversation.exchange !== null) continue;
@@ -130,6 +140,7 @@ export function createConversations(options: {
       }
       return found?.connection === null ? found : null;
     },
+    doubt,
     await(conversation) {
       conversation.exchange = null;
       conversation.deadline =

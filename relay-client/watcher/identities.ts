@@ -22,6 +22,8 @@ export interface Identities {
   admit(device: DeviceId): boolean;
   /** Upstream has set this cookie for the device, or has answered the device when it came with it. */
   learn(device: DeviceId, cookie: string): void;
+  /** Upstream has set this cookie for somebody unknown: from now on it identifies nobody. */
+  disown(cookie: string): void;
   /** The device that all those cookies that are known belong to; null where none is, or where they disagree. */
   ownerOf(cookies: readonly string[]): DeviceId | null;
   /** The value of our own cookie for the device. */
@@ -57,6 +59,15 @@ export function createIdentities(options: {
     return remembered;
   };
 
+  /** What a balancer sets, say, tells no two devices apart. */
+  const share = (name: string): void => {
+    shared.set(name, true);
+    const owner = owners.get(name);
+    owners.delete(name);
+    const remembered = owner === undefined ? undefined : devices.peek(owner);
+    if (remembered !== undefined) remembered.cookies = remembered.cookies.filter((each) => each !== name);
+  };
+
   return {
     admit(device) {
       if (!devices.has(device) && !known(device)) {
@@ -74,19 +85,13 @@ export function createIdentities(options: {
       const owner = owners.get(name);
       const remembered = remember(device);
       if (owner === device) return;
-      if (owner !== undefined) {
-        // A balancer's cookie, say: what two devices have tells them not apart.
-        shared.set(name, true);
-        owners.delete(name);
-        const other = devices.peek(owner);
-        if (other !== undefined) other.cookies = other.cookies.filter((each) => each !== name);
-        return;
-      }
+      if (owner !== undefined) return share(name);
       owners.set(name, device);
       remembered.cookies.push(name);
       while (remembered.cookies.length > limits.cookiesPerDevice)
         owners.delete(remembered.cookies.shift() ?? '');
     },
+    disown: (cookie) => share(nameOf(cookie)),
     ownerOf: (cookies) => oneOf(cookies.map((cookie) => owners.get(nameOf(cookie)))),
     tokenOf(device) {
       const remembered = remember(device);

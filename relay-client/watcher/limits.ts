@@ -17,6 +17,13 @@ export interface WatcherLimits {
   returnMs: number;
   /** How long a phone may take to reply on a connection that stays open, in ms. Default 300 000. */
   silenceMs: number;
+  /**
+   * After a session was cut, or somebody unknown was answered, a reply may still come that belongs to none of the
+   * sessions that run: for so long nobody is identified by that address alone, in ms. Default 600 000.
+   */
+  doubtMs: number;
+  /** Addresses remembered for that; the oldest goes first. Default 10 000. */
+  doubtfulAddresses: number;
 }
 
 export const DEFAULT_WATCHER_LIMITS: WatcherLimits = {
@@ -27,6 +34,8 @@ export const DEFAULT_WATCHER_LIMITS: WatcherLimits = {
   newDevicesPerMinute: 1_000,
   returnMs: 60_000,
   silenceMs: 300_000,
+  doubtMs: 600_000,
+  doubtfulAddresses: 10_000,
 };
 
 /** How often sessions are looked at for being over time. */

@@ -113,14 +113,19 @@ export function createWatcher(options: WatcherOptions): Watcher {
         return null;
       }
       const conversation = conversations.of(device);
-      // A device id in the message alone is the weakest claim: it must fit a session that waits for just that.
-      if (conversation !== null && (proofs.length > 0 || awaits(conversation, message.action)))
-        return conversation;
+      // Only a cookie proves that the phone has come over from another connection. Without one, its session has to
+      // be waiting for just that reply, on no connection in particular.
+      const certain = byCookie !== null || byToken !== null;
+      if (conversation !== null && (certain || awaits(conversation, message.action))) return conversation;
       if (message.reason === 'reply-to') listener.odd('no-session', { device });
       return null;
     }
     const { action } = message;
-    const there = action === null ? null : conversations.awaitedFrom(connection.origin.address, action);
+    // A phone that has cookies would have shown those of its session.
+    const there =
+      action === null || heard.cookies.length > 0
+        ? null
+        : conversations.awaitedFrom(connection.origin.address, action);
     if (there === null)
       unidentified(connection, `${message.reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`);
     return there;
@@ -167,7 +172,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const message = readPhoneMessage(body);
     if ('unreadable' in message) {
       listener.odd('unreadable', { device: connection.device, why: message.unreadable, bytes: body.length });
-      return passing(body, own.headers);
+      return pass(connection, body, own.headers);
     }
     const mac = itemValue(message.items, 'mac-addr');
     const named = mac === null ? null : parseDeviceId(mac);
@@ -175,10 +180,29 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const initiating = message.reason !== 'reply-to' && message.reason !== 'clean-up';
     const conversation = initiating ? begin(connection, heard) : proceed(connection, heard);
     const changed = withContactMe(body, named ?? conversation?.device ?? null);
-    if (conversation === null) return passing(changed, own.headers);
+    if (conversation === null) return pass(connection, changed, own.headers);
     attach(connection, conversation);
     return follow(conversation, heard, changed, own.headers);
   };
+
+  /** Cookies given to somebody unknown may come back from anybody. */
+  const disown = ({ headers }: { headers: RawHeaders }): RawHeaders => {
+    for (const cookie of cookiesSet(headers)) identities.disown(cookie);
+    return [];
+  };
+
+  /** A message that belongs to no session. */
+  const pass = (connection: Connection, body: Buffer, headers: RawHeaders): Exchange => ({
+    body,
+    headers,
+    answered(answer) {
+      conversations.doubt(connection.origin.address);
+      return disown(answer);
+    },
+    answeredUnread: () => conversations.doubt(connection.origin.address),
+    delivered: () => undefined,
+    cut: () => undefined,
+  });
 
   /** Follows one message of a session and its answer. */
   const follow = (conversation: Conversation, heard: Heard, body: Buffer, headers: RawHeaders): Exchange => {
@@ -206,7 +230,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
         if (sendsToFtp(verdict.message)) listener.odd('ftp', { device });
       }
       listener.answered(conversation, verdict.action);
-      return device === null || answer.body === null ? [] : cookies(device, answer.headers);
+      return device === null ? disown(answer) : cookies(device, answer.headers);
     };
 
     /** Learns upstream's cookies; where there are none, gives one of our own. */
@@ -267,16 +291,4 @@ function expectedNext(before: readonly string[], action: string | null): readonl
 /** Whether the phone is awaited with a reply to `action`, and on no connection in particular. */
 function awaits({ exchange, connection, expected }: Conversation, action: string | null): boolean {
   return exchange === null && connection === null && action !== null && expected.includes(action);
-}
-
-/** A message that is no business of ours. */
-function passing(body: Buffer, headers: RawHeaders): Exchange {
-  return {
-    body,
-    headers,
-    answered: () => [],
-    answeredUnread: () => undefined,
-    delivered: () => undefined,
-    cut: () => undefined,
-  };
 }

@@ -1,0 +1,229 @@
+import t from 'tap';
+import { createStage, DEVICE, MAC } from './harness.ts';
+
+const OTHER_MAC = '00:1A:E8:00:00:02';
+const JSESSION = 'JSESSIONID=30DE0123456789ABCDEF; Path=/DeploymentService; Secure';
+
+t.test(
+  'a phone that closes each connection is known by the cookie of upstream, echoed whole or as a pair',
+  async (t) => {
+    for (const echo of [
+      JSESSION,
+      'JSESSIONID=30DE0123456789ABCDEF',
+      'a=b; JSESSIONID=30DE0123456789ABCDEF',
+    ]) {
+      const stage = createStage();
+      const first = stage.connect('192.0.2.1');
+      t.strictSame(first.begin().action('ReadAllItems', { setCookie: JSESSION }), [], 'no cookie of our own');
+      first.close();
+      const second = stage.connect('198.51.100.9');
+      second.reply('ReadAllItems', { cookie: echo }).action('CleanUp');
+      t.strictSame(stage.outcomes(), ['completed'], echo);
+    }
+  },
+);
+
+t.test('where upstream sets no cookie, ours is set, recognised, and taken out again', async (t) => {
+  const echoes = [
+    (pair: string) => [pair, null],
+    (pair: string) => [`lang=de; ${pair}`, 'lang=de'],
+    (pair: string) => [`${pair}; lang=de ;x=1`, 'lang=de ;x=1'],
+    (pair: string) => [`a=1; ${pair};b="2;3"`, 'a=1;b="2;3"'],
+    (pair: string) => [`$Version=1; ${pair}; $Path=/; a=1`, '$Version=1; a=1'],
+    (pair: string) => [pair.replace('=', '="') + '"', null],
+  ];
+  for (const echo of echoes) {
+    const stage = createStage();
+    const first = stage.connect();
+    const added = first.begin().action('ReadAllItems');
+    t.equal(added[0], 'Set-Cookie');
+    first.close();
+    const [cookie = '', left] = echo(added[1] ?? '');
+    const step = stage.connect('198.51.100.9').reply('ReadAllItems', { cookie: cookie ?? '' });
+    t.strictSame(step.exchange.headers, left == null ? ['Host', 'dls'] : ['Host', 'dls', 'Cookie', left]);
+    step.action('CleanUp');
+    t.strictSame(stage.outcomes(), ['completed'], cookie ?? '');
+  }
+});
+
+t.test('headers without our cookie go on as the very same array', async (t) => {
+  const stage = createStage();
+  const headers = ['Cookie', 'JSESSIONID=1; Path=/', 'X-Note', 'sallyport=is a word here'];
+  t.equal(stage.connect().post(Buffer.from('<x/>'), headers).exchange.headers, headers);
+});
+
+t.test('our cookie is given once, and not to a phone that already has one', async (t) => {
+  const stage = createStage({ ownCookieName: 'ours' });
+  const phone = stage.connect();
+  const [, cookie = ''] = phone.begin().action('ReadAllItems');
+  t.match(cookie, /^ours=[0-9a-f]{32}$/);
+  t.strictSame(phone.reply('ReadAllItems', { cookie }).action('WriteItems'), []);
+  t.strictSame(phone.reply('WriteItems', { cookie }).action('CleanUp'), []);
+  t.strictSame(stage.connect().begin('solicited', { cookie: 'PHPSESSID=1; path=/' }).action('ReadItems'), []);
+  t.strictSame(stage.connect().begin('solicited', { mac: null }).action('ReadItems'), [], 'none for nobody');
+});
+
+t.test('a cookie that came with a phone beginning a session is remembered', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin('solicited', { cookie: 'PHPSESSID=old; path=/' }).action('ReadItems');
+  first.close();
+  stage.connect('198.51.100.9').reply('ReadItems', { cookie: 'PHPSESSID=old; path=/' }).action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
+t.test('a cookie that several phones have identifies none of them', async (t) => {
+  const stage = createStage();
+  for (const mac of [MAC, OTHER_MAC]) {
+    const phone = stage.connect();
+    phone.begin('solicited', { mac }).action('ReadItems', { setCookie: ['NODE=1', `S=${mac}`] });
+    phone.close();
+  }
+  stage.since();
+  stage.connect().reply('ReadItems', { cookie: 'NODE=1' }).action('CleanUp');
+  t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)']);
+  stage
+    .connect()
+    .reply('ReadItems', { cookie: `NODE=1; S=${MAC}` })
+    .action('CleanUp');
+  t.strictSame(stage.since(), ['answered CleanUp', `ended ${DEVICE} solicited completed`]);
+});
+
+t.test(
+  'without any cookie, a reply is known by address and Action where only one phone can mean it',
+  async (t) => {
+    const stage = createStage();
+    const first = stage.connect();
+    first.begin().action('ReadItems');
+    first.close();
+    stage.connect().reply('ReadItems').action('CleanUp');
+    t.strictSame(stage.outcomes(), ['completed']);
+  },
+);
+
+t.test('where two phones behind one address could mean it, nothing is guessed', async (t) => {
+  const stage = createStage();
+  for (const mac of [MAC, OTHER_MAC]) {
+    const phone = stage.connect();
+    phone.begin('solicited', { mac }).action('ReadItems');
+    phone.close();
+  }
+  stage.since();
+  stage.connect().reply('ReadItems').action('CleanUp');
+  t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)']);
+  t.equal(stage.watcher.sessions(), 2);
+});
+
+t.test(
+  'neither the wrong Action, nor another address, nor a phone that is still connected will do',
+  async (t) => {
+    const stage = createStage();
+    const first = stage.connect();
+    first.begin().action('ReadItems');
+    stage.connect().reply('ReadItems').action('CleanUp');
+    first.close();
+    stage.connect().reply('WriteItems').action('CleanUp');
+    stage.connect('198.51.100.9').reply('ReadItems').action('CleanUp');
+    t.strictSame(stage.outcomes(), []);
+    t.equal(stage.told.filter((line) => line.startsWith('odd unidentified')).length, 3);
+  },
+);
+
+t.test('a reply that names its device is known by that, where that device is awaited with it', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin().action('ReadAllItems');
+  stage.connect('198.51.100.9').reply('ReadAllItems', { mac: MAC }).action('CleanUp');
+  t.strictSame(stage.outcomes(), [], 'not while the phone is connected elsewhere');
+  first.close();
+  stage.connect('198.51.100.9').reply('WriteItems', { mac: MAC }).action('CleanUp');
+  t.strictSame(stage.outcomes(), [], 'nor for another Action');
+  stage.connect('198.51.100.9').reply('ReadAllItems', { mac: '001ae8-000001' }).action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
+t.test('a reply with cookies that nobody knows is not known by its address', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin().action('ReadItems', { setCookie: 'S=1' });
+  first.close();
+  stage.connect().reply('ReadItems', { cookie: 'S=2' }).action('CleanUp');
+  t.strictSame(stage.outcomes(), []);
+});
+
+t.test('once somebody unknown was answered at an address, the address says nothing', async (t) => {
+  for (const unread of [false, true]) {
+    const stage = createStage();
+    const first = stage.connect();
+    first.begin().action('ReadItems');
+    first.close();
+    const stranger = stage.connect().post(Buffer.from('<unreadable'));
+    if (unread) stranger.exchange.answeredUnread({ status: 200 });
+    else stranger.action('ReadItems');
+    stage.connect().reply('ReadItems').action('CleanUp');
+    t.strictSame(stage.outcomes(), []);
+  }
+});
+
+t.test('a cookie that somebody unknown was given identifies nobody', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin().action('ReadItems', { setCookie: 'NODE=1' });
+  first.close();
+  stage.connect('198.51.100.9').post(Buffer.from('<unreadable')).action('ReadItems', { setCookie: 'NODE=1' });
+  stage.connect('198.51.100.9').reply('ReadItems', { cookie: 'NODE=1' }).action('CleanUp');
+  t.strictSame(stage.outcomes(), []);
+});
+
+t.test('contradicting signs of identity are not weighed', async (t) => {
+  const stage = createStage();
+  for (const mac of [MAC, OTHER_MAC]) {
+    const phone = stage.connect();
+    phone.begin('solicited', { mac }).action('ReadAllItems', { setCookie: `S=${mac}` });
+    phone.close();
+  }
+  stage.since();
+  stage
+    .connect()
+    .reply('ReadAllItems', { cookie: `S=${MAC}; S=${OTHER_MAC}` })
+    .action('CleanUp');
+  stage
+    .connect()
+    .reply('ReadAllItems', { cookie: `S=${MAC}`, mac: OTHER_MAC })
+    .action('CleanUp');
+  const phone = stage.connect();
+  phone.begin('solicited', { mac: '00:1A:E8:00:00:03' }).action('ReadAllItems');
+  phone.reply('ReadAllItems', { mac: MAC }).action('CleanUp');
+  t.strictSame(stage.outcomes(), []);
+  t.equal(stage.told.filter((line) => line.startsWith('odd unidentified')).length, 3);
+});
+
+t.test('a session whose device is unknown is followed but has no device', async (t) => {
+  const stage = createStage();
+  for (const mac of [null, 'no device id!', '']) {
+    const phone = stage.connect();
+    phone.begin('solicited', { mac }).action('ReadAllItems');
+    phone.reply('ReadAllItems', { mac: MAC }).action('CleanUp');
+  }
+  t.strictSame(stage.outcomes(), ['completed', 'completed', 'completed']);
+  t.notOk(stage.told.some((line) => line.includes(DEVICE)));
+});
+
+t.test('a beginning without a device id is that of the connection, or of the cookie', async (t) => {
+  const stage = createStage();
+  const phone = stage.connect();
+  const [, cookie = ''] = phone.begin('start-up').action('ReadItems');
+  phone.reply('ReadItems').action('CleanUp');
+  phone.begin('solicited', { mac: null }).action('CleanUp');
+  stage.connect().begin('status', { mac: null, cookie }).action('CleanUp');
+  t.strictSame(
+    stage.told.filter((line) => line.startsWith('ended')),
+    ['start-up', 'solicited', 'status'].map((reason) => `ended ${DEVICE} ${reason} completed`),
+  );
+});
+
+t.test('two device ids in one message are none', async (t) => {
+  const stage = createStage();
+  stage.connect().begin('solicited', { items: [{ name: 'mac-addr', value: OTHER_MAC }] });
+  t.match(stage.since(), ['odd unidentified null (no device id)', 'began null solicited']);
+});
