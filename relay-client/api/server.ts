@@ -95,7 +95,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     ...relayRoutes(context),
   ];
   const routes = [...working, ...selfRoutes(working, view.version, options.dashboard ?? null)];
-  const closing = new AbortController();
+  const running = new Set<AbortController>();
+  let closing = false;
 
   const server = createServer(
     {
@@ -118,25 +119,21 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = clock.monotonic();
     const gone = new AbortController();
+    running.add(gone);
     const { socket } = request;
     busy.set(socket, (busy.get(socket) ?? 0) + 1);
     response.on('close', () => {
-      gone.abort();
+      running.delete(gone);
+      if (!response.writableFinished) gone.abort();
       const left = (busy.get(socket) ?? 1) - 1;
       if (left > 0) busy.set(socket, left);
       else busy.delete(socket);
-      if (left <= 0 && closing.signal.aborted) socket.destroySoon();
+      if (left <= 0 && closing) socket.destroySoon();
     });
     const method = request.method ?? '';
     const [path = '', search = ''] = splitTarget(request.url ?? '');
     try {
-      const reply = await answer(
-        request,
-        method,
-        path,
-        search,
-        AbortSignal.any([gone.signal, closing.signal]),
-      );
+      const reply = await answer(request, method, path, search, gone.signal);
       await write(request, response, reply);
     } catch (error) {
       if (response.destroyed) return;
@@ -176,7 +173,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     const type = 'json' in reply ? { 'content-type': 'application/json; charset=utf-8' } : {};
     const length = text === null ? {} : { 'content-length': Buffer.byteLength(text) };
     const unread = text !== null && !request.complete;
-    const ending = unread || closing.signal.aborted ? { connection: 'close' } : {};
+    const ending = unread || closing ? { connection: 'close' } : {};
     response.writeHead(reply.status, { ...COMMON_HEADERS, ...type, ...reply.headers, ...length, ...ending });
     if (request.method === 'HEAD') {
       response.end();
@@ -211,7 +208,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     routes,
     async close() {
       events.close();
-      closing.abort();
+      closing = true;
+      running.forEach((each) => each.abort());
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // Node counts a connection on which nothing was ever asked as busy; clients open such ones ahead of need.
       for (const socket of sockets) if (!busy.has(socket)) socket.destroy();
