@@ -75,7 +75,14 @@ export class MuxStream extends Duplex {
   }
 
   override _read(): void {
+    // Bytes come by themselves, as far as credit goes.
+  }
+
+  /** Hands out what has come, and returns credit for it: `_read` is not called again until more comes. */
+  override read(size?: number): unknown {
+    const chunk: unknown = super.read(size);
     this.#grant();
+    return chunk;
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
