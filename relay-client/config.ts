@@ -22,8 +22,8 @@ export interface RelayConfig {
   /** Directory of the SQLite outbox. */
   outbox: { path: string };
   services: (WpiServiceConfig | TcpServiceConfig)[];
-  /** Where contact-me requests of services are caught; null = nowhere. */
-  contactMe: { listen: Address; advertise: URL } | null;
+  /** Where contact-me requests of services are caught; null = nowhere. `advertise` null = the address that was bound. */
+  contactMe: { listen: Address; advertise: URL | null } | null;
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
   api: { listen: Address; tokenFile: string | null } | null;
   deadAfterSessions: number;
@@ -105,7 +105,7 @@ const schemaBeside = (beside: (path: string) => string) => {
         .default([]),
       contact_me: z
         .strictObject(
-          { listen: fields.address, advertise: fields.url('http:') },
+          { listen: fields.address, advertise: fields.url('http:').nullable().default(null) },
           'a map with listen and advertise',
         )
         .nullable()
@@ -212,6 +212,10 @@ function findFaults(config: Written, fault: (path: (string | number)[], expected
   urls.forEach((url, i) => {
     if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');
   });
+  const caught = config.map('contact_me');
+  if (!caught.has('advertise') && /^(0\.0\.0\.0|\[::\]):/.test(caught.text('listen') ?? '')) {
+    fault(['contact_me', 'advertise'], 'the URL that services reach it by, since it listens everywhere');
+  }
   const api = config.map('api');
   const listen = api.text('listen');
   if (listen !== undefined && !api.has('token_file') && !/^(127\.|\[::1\]|localhost:)/.test(listen)) {

@@ -90,7 +90,15 @@ async function open(
 
   let catcher: Catcher | null = null;
   if (config.contactMe !== null) {
-    catcher = await createCatcher({ ...config.contactMe, secret: identity.catcherSecret, outbox, log });
+    const { listen, advertise } = config.contactMe;
+    const secret = identity.catcherSecret;
+    catcher = await createCatcher({
+      listen,
+      ...(advertise === null ? {} : { advertise }),
+      secret,
+      outbox,
+      log,
+    });
     const { close } = catcher;
     opened.push(() => close());
   }
