@@ -1,0 +1,67 @@
+import fc from 'fast-check';
+import t from 'tap';
+import {
+  ADMIT_ALL,
+  admissionTicket,
+  decide,
+  type MarkView,
+  type SiteView,
+} from '../../../proxy/marks-layout.ts';
+
+const NOW = 100;
+const time = fc.constantFrom(0, 1, NOW - 1, NOW, NOW + 1, 1_000, 0xffff_ffff);
+const anyMark: fc.Arbitrary<MarkView> = fc.record({
+  pending: fc.boolean(),
+  notBefore: time,
+  expiry: time,
+  quietUntil: time,
+  gapUntil: time,
+});
+const anySite: fc.Arbitrary<SiteView> = fc.record({
+  aliveUntil: time,
+  upstreamOk: fc.boolean(),
+  direct: fc.boolean(),
+  admit: fc.constantFrom(0, 1, 500, ADMIT_ALL),
+});
+
+const offered: MarkView = { pending: true, notBefore: NOW, expiry: NOW + 1, quietUntil: NOW, gapUntil: NOW };
+const open: SiteView = { aliveUntil: NOW + 1, upstreamOk: true, direct: false, admit: ADMIT_ALL };
+
+t.test('202 is offered only when a session could succeed now', async () => {
+  fc.assert(
+    fc.property(anyMark, anySite, fc.constantFrom(0, 499, 500, ADMIT_ALL - 1), (mark, site, ticket) => {
+      const due = mark.pending && mark.notBefore <= NOW && NOW < mark.expiry;
+      const free = mark.quietUntil <= NOW && mark.gapUntil <= NOW;
+      const reachable = site.direct || (site.aliveUntil > NOW && site.upstreamOk);
+      const expected = due && free && reachable && ticket < site.admit;
+      return (decide(mark, site, NOW, ticket) === 'offer') === expected;
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+t.test('each condition alone holds 202 back, and is named', async (t) => {
+  t.equal(decide(offered, open, NOW, 0), 'offer');
+  t.equal(decide({ ...offered, pending: false }, open, NOW, 0), 'idle');
+  t.equal(decide({ ...offered, notBefore: NOW + 1 }, open, NOW, 0), 'too_early');
+  t.equal(decide({ ...offered, expiry: NOW }, open, NOW, 0), 'expired');
+  t.equal(decide({ ...offered, quietUntil: NOW + 1 }, open, NOW, 0), 'in_session');
+  t.equal(decide({ ...offered, gapUntil: NOW + 1 }, open, NOW, 0), 'session_gap');
+  t.equal(decide(offered, { ...open, aliveUntil: NOW }, NOW, 0), 'link_down');
+  t.equal(decide(offered, { ...open, upstreamOk: false }, NOW, 0), 'upstream_down');
+  t.equal(decide(offered, { ...open, admit: 0 }, NOW, 0), 'not_admitted');
+  t.equal(decide(offered, { ...open, direct: true, aliveUntil: 0, upstreamOk: false }, NOW, 0), 'offer');
+});
+
+t.test('admission lets in its share of the devices, each in its turn', async (t) => {
+  const devices = Array.from({ length: 2_000 }, (_, i) => Math.imul(i + 1, 0x9e3779b1) >>> 0);
+  const windows = Array.from({ length: 60 }, (_, i) => i * 10_000);
+  const admit = ADMIT_ALL / 10;
+  for (const now of windows) {
+    const share = devices.filter((hash) => admissionTicket(hash, now) < admit).length / devices.length;
+    t.ok(share > 0.07 && share < 0.13, `a tenth is let in: ${share}`);
+  }
+  const never = devices.filter((hash) => windows.every((now) => admissionTicket(hash, now) >= admit));
+  t.ok(never.length < devices.length * 0.01, 'hardly any waits for sixty windows in vain');
+  t.equal(admissionTicket(7, 20_000), admissionTicket(7, 29_999), 'a device keeps its ticket for a window');
+});
