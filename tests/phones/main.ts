@@ -136,6 +136,12 @@ Ends with a line of totals. Exit code 0, or 1 with --strict when anything failed
   return program;
 }
 
+// `sallyport-phones run | head` ends when its reader does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 try {
   await commandLine((code) => (process.exitCode = code)).parseAsync();
 } catch (error) {

@@ -98,10 +98,12 @@ t.test('a failed start-up is tried again after a while', async (t) => {
 });
 
 t.test('closing a phone ends what it is doing and rejects what waits', async (t) => {
-  const service = await startService(t, { answerDelayMs: 60_000 });
+  const arrived = Promise.withResolvers<undefined>();
+  const intercept = async (): Promise<undefined> => arrived.resolve(undefined) as undefined;
+  const service = await startService(t, { intercept, answerDelayMs: 60_000 });
   const phone = makePhone(t, service);
   const first = phone.start();
-  await service.next('session-end', () => true, 1).catch(() => undefined);
+  await arrived.promise;
   const second = phone.openSession('solicited');
   const awaited = phone.next('session');
   await Promise.all([

@@ -100,8 +100,6 @@ t.test('poll prints one status; its exit code says whether it was the expected o
 const WRONG: [args: string[], complaint: RegExp][] = [
   [['run'], /nothing to do/],
   [['run', '--count', '0'], /whole number from 1/],
-  [['run', '--poll', 'proxy:8080'], /expected the poll base/],
-  [['run', '--poll', 'http://p/', '--startup'], /--startup needs --service/],
   [['run', '--poll', 'http://p/', '--mac', 'phone'], /expected a MAC/],
   [['run', '--service', 'h:1', '--count', '2', '--contact-listen', '127.0.0.1:0'], /takes one phone/],
   [['run', '--poll', 'http://p/', '--ca', '/nowhere'], /ENOENT/],
