@@ -211,15 +211,19 @@ function says(form: string): boolean {
 }
 
 /** The body as text; null where it's over `limit`. Rejects where it breaks off. */
-async function readBody(request: IncomingMessage, limit: number): Promise<string | null> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > limit) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('latin1');
+function readBody(request: IncomingMessage, limit: number): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > limit) resolve(null);
+      else chunks.push(chunk);
+    });
+    request.on('end', () => resolve(Buffer.concat(chunks).toString('latin1')));
+    request.on('error', reject);
+    request.on('close', () => reject(new Error('the request broke off')));
+  });
 }
 
 /** Refuses; what is left of the request is of no interest, so the connection ends. */
