@@ -39,7 +39,8 @@ export function toPush(device: DeviceId, body: PushBody, around: PushSurrounding
       field: 'ttl_s',
     });
   }
-  const notBefore = body.not_before === undefined ? 0 : Math.max(0, wallTime(body.not_before) - around.now);
+  const date = body.not_before === undefined ? null : wallTime(body.not_before);
+  const notBefore = date === null ? 0 : Math.max(0, date - around.now);
   if (notBefore + around.spread >= ttl) {
     const field = body.not_before === undefined ? 'ttl_s' : 'not_before';
     throw new ApiError(
@@ -53,7 +54,8 @@ export function toPush(device: DeviceId, body: PushBody, around: PushSurrounding
     kind: 'contact-me',
     ttl,
     delay: notBefore + Math.floor(around.spread * placeOf(device, around.campaign)),
-    ...(body.key === undefined ? {} : { key: body.key }),
+    // The delay until a date is another at each try; the date is the same.
+    ...(body.key === undefined ? {} : { key: body.key, content: JSON.stringify([ttl, date, around.spread]) }),
     ...(body.replace === undefined ? {} : { replace: body.replace }),
     ...(around.campaign === null ? {} : { campaign: around.campaign }),
   };

@@ -45,7 +45,7 @@ export interface Surroundings {
 /** Adds what every desk command has in common. */
 export function common(command: Command): Command {
   return command
-    .option('--config <file>', "the relay's config, which says where its API is")
+    .option('-c, --config <file>', "the relay's config, which says where its API is")
     .option('--api <url>', 'address of the API, instead (or SALLYPORT_API)')
     .option('--token-file <file>', "the API's token, instead (or SALLYPORT_TOKEN_FILE)")
     .option('--json', 'print JSON, one value a line');

@@ -136,7 +136,7 @@ export function createFront(options: FrontOptions): Front {
       ttl,
       delay,
       key,
-      content: key === null ? null : contentDigest(push.kind, actions, ttl, delay),
+      content: key === null ? null : digestOf(push, ttl, delay),
       replace: push.replace ?? false,
       actions,
       bytes: actions === null ? 0 : Buffer.byteLength(actions),
@@ -278,6 +278,12 @@ export function createFront(options: FrontOptions): Front {
       for (const listener of [...listeners]) listener(seq);
     },
   };
+}
+
+/** What another push under the same key is compared by. */
+function digestOf({ kind, actions, content }: Push, ttl: number, delay: number): string {
+  if (content === undefined) return contentDigest(kind, actions ?? null, ttl, delay);
+  return contentDigest(kind, JSON.stringify([content, actions ?? null]), 0, 0);
 }
 
 /** Makes the error again that a ledger threw in another thread. */

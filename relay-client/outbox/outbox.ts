@@ -32,6 +32,11 @@ export interface Push {
   delay: Milliseconds;
   /** The caller's own name for this push: pushing it again with the same content changes nothing. */
   key?: string;
+  /**
+   * With `key`: what was asked for, in the caller's terms, where `ttl` or `delay` are reckoned from something that
+   * does not change, such as a date. Compared in place of them.
+   */
+  content?: string;
   /** Ends (as superseded) every message of this device and kind that is held. `contact-me` always does. */
   replace?: boolean;
   /** For `dls`: what to do, as JSON text. Opaque to the outbox. */

@@ -44,6 +44,18 @@ t.test('a known key is answered 200 with the same body, and 409 for another cont
   t.match(other.json, { code: 'KEY_REUSED', field: 'key', message: String });
 });
 
+t.test('a key with a date stays the same push whenever it is repeated', async (t) => {
+  const { ask } = await startApi(t);
+  const path = `/v1/devices/${MAC}/messages`;
+  const at = Math.floor(Date.now() / 1000) + 60;
+  const first = await ask('POST', path, { key: 'job-1', not_before: at });
+  const later = Date.now() + 3;
+  while (Date.now() < later) await new Promise((resolve) => setImmediate(resolve));
+  const again = await ask('POST', path, { key: 'job-1', not_before: new Date(at * 1000).toISOString() });
+  t.match(again, { status: 200, json: first.json });
+  t.match(await ask('POST', path, { key: 'job-1', not_before: at + 1 }), { status: 409 });
+});
+
 t.test('wait=proxy tells which proxies hold the message', async (t) => {
   const { ask, view, outbox } = await startApi(t);
   const pushed = await ask('POST', `/v1/devices/${MAC}/messages?wait=proxy`, {});

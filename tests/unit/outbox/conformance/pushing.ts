@@ -104,6 +104,15 @@ export function pushing(t: Test, makeLab: MakeLab): void {
     t.equal((await outbox.counts()).accepted, 1);
   });
 
+  t.test('a caller may say by himself what his key stands for', async (t) => {
+    const outbox = await makeLab(t).open();
+    const push = dls(phone(1), '[1]', { key: 'job-1', content: 'on Monday' });
+    const first = await hold(outbox, push);
+    t.match(await outbox.push({ ...push, delay: 1, ttl: DAY }), { known: true, message: { id: first.id } });
+    await refuses(t, outbox.push({ ...push, content: 'on Tuesday' }), 'KEY_REUSED');
+    await refuses(t, outbox.push({ ...push, actions: '[2]' }), 'KEY_REUSED');
+  });
+
   t.test('a key is remembered for a day after its message ended, also across a restart', async (t) => {
     const { open, clock } = makeLab(t);
     let outbox = await open();
