@@ -34,7 +34,7 @@ const configOption = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as c
 
 program
   .command('run', { isDefault: true })
-  .description('run the proxy until SIGTERM; SIGHUP re-reads certificates and keys')
+  .description('run the proxy until SIGTERM; SIGHUP re-reads certificates, keys and session doors')
   .option(...configOption)
   .option('--log-level <level>', 'debug, info, warn or error', 'info')
   .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }) => {
@@ -42,8 +42,11 @@ program
     const log = createLog(logLevel);
     const proxy = await createProxy(config, { clock: systemClock, log, software: softwareVersion() });
     log.info('ready', { ...proxy.addresses, pin: proxy.pin });
-    process.exitCode = await runUntilSignal(proxy, log);
-    process.exit();
+    const code = await runUntilSignal(
+      { reload: async () => ({ doors: await proxy.reload(loadProxyConfig(file)) }), close: proxy.close },
+      log,
+    );
+    process.exit(code);
   });
 
 program

@@ -10,7 +10,7 @@ import type { Site } from './site.ts';
 export interface MeasuredParts {
   pollDoor: PollDoor;
   relayDoor: RelayDoor;
-  sessionDoors: SessionDoor[];
+  sessionDoors: () => readonly SessionDoor[];
   sites: Site[];
   marks: Marks;
 }
@@ -96,17 +96,17 @@ export function createMetrics(parts: MeasuredParts): Metrics {
     }
   });
   gauge('sallyport_session_connections', 'Phone connections open', ['door'], (g) => {
-    for (const door of sessionDoors) g.set({ door: door.name }, door.stats().open);
+    for (const door of sessionDoors()) g.set({ door: door.name }, door.stats().open);
   });
   counter('sallyport_session_connections_total', 'Phone connections accepted', ['door'], (c) => {
-    for (const door of sessionDoors) c.inc({ door: door.name }, door.stats().accepted);
+    for (const door of sessionDoors()) c.inc({ door: door.name }, door.stats().accepted);
   });
   counter(
     'sallyport_session_connections_cut_total',
     'Phone connections that ended by a cut',
     ['door'],
     (c) => {
-      for (const door of sessionDoors) c.inc({ door: door.name }, door.stats().cut);
+      for (const door of sessionDoors()) c.inc({ door: door.name }, door.stats().cut);
     },
   );
   counter(
@@ -114,7 +114,7 @@ export function createMetrics(parts: MeasuredParts): Metrics {
     'Phone connections refused, by reason',
     ['door', 'reason'],
     (c) => {
-      for (const door of sessionDoors) {
+      for (const door of sessionDoors()) {
         for (const [reason, count] of Object.entries(door.stats().refused))
           c.inc({ door: door.name, reason }, count);
       }

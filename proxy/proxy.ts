@@ -11,9 +11,9 @@ import { createOps } from './ops.ts';
 import { createPollDoor } from './poll/poll-door.ts';
 import { openRegistry } from './registry.ts';
 import { createRelayDoor } from './relay-door.ts';
-import { createSessionDoor, createSessionSlots } from './session-door.ts';
+import { createSessionSlots } from './session-door.ts';
+import { createSessionDoors } from './session-doors.ts';
 import { createSite } from './site.ts';
-import type { Site } from './site.ts';
 import { createUnknownDevices } from './unknown-devices.ts';
 
 /** How often polls are gathered and told to the relays. */
@@ -36,8 +36,11 @@ export interface Proxy {
   readonly addresses: ProxyAddresses;
   /** The pin of its key, for relays' configs. */
   readonly pin: string;
-  /** Re-reads certificates and keys of all doors. Throws, with the old ones kept, when one is unusable. */
-  reload(): void;
+  /**
+   * Re-reads certificates and keys, and opens and closes session doors as `next` has them. Rejects, with what was
+   * there kept, when something is unusable. Resolves to where the session doors listen now.
+   */
+  reload(next: ProxyConfig): Promise<Record<string, string>>;
   /** Takes nothing new, lets running sessions end for a while, then closes. */
   close(): Promise<void>;
 }
@@ -88,36 +91,15 @@ export async function createProxy(
     );
     let draining = false;
 
-    const relayDoor = await keep(
-      createRelayDoor({
-        listen: config.relay.listen,
-        tls: config.relay.tls,
-        maxConnections: limits.relay_connections,
-        registry,
-        siteExists: (name) => sites.some((site) => site.name === name),
-        link(record) {
-          const site = sites.find(({ name }) => name === record.site);
-          if (site === undefined) return null;
-          const doors = config.doors
-            .filter(({ name }) => site.config.doors.includes(name))
-            .map(({ name, service, tls }) => ({
-              name,
-              service,
-              tls: tls === 'relay' ? tls : ('proxy' as const),
-            }));
-          return { site, doors, software, log, maxStreams: limits.lane_streams };
-        },
+    const slots = createSessionSlots(limits.session_connections);
+    const sessionDoors = await keep(
+      createSessionDoors(config, {
+        sites,
+        slots,
+        handshakeMs: limits.handshake_s * 1000,
+        drainMs: limits.drain_s * 1000,
         clock,
         log,
-      }),
-    );
-    const slots = createSessionSlots(limits.session_connections);
-    const sessionDoors = await Promise.all(
-      config.doors.map((door) => {
-        const site = siteOfDoor(sites, door.name);
-        return keep(
-          createSessionDoor(door, { site, slots, handshakeMs: limits.handshake_s * 1000, clock, log }),
-        );
       }),
     );
     const pollDoor = await keep(
@@ -136,7 +118,25 @@ export async function createProxy(
         { marks, log, clock, onUnknown: (device) => unknown.note(device) },
       ),
     );
-    const metrics = createMetrics({ pollDoor, relayDoor, sessionDoors, sites, marks });
+    // Relays come last: what they bring needs all the rest.
+    const relayDoor = await keep(
+      createRelayDoor({
+        listen: config.relay.listen,
+        tls: config.relay.tls,
+        maxConnections: limits.relay_connections,
+        registry,
+        siteExists: (name) => sites.some((site) => site.name === name),
+        link(record) {
+          const site = sites.find(({ name }) => name === record.site);
+          if (site === undefined) return null;
+          const doors = () => sessionDoors.of(site.name);
+          return { site, doors, software, log, maxStreams: limits.lane_streams };
+        },
+        clock,
+        log,
+      }),
+    );
+    const metrics = createMetrics({ pollDoor, relayDoor, sessionDoors: sessionDoors.list, sites, marks });
     const ops = await keep(
       createOps(config.ops.listen, {
         sites: () => sites.map((site) => site.status()),
@@ -204,36 +204,29 @@ export async function createProxy(
     return {
       addresses: {
         poll: pollDoor.addresses.map(formatAddress),
-        doors: Object.fromEntries(sessionDoors.map((door) => [door.name, formatAddress(door.address)])),
+        doors: sessionDoors.addresses(),
         relay: formatAddress(relayDoor.address),
         ops: formatAddress(ops.address),
       },
       pin: relayDoor.pin,
-      reload() {
+      async reload(next) {
+        const fixed = ['poll', 'sites', 'ops', 'workers', 'limits', 'relay'] as const;
+        const changed = fixed.filter((part) => JSON.stringify(next[part]) !== JSON.stringify(config[part]));
+        if (changed.length > 0) log.warn('changes of these need a restart', { changed });
         pollDoor.reload();
         relayDoor.reload();
-        for (const door of sessionDoors) door.reload();
+        await sessionDoors.change(next);
+        return sessionDoors.addresses();
       },
       async close() {
         draining = true;
         for (const site of sites) site.link()?.drain();
-        const late = Promise.withResolvers<void>();
-        const timer = clock.after(limits.drain_s * 1000, late.resolve);
-        const drained = Promise.all(sessionDoors.map((door) => door.drain()));
-        await Promise.all([pollDoor.close(), Promise.race([drained, late.promise])]);
-        timer.cancel();
-        for (const each of timers) each.cancel();
-        await Promise.all(sessionDoors.map((door) => door.close()));
+        await Promise.all([pollDoor.close(), sessionDoors.close()]);
+        for (const timer of timers) timer.cancel();
         await relayDoor.close();
         await ops.close();
         marks.close();
       },
     };
   }
-}
-
-function siteOfDoor(sites: Site[], door: string): Site {
-  const site = sites.find(({ config }) => config.doors.includes(door));
-  if (site === undefined) throw new Error(`session door ${door} belongs to no site`);
-  return site;
 }

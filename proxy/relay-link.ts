@@ -19,7 +19,8 @@ export interface RelayLinkOptions {
   id: string;
   record: RelayRecord;
   site: Site;
-  doors: { name: string; service: string; tls: 'relay' | 'proxy' }[];
+  /** The site's session doors at this moment. */
+  doors: () => { name: string; service: string; tls: 'relay' | 'proxy' }[];
   software: string;
   clock: Clock;
   log: Log;
@@ -109,7 +110,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       link: options.id,
       software: options.software,
       site: site.name,
-      doors: options.doors,
+      doors: options.doors(),
       holds,
     });
   }

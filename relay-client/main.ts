@@ -41,7 +41,11 @@ program
       process.exit(EXIT.failure);
     });
     log.info('ready', { ...relay.addresses, proxies: config.proxies.map(({ url }) => url.host) });
-    process.exit(await runUntilSignal(relay, log));
+    const reload = async (): Promise<Record<string, unknown>> => {
+      await relay.reload();
+      return { services: config.services.map(({ name }) => name) };
+    };
+    process.exit(await runUntilSignal({ reload, close: relay.close }, log));
   });
 
 program

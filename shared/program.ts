@@ -23,7 +23,7 @@ const LAST_RESORT_MS: Milliseconds = 35_000;
  * Runs until SIGTERM or SIGINT, then closes; SIGHUP reloads. Resolves to the exit code.
  */
 export function runUntilSignal(
-  part: { reload(): void | Promise<void>; close(): Promise<void> },
+  part: { reload(): Promise<Record<string, unknown>>; close(): Promise<void> },
   log: Log,
 ): Promise<number> {
   return new Promise((resolve) => {
@@ -53,10 +53,9 @@ export function runUntilSignal(
     process.on('SIGHUP', () => {
       void (async () => {
         try {
-          await part.reload();
-          log.info('reloaded');
+          log.info('reloaded', await part.reload());
         } catch (error) {
-          log.error('reload failed; the old certificates and keys stay', { why: describeError(error) });
+          log.error('reload failed; all stays as it was', { why: describeError(error) });
         }
       })();
     });
