@@ -27,6 +27,7 @@ async function run(flags: RunFlags, options: FleetOptions): Promise<number> {
   const events = flags.events ?? flags.count <= EVENTS_UP_TO;
   const report = createReport(say, flags.json, events);
   const fleet = createFleet({ ...options, onEvent: (event) => report.event(event) });
+  report.ready({ phones: flags.count, first: flags.mac, poll: flags.poll, service: flags.service });
   const timers: NodeJS.Timeout[] = [];
   const over = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());

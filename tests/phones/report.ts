@@ -3,6 +3,8 @@ import type { PhoneEvent } from './events.ts';
 import type { FleetStats } from './fleet.ts';
 
 export type Report = {
+  /** The fleet exists; with --json only. */
+  ready(facts: Record<string, unknown>): void;
   event(event: PhoneEvent): void;
   stats(stats: FleetStats, last: boolean): void;
 };
@@ -66,6 +68,9 @@ export function factsOf(event: PhoneEvent): Record<string, unknown> | undefined 
 
 export function createReport(write: (line: string) => void, json: boolean, events: boolean): Report {
   return {
+    ready(facts) {
+      if (json) write(JSON.stringify({ msg: 'ready', ...facts }));
+    },
     event(event) {
       const facts = events ? factsOf(event) : undefined;
       if (facts) write(json ? JSON.stringify(facts) : readable(facts));
