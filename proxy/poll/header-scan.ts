@@ -46,14 +46,15 @@ export function scanHeader(
   const length = bytes.length - start;
   let at = state.seen;
   let line = state.line;
-  let limit = line === state.blank ? limits.requestLineBytes + line : limits.headerBytes;
+  // The last place for the CR that ends the present line.
+  let last = line === state.blank ? line + limits.requestLineBytes : limits.headerBytes - 2;
   let result: ScanResult = MORE;
   for (; at < length; at++) {
-    if (at >= limit) {
+    const byte = bytes[start + at] ?? 0;
+    if (at >= last && (at > last || byte !== CR)) {
       result = TOO_LONG;
       break;
     }
-    const byte = bytes[start + at] ?? 0;
     if (SPECIAL[byte] === 0) continue;
     if (byte !== CR) {
       result = MALFORMED;
@@ -70,12 +71,12 @@ export function scanHeader(
     if (empty) {
       if (line === 2 && state.blank === 0) {
         state.blank = 2;
-        limit = limits.requestLineBytes + 2;
+        last = line + limits.requestLineBytes;
       } else {
         result = line - 2 === state.blank ? MALFORMED : line;
         break;
       }
-    } else limit = limits.headerBytes;
+    } else last = limits.headerBytes - 2;
   }
   state.seen = at;
   state.line = line;

@@ -6,9 +6,9 @@ export interface PollLimits {
   connections: number;
   /** Polls answered on one connection; the last one's answer closes it. */
   requestsPerConnection: number;
-  /** Bytes of a request line; a longer one gets 503. */
+  /** Bytes of a request line without its end; a longer one gets 503. */
   requestLineBytes: number;
-  /** Bytes of a whole header, the request line included; a longer one gets 503. */
+  /** Bytes of a whole header with its request line and all line ends; a longer one gets 503. */
   headerBytes: number;
   /** From accepting a connection to its first whole header (after the TLS handshake), and likewise from the first
    * byte of each later one. A slower phone is cut without an answer. */
