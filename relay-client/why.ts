@@ -3,6 +3,7 @@ import type { DeviceId } from '../shared/device-id.ts';
 import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
 import type { DeviceRecord, Message } from './outbox/outbox.ts';
 import type { WatchedSession } from './watcher/session-events.ts';
+import { ago, count, iso, span } from './words.ts';
 
 /**
  * Why a device's work stands where it stands: one decision over facts that were gathered elsewhere, so that the
@@ -316,25 +317,4 @@ function listed(facts: WhyFacts, held: Message[]): Why['facts'] {
     services_up: facts.services.filter((service) => service.health.up).length,
     services: facts.services.length,
   };
-}
-
-function iso(at: Milliseconds): string {
-  return new Date(at).toISOString();
-}
-
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`;
-}
-
-function ago(now: Milliseconds, at: Milliseconds): string {
-  return now - at < 1000 ? 'just now' : `${span(now - at)} ago`;
-}
-
-/** A length of time in the unit that a person would choose. */
-export function span(ms: Milliseconds): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 90) return `${seconds} s`;
-  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86_400)} days`;
 }

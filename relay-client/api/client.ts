@@ -1,9 +1,11 @@
 import { systemClock } from '../../shared/clock.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
-import { describeError, ERROR_CODES, isSallyportError, SallyportError } from '../../shared/errors.ts';
-import type { ErrorCode } from '../../shared/errors.ts';
+import { describeError, isSallyportError } from '../../shared/errors.ts';
+import { DeskError, readRefusal } from './desk-error.ts';
 import { readEventStream } from './event-stream.ts';
 import type { DeskEvent } from './event-stream.ts';
+import { jsonLines, textLines } from './lines.ts';
+import type { PushBody } from './request-shapes.ts';
 import type {
   AcceptedBody,
   BulkResult,
@@ -13,7 +15,6 @@ import type {
   DeviceRowBody,
   MessageBody,
   ProxyBody,
-  PushBody,
   ReadyBody,
   ServiceBody,
   StatusBody,
@@ -29,24 +30,7 @@ export interface DeskClientOptions {
   clock?: Clock;
 }
 
-/** A refusal of the API, or its absence (`API_UNREACHABLE`). */
-export class DeskError extends SallyportError {
-  /** The HTTP status; 0 = there was no answer. */
-  readonly status: number;
-  /** The field that was wrong, where one was. */
-  readonly field: string | null;
-
-  constructor(
-    code: ErrorCode,
-    message: string,
-    status: number,
-    extra: { field?: string | null; cause?: unknown } = {},
-  ) {
-    super(code, message, extra.cause === undefined ? {} : { cause: extra.cause });
-    this.status = status;
-    this.field = extra.field ?? null;
-  }
-}
+export { DeskError } from './desk-error.ts';
 
 export interface DevicesPage {
   devices: DeviceRowBody[];
@@ -91,8 +75,6 @@ export type BulkInput = PushBody & { device: string };
 const REQUEST_MS: Milliseconds = 30_000;
 /** How long until a lost event stream is sought again. */
 const RETRY_MS: Milliseconds = 1_000;
-/** The longest line of an answer in characters. */
-const LINE_LIMIT = 2 ** 20;
 
 export function createDeskClient({ url, token, clock = systemClock }: DeskClientOptions): DeskClient {
   const base = url.endsWith('/') ? url : `${url}/`;
@@ -138,7 +120,7 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
         ? {}
         : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
     });
-    if (!response.ok && response.status !== also) throw await refusal(response);
+    if (!response.ok && response.status !== also) throw await readRefusal(response);
     try {
       return { status: response.status, value: (await response.json()) as T };
     } catch (error) {
@@ -158,10 +140,10 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
     const response = await send('POST', 'v1/messages', {
       query: { spread_s: options.spreadS, campaign: options.campaign },
       headers: { 'content-type': 'application/x-ndjson' },
-      body: ReadableStream.from(encodeLines(lines)),
+      body: ReadableStream.from(jsonLines(lines)),
       duplex: 'half',
     });
-    if (!response.ok) throw await refusal(response);
+    if (!response.ok) throw await readRefusal(response);
     for await (const line of textLines(response)) if (line !== '') yield JSON.parse(line) as BulkResult;
   }
 
@@ -176,7 +158,7 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
     while (!signal.aborted) {
       try {
         const response = await send('GET', 'v1/events', { query: { after, device }, signal });
-        if (!response.ok) throw await refusal(response);
+        if (!response.ok) throw await readRefusal(response);
         first = false;
         for await (const event of readEventStream(textLines(response))) {
           if (event.type === 'history') after = event.entry.seq;
@@ -234,30 +216,6 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
 
 type Query = Record<string, string | number | boolean | undefined>;
 
-async function refusal(response: Response): Promise<DeskError> {
-  const text = (await response.text().catch(() => '')).slice(0, LINE_LIMIT);
-  const body = parseRefusal(text);
-  if (body === null) {
-    return new DeskError(
-      'API_UNREADABLE',
-      `${response.url} answered ${response.status}, not as a relay does; is it one?`,
-      response.status,
-    );
-  }
-  return new DeskError(body.code, body.message, response.status, { field: body.field });
-}
-
-function parseRefusal(text: string): { code: ErrorCode; message: string; field: string | null } | null {
-  try {
-    const body = JSON.parse(text) as { code?: unknown; message?: unknown; field?: unknown };
-    const code = ERROR_CODES.find((each) => each === body.code);
-    if (code === undefined || typeof body.message !== 'string') return null;
-    return { code, message: body.message, field: typeof body.field === 'string' ? body.field : null };
-  } catch {
-    return null;
-  }
-}
-
 function unreachable(base: string, error: unknown): DeskError {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
   const text = isTimeout(cause)
@@ -273,50 +231,6 @@ function unreachable(base: string, error: unknown): DeskError {
 
 function isTimeout(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError';
-}
-
-async function* encodeLines(
-  lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
-): AsyncGenerator<Uint8Array> {
-  const encoder = new TextEncoder();
-  let text = '';
-  for await (const line of lines) {
-    text += `${JSON.stringify(line)}\n`;
-    if (text.length < CHUNK_CHARS) continue;
-    yield encoder.encode(text);
-    text = '';
-  }
-  if (text !== '') yield encoder.encode(text);
-}
-
-const CHUNK_CHARS = 16 * 1024;
-
-/** The lines of an answer's body, without their ends. */
-async function* textLines(response: Response): AsyncGenerator<string> {
-  if (response.body === null) return;
-  let rest = '';
-  try {
-    for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + part).split('\n');
-      rest = lines.pop() ?? '';
-      if (rest.length > LINE_LIMIT)
-        throw new DeskError(
-          'API_UNREADABLE',
-          `An answer's line is over ${LINE_LIMIT} characters`,
-          response.status,
-        );
-      yield* lines;
-    }
-  } catch (error) {
-    if (isSallyportError(error)) throw error;
-    throw new DeskError(
-      'API_UNREACHABLE',
-      `The answer of ${response.url} broke off: ${describeError(error)}`,
-      response.status,
-      { cause: error },
-    );
-  }
-  if (rest !== '') yield rest;
 }
 
 function pause(clock: Clock, ms: Milliseconds, signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@ import type { DeviceId } from '../../shared/device-id.ts';
 import type { Push } from '../outbox/outbox.ts';
 import { ApiError } from './errors.ts';
 import type { PushDefaults } from './limits.ts';
-import type { PushBody } from './shapes.ts';
+import type { PushBody } from './request-shapes.ts';
 
 export interface PushSurroundings {
   /** Wall time. */

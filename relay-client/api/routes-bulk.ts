@@ -12,7 +12,8 @@ import type { PushSurroundings } from './push.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { readAs } from './schema.ts';
-import { bulkLineShape, bulkQuery, bulkResultShape, noFields } from './shapes.ts';
+import { bulkLineShape, bulkQuery, noFields } from './request-shapes.ts';
+import { bulkResultShape } from './shapes.ts';
 import type { BulkResult } from './shapes.ts';
 
 const LINE_TYPES = ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/json'];

@@ -9,15 +9,8 @@ import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage } fr
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { z } from './schema.ts';
-import {
-  deviceDetailShape,
-  deviceParams,
-  devicesQuery,
-  devicesShape,
-  noFields,
-  unknownDevicesShape,
-  whyShape,
-} from './shapes.ts';
+import { deviceParams, devicesQuery, noFields } from './request-shapes.ts';
+import { deviceDetailShape, devicesShape, unknownDevicesShape, whyShape } from './shapes.ts';
 import type { DeviceDetailBody } from './shapes.ts';
 
 const DEFAULT_LIST = 100;

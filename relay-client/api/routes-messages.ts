@@ -6,20 +6,16 @@ import { route } from './router.ts';
 import type { Route } from './router.ts';
 import type { Message } from '../outbox/outbox.ts';
 import {
-  acceptedShape,
   campaignParams,
-  campaignProgressShape,
-  clearedShape,
   clearQuery,
   deviceParams,
   listQuery,
   messageParams,
-  messageShape,
-  messagesShape,
   noFields,
   pushQuery,
   pushShape,
-} from './shapes.ts';
+} from './request-shapes.ts';
+import { acceptedShape, campaignProgressShape, clearedShape, messageShape, messagesShape } from './shapes.ts';
 import type { AcceptedBody, CampaignBody, ClearedBody, MessageBody } from './shapes.ts';
 
 const DEFAULT_LIST = 100;

@@ -2,15 +2,8 @@ import type { Context } from './context.ts';
 import { isoTime, presentProxy, presentServices } from './present.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
-import {
-  eventsQuery,
-  eventShape,
-  noFields,
-  proxiesShape,
-  readyShape,
-  servicesShape,
-  statusShape,
-} from './shapes.ts';
+import { eventsQuery, noFields } from './request-shapes.ts';
+import { eventShape, proxiesShape, readyShape, servicesShape, statusShape } from './shapes.ts';
 import type { ReadyBody, StatusBody } from './shapes.ts';
 
 /** The relay itself: links, services, status, events, health, metrics. */

@@ -3,7 +3,7 @@ import { statusPage } from './page.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { z } from './schema.ts';
-import { noFields } from './shapes.ts';
+import { noFields } from './request-shapes.ts';
 
 /** What another dashboard brings in place of the built-in page. */
 export interface Dashboard {

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { DeskError } from '../api/client.ts';
 import type { BulkInput, DeskClient } from '../api/client.ts';
-import type { PushBody } from '../api/shapes.ts';
+import type { PushBody } from '../api/request-shapes.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { parseDuration } from './duration.ts';

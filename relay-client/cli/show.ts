@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { DeviceRowBody, StatusBody, UnknownDeviceBody } from '../api/shapes.ts';
-import { span } from '../why.ts';
+import { span } from '../words.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { pairs, table } from './table.ts';

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { once } from 'node:events';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { isLoopback } from '../../../relay-client/api/guard.ts';
 import { startApi } from '../../fixtures/start-api.ts';
@@ -189,6 +191,67 @@ t.test('the page runs only its own style and script and asks nobody else', async
   t.match(policy, /frame-ancestors 'none'/);
   t.notMatch(page.text, /https?:\/\/|src=|@import|innerHTML| on[a-z]+=| style=/);
   t.notMatch(page.text, new RegExp(TOKEN));
+});
+
+t.test('the page shows the status, and asks for a token where one is needed', async (t) => {
+  const { url, ask } = await startApi(t, { token: TOKEN });
+  const { text, headers } = await ask('GET', '/');
+  const script = /<script>([^]*)<\/script>/.exec(text)?.[1] ?? '';
+  const hash = createHash('sha256').update(script).digest('base64');
+  t.match(
+    headers.get('content-security-policy'),
+    `script-src 'sha256-${hash}'`,
+    'the policy lets just this script run',
+  );
+
+  interface Element {
+    textContent: string;
+    hidden: boolean;
+    value: string;
+    children: Element[];
+    submit?: (event: object) => void;
+    append(...nodes: Element[]): void;
+    replaceChildren(...nodes: Element[]): void;
+    addEventListener(name: string, listener: (event: object) => void): void;
+  }
+  const element = (): Element => ({
+    textContent: '',
+    hidden: false,
+    value: '',
+    children: [],
+    append(...nodes) {
+      this.children.push(...nodes);
+    },
+    replaceChildren(...nodes) {
+      this.children = nodes;
+    },
+    addEventListener(_name, listener) {
+      this.submit = listener;
+    },
+  });
+  const elements = new Map<string, Element>();
+  const byId = (id: string): Element => {
+    const found = elements.get(id) ?? element();
+    elements.set(id, found);
+    return found;
+  };
+  const document = { getElementById: byId, createElement: element };
+  const showing = async (text: string): Promise<void> => {
+    // Ends by the test's own timeout where the page never gets there.
+    while (byId('state').textContent !== text) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const fetchHere = (path: string, init: RequestInit): Promise<Response> => fetch(`${url}/${path}`, init);
+  runInNewContext(script, { document, fetch: fetchHere, setInterval: () => 0, Date });
+  await showing('token needed');
+  t.match([byId('login').hidden, byId('all').hidden], [false, true]);
+
+  byId('token').value = TOKEN;
+  byId('login').submit?.({ preventDefault: () => undefined });
+  await showing('ready');
+  t.match(byId('who').textContent, /^hq-1 · site default/);
+  t.match([byId('login').hidden, byId('all').hidden], [true, false]);
+  t.equal(byId('proxies').children[0]?.children[1]?.textContent, 'up');
+  t.equal(byId('tiles').children.length, 8);
 });
 
 t.test('metrics are what was handed in', async (t) => {

@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { Message } from '../../../relay-client/outbox/outbox.ts';
-import { OFFER_PATIENCE_MS, POLL_OVERDUE_MS, span, VERDICTS, why } from '../../../relay-client/why.ts';
+import { OFFER_PATIENCE_MS, POLL_OVERDUE_MS, VERDICTS, why } from '../../../relay-client/why.ts';
 import type { WhyFacts } from '../../../relay-client/why.ts';
+import { span } from '../../../relay-client/words.ts';
 import {
   device,
   linkedProxy,

@@ -1,0 +1,113 @@
+import { parseDeviceId } from '../../shared/device-id.ts';
+import { namedShapes, z } from './schema.ts';
+
+/** What the API reads, as shapes. */
+
+const KEY_CHARS = 200;
+const CAMPAIGN = /^[0-9A-Za-z._:-]{1,100}$/;
+const DEVICE_WORDS =
+  '12 hex digits of a MAC, with or without : - . between them, or 1 to 64 of 0-9A-Za-z:.-_+';
+
+export const deviceShape = z
+  .string()
+  .transform((raw, context) => {
+    const device = parseDeviceId(raw);
+    if (device !== null) return device;
+    context.addIssue({
+      code: 'custom',
+      message: `expected a device id: ${DEVICE_WORDS}`,
+      params: { code: 'DEVICE_ID_INVALID' },
+    });
+    return z.NEVER;
+  })
+  .describe(`A device id: ${DEVICE_WORDS}; case does not matter.`);
+
+export const messageIdShape = z.string().min(1).max(100).describe('The id that the push was answered with.');
+export const campaignShape = z
+  .string()
+  .regex(CAMPAIGN, 'expected 1 to 100 of 0-9A-Za-z._:-')
+  .describe('Groups messages; see GET /v1/campaigns/{name}.');
+
+const flag = z.enum(['true', 'false']).transform((word) => word === 'true');
+const wholeNumber = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'expected a whole number')
+    .transform(Number)
+    .pipe(z.number().min(least).max(most));
+
+const pushFields = {
+  kind: z.enum(['contact-me', 'dls']).optional().describe('Default contact-me: please call the service.'),
+  ttl_s: z.number().positive().optional().describe('Seconds until it expires; default 7 days.'),
+  key: z
+    .string()
+    .min(1)
+    .max(KEY_CHARS)
+    .optional()
+    .describe("The caller's own name for this push: the same key again changes nothing and is answered 200."),
+  replace: z.boolean().optional().describe('Supersede what is held for the device; contact-me always does.'),
+  not_before: z
+    .union(
+      [z.number().nonnegative(), z.iso.datetime({ offset: true })],
+      'expected an ISO 8601 date-time with zone, or Unix seconds',
+    )
+    .optional()
+    .describe(
+      'Not offered to the phone before this time: an ISO 8601 date-time with zone, or seconds since 1970 UTC.',
+    ),
+  actions: z.unknown().optional().describe('What a dls message is to do.'),
+};
+
+export const pushShape = z
+  .strictObject(pushFields)
+  .register(namedShapes, { id: 'Push', description: 'What to hold for a device.' });
+export type PushBody = z.output<typeof pushShape>;
+
+export const bulkLineShape = z
+  .strictObject({ device: deviceShape, ...pushFields })
+  .register(namedShapes, { id: 'BulkLine', description: 'One line of a bulk push.' });
+export type BulkLine = z.output<typeof bulkLineShape>;
+
+export const deviceParams = z.strictObject({ id: deviceShape });
+export const messageParams = z.strictObject({ id: messageIdShape });
+export const campaignParams = z.strictObject({ name: campaignShape });
+export const noFields = z.strictObject({});
+
+export const pushQuery = z.strictObject({
+  wait: z
+    .literal('proxy')
+    .optional()
+    .describe('Answer once every connected proxy holds it, or after 10 seconds.'),
+});
+export const bulkQuery = z.strictObject({
+  spread_s: wholeNumber(0, 31 * 86_400)
+    .optional()
+    .describe('Spread the devices evenly over this many seconds, each always at its own place.'),
+  campaign: campaignShape.optional(),
+});
+export const clearQuery = z.strictObject({
+  generation: wholeNumber(1, Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Clear only up to this generation.'),
+});
+export const listQuery = z.strictObject({
+  limit: wholeNumber(1, 1000).optional().describe('At most this many; default 100.'),
+});
+export const devicesQuery = z.strictObject({
+  state: z
+    .enum(['pending', 'idle', 'dead'])
+    .optional()
+    .describe('pending: has held messages; idle: none; dead: has dead ones.'),
+  q: z.string().max(64).optional().describe('Part of the device id.'),
+  cursor: deviceShape.optional().describe('`next` of the answer before.'),
+  limit: wholeNumber(1, 1000).optional().describe('1 to 1000; default 100.'),
+  unknown: flag
+    .optional()
+    .describe('true: devices that poll and were never pushed to, newest first, instead.'),
+});
+export const eventsQuery = z.strictObject({
+  after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Start after this sequence; Last-Event-ID wins. Default: from now on.'),
+  device: deviceShape.optional().describe('Only this device.'),
+});
