@@ -1,11 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { readFileSync } from 'node:fs';
 import { createSecureContext, createServer } from 'node:tls';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import { tlsProfileOptions } from '../../shared/tls-profile.ts';
+import { readAuthorities, readNamedFile } from './authorities.ts';
 import type { PhoneTlsConfig } from './config.ts';
 
 /** Ends the TLS of phones whose bytes come sealed through the DMZ. */
@@ -62,6 +62,8 @@ export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs
           if (over) return void socket.destroy();
           over = true;
           timer.cancel();
+          // Neither of them always takes the other along by itself: a TLS error leaves the stream open.
+          socket.once('error', () => stream.destroy());
           socket.once('close', () => stream.destroy());
           stream.once('close', () => socket.destroy());
           established(socket);
@@ -76,18 +78,11 @@ export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs
 }
 
 function readContext(config: PhoneTlsConfig): SecureContextOptions {
-  const read = (field: string, file: string): string => {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch (cause) {
-      throw new SallyportError('FILE_UNREADABLE', `tls.${field} ${file}: ${describeError(cause)}`, { cause });
-    }
-  };
   const options: SecureContextOptions = {
     ...tlsProfileOptions(config.profile),
-    cert: read('cert', config.cert),
-    key: read('key', config.key),
-    ...(config.clientCa === null ? {} : { ca: read('client_ca', config.clientCa) }),
+    cert: readNamedFile('tls.cert', config.cert),
+    key: readNamedFile('tls.key', config.key),
+    ...(config.clientCa === null ? {} : { ca: readAuthorities('tls.client_ca', config.clientCa) }),
   };
   try {
     createSecureContext(options);

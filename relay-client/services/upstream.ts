@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
 import type { Readable } from 'node:stream';
 import { Client } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { Address } from '../../shared/address.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { describeError, SallyportError } from '../../shared/errors.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import { readAuthorities } from './authorities.ts';
 import type { UpstreamTlsConfig } from './config.ts';
 import { createTlsDialler, dialTcp } from './dial.ts';
 import type { Dialled, DialTls, TlsDialler } from './dial.ts';
@@ -165,17 +164,9 @@ export function createUpstream(
 }
 
 function readTrust({ ca, pin, verify }: UpstreamTlsConfig): DialTls {
-  if (ca === undefined) return { ca: null, pin: pin ?? null, verify: verify ?? true };
-  let pem: string;
-  try {
-    pem = readFileSync(ca, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('FILE_UNREADABLE', `upstream_tls.ca ${ca}: ${describeError(cause)}`, { cause });
-  }
-  try {
-    createSecureContext({ ca: pem });
-  } catch (cause) {
-    throw new SallyportError('KEY_INVALID', `upstream_tls.ca ${ca} holds no PEM certificate`, { cause });
-  }
-  return { ca: pem, pin: pin ?? null, verify: verify ?? true };
+  return {
+    ca: ca === undefined ? null : readAuthorities('upstream_tls.ca', ca),
+    pin: pin ?? null,
+    verify: verify ?? true,
+  };
 }

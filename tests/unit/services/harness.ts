@@ -62,6 +62,8 @@ export interface RawUpstream {
   connections: UpstreamSocket[];
   /** Resolves to the connection number `index`, from 0, once it is there. */
   connection(index: number): Promise<UpstreamSocket>;
+  /** Calls back on each TCP connection, a mere try included. */
+  onConnection(listener: () => void): void;
 }
 
 /** @param script - what to do with each connection, called at its first byte */
@@ -121,6 +123,7 @@ export async function startRawUpstream(
     port,
     url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     connections,
+    onConnection: (listener) => void server.on('connection', listener),
     connection: (index) =>
       new Promise((resolve) => {
         const look = (): void => {
