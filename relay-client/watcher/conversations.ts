@@ -18,6 +18,8 @@ export interface Conversation extends WatchedSession {
   exchange: object | null;
   /** The connection on which the phone last spoke; null once it is closed. */
   connection: object | null;
+  /** How it ends when the phone does not come back: `cut`, or worse where the service's last answer was no message. */
+  lapse: SessionOutcome;
   /** When to give up waiting for the phone, by the monotonic clock. */
   deadline: number;
   over: boolean;
@@ -27,8 +29,8 @@ export interface Conversation extends WatchedSession {
 export interface Conversations {
   /** Never fails: where there are too many, another one ends. */
   begin(device: DeviceId | null, reason: string, origin: PhoneOrigin): Conversation;
-  /** The service has answered it: from now on it's the device's session, and a former one is over. */
-  establish(conversation: Conversation): void;
+  /** The service has answered it: from now on it's the device's session. A former one is over, or stays if not `displacing`. */
+  establish(conversation: Conversation, displacing: boolean): void;
   /** The device's session: the last one that the service has answered. */
   of(device: DeviceId): Conversation | null;
   /** The one session that awaits the reply to `action` from that address and has no connection; null where unclear. */
@@ -39,10 +41,12 @@ export interface Conversations {
   await(conversation: Conversation): void;
   /** Its connection is gone. */
   detach(conversation: Conversation): void;
+  /** The phone won't come back to it. Does nothing for one that is over. */
+  lapse(conversation: Conversation): void;
   /** Does nothing for one that is over. */
   end(conversation: Conversation, outcome: SessionOutcome): void;
   count(): number;
-  /** Ends all as cut. */
+  /** Ends all, as cut mostly. */
   close(): void;
 }
 
@@ -63,7 +67,7 @@ export function createConversations(options: {
     dispose(conversation, _id, reason) {
       if (reason !== 'evict') return;
       listener.odd('session-limit', { device: conversation.device, limit: limits.sessions });
-      forget(conversation, 'cut');
+      forget(conversation, conversation.lapse);
     },
   });
 
@@ -90,10 +94,12 @@ export function createConversations(options: {
     forget(conversation, outcome);
   };
 
+  const lapse = (conversation: Conversation): void => end(conversation, conversation.lapse);
+
   const sweep = clock.every(SWEEP_MS, () => {
     const now = clock.monotonic();
     for (const conversation of [...running.values()]) {
-      if (conversation.exchange === null && now >= conversation.deadline) end(conversation, 'cut');
+      if (conversation.exchange === null && now >= conversation.deadline) lapse(conversation);
     }
   });
 
@@ -111,6 +117,7 @@ export function createConversations(options: {
         status: null,
         exchange: null,
         connection: null,
+        lapse: 'cut',
         deadline: clock.monotonic() + limits.silenceMs,
         over: false,
       };
@@ -121,13 +128,13 @@ export function createConversations(options: {
       listener.began(conversation);
       return conversation;
     },
-    establish(conversation) {
+    establish(conversation, displacing) {
       const { device } = conversation;
       if (device === null) return;
       const former = established.get(device);
-      if (former === conversation) return;
+      if (former === conversation || (former !== undefined && !displacing)) return;
       established.set(device, conversation);
-      if (former !== undefined) end(former, 'cut');
+      if (former !== undefined) lapse(former);
     },
     of: (device) => established.get(device) ?? null,
     awaitedFrom(address, action) {
@@ -151,11 +158,12 @@ export function createConversations(options: {
       conversation.connection = null;
       conversation.deadline = clock.monotonic() + limits.returnMs;
     },
+    lapse,
     end,
     count: () => running.size,
     close() {
       sweep.cancel();
-      for (const conversation of [...running.values()]) end(conversation, 'cut');
+      for (const conversation of [...running.values()]) lapse(conversation);
     },
   };
 }

@@ -44,7 +44,8 @@ function judgeAlone({ status, body }: { status: number; body: Buffer | null }): 
   if (body === null) return { ...empty, outcome: null };
   if (body.length === 0) return { ...empty, outcome: 'completed' };
   const message = readServiceMessage(body);
-  if ('unreadable' in message) return { ...empty, outcome: 'service-error', unreadable: message.unreadable };
+  // The phone can't read it either, and says so by a clean-up of its own (Developer's Guide p. 13).
+  if ('unreadable' in message) return { ...empty, outcome: null, unreadable: message.unreadable };
   const outcome = message.action === 'CleanUp' ? judgeCleanUp(message) : null;
   return { action: message.action, outcome, message, unreadable: null };
 }

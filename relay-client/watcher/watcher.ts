@@ -140,7 +140,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const begin = (connection: Connection, heard: Heard): Conversation => {
     const former = connection.conversation;
     // On one and the same connection a new beginning is the phone's own word that the former session is over.
-    if (former !== null && former.connection === connection) conversations.end(former, 'cut');
+    if (former !== null && former.connection === connection) conversations.lapse(former);
     const { reason } = heard.message;
     const device = deviceOfInitiator(connection, heard);
     return conversations.begin(device, PLAIN_REASON.test(reason) ? reason : 'other', connection.origin);
@@ -210,6 +210,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { device } = conversation;
     const token = {};
     conversation.exchange = token;
+    conversation.lapse = 'cut';
     let outcome: SessionOutcome | null = null;
     /** False once the phone has gone on without waiting for this answer, or the session is over. */
     const current = (): boolean => conversation.exchange === token && !conversation.over;
@@ -220,13 +221,19 @@ export function createWatcher(options: WatcherOptions): Watcher {
       outcome = verdict.outcome;
       conversation.answered = true;
       // An error is no sign that the service has taken the device up: anybody can provoke one.
-      if (outcome !== 'service-error' && outcome !== 'overloaded') conversations.establish(conversation);
+      const failed = verdict.unreadable !== null || outcome === 'service-error' || outcome === 'overloaded';
+      conversations.establish(conversation, !failed);
       if (verdict.action !== null) conversation.action = verdict.action;
       conversation.expected = expectedNext(conversation.expected, verdict.action);
-      if (verdict.unreadable !== null) listener.odd('answer-unreadable', { device, why: verdict.unreadable });
+      if (verdict.unreadable !== null) {
+        conversation.lapse = 'service-error';
+        listener.odd('answer-unreadable', { device, why: verdict.unreadable });
+      }
       if (verdict.message !== null) {
-        if (verdict.message.nonce !== message.nonce)
-          listener.odd('nonce-odd', { device, action: verdict.action });
+        // A CleanUp without a nonce is a refusal, as its outcome says.
+        const { nonce, action } = verdict.message;
+        const refusal = action === 'CleanUp' && nonce === '';
+        if (nonce !== message.nonce && !refusal) listener.odd('nonce-odd', { device, action });
         if (sendsToFtp(verdict.message)) listener.odd('ftp', { device });
       }
       listener.answered(conversation, verdict.action);
@@ -274,7 +281,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
         // A phone that is waited for may come back, if it can be told from others; one that was cut off won't.
         if (conversation.exchange === null && conversation.device !== null)
           conversations.detach(conversation);
-        else conversations.end(conversation, 'cut');
+        else conversations.lapse(conversation);
       },
     };
   };

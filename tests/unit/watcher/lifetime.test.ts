@@ -69,6 +69,7 @@ t.test('a beginning elsewhere that the service turns away leaves the running ses
     phone.begin().action('ReadItems');
     stage.connect('203.0.113.66').begin().answer(status);
     stage.connect('203.0.113.66').begin().exchange.cut('upstream');
+    stage.connect('203.0.113.66').begin().answer(200, '<html>what?</html>');
     phone.reply('ReadItems').action('CleanUp');
     t.equal(stage.outcomes().at(-1), 'completed', String(status));
   }

@@ -53,10 +53,33 @@ t.test('an answer without a body completes when its status is 200 or 204', async
   for (const status of [201, 302, 400, 404, 500, 502, 504])
     t.strictSame(outcomeOf(status), ['service-error']);
   for (const status of [429, 503]) t.strictSame(outcomeOf(status), ['overloaded']);
-  t.strictSame(outcomeOf(200, ' '), ['service-error'], 'a blank is a body');
-  t.strictSame(outcomeOf(200, '<html>login</html>'), ['service-error']);
-  t.strictSame(outcomeOf(200, '<DLSMessage><Message nonce="1"/></DLSMessage>'), ['service-error']);
 });
+
+t.test(
+  'an answer that is no message is an error, unless the phone then ends the session itself',
+  async (t) => {
+    for (const body of [' ', '<html>login</html>', '<DLSMessage><Message nonce="1"/></DLSMessage>']) {
+      for (const [next, outcome] of [
+        ['nothing', 'service-error'],
+        ['closes', 'service-error'],
+        ['begins anew', 'service-error'],
+        ['cleans up', 'phone-clean-up'],
+        ['replies all the same', 'completed'],
+      ] as const) {
+        const stage = createStage();
+        const phone = stage.connect();
+        phone.begin().answer(200, body);
+        t.strictSame(stage.outcomes(), [], 'a blank is a body, too');
+        if (next === 'closes') phone.close();
+        if (next === 'begins anew') phone.begin();
+        if (next === 'cleans up') phone.cleanUp().answer(200);
+        if (next === 'replies all the same') phone.reply('ReadItems').action('CleanUp');
+        stage.clock.advance(301_000);
+        t.equal(stage.outcomes()[0], outcome, next);
+      }
+    }
+  },
+);
 
 t.test('a session whose last reply was busy has not completed', async (t) => {
   for (const end of ['CleanUp', 'empty', 'again'] as const) {
