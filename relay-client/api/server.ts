@@ -201,7 +201,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   }
 
   const address = await listenOn(server, listen, 'API');
-  log.info('api listening', { address: formatAddress(address), token: token !== null });
+  log.info('api listening', { address: formatAddress(address), guarded: token !== null });
 
   return {
     address,

@@ -65,7 +65,7 @@ export function action<O>(
       io.exit(await task({ client, io, json: options.json === true, printJson }, options, command.args));
     } catch (error) {
       if (io.signal.aborted) return io.exit(FAILED);
-      io.err(`${tell(error)}\n`);
+      io.err(`${command.parent?.name() ?? command.name()}: ${tell(error)}\n`);
       io.exit(isSallyportError(error, 'CONFIG_INVALID') || error instanceof UsageError ? USAGE : FAILED);
     }
   };
