@@ -1,5 +1,5 @@
 import type { Clock } from '../../shared/clock.ts';
-import { SallyportError } from '../../shared/errors.ts';
+import { isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { createFront } from './front.ts';
 import type { Carrier } from './front.ts';
 import { createIncarnation } from './ids.ts';
@@ -131,6 +131,7 @@ export function createModelOutbox(options: ModelOutboxOptions): ModelOutbox {
           const result = apply(method, now, args) as ReturnType<Ledger[M]>;
           settle = () => resolve(result);
         } catch (error) {
+          if (!isSallyportError(error)) throw error;
           settle = () => reject(error);
         }
         waiting.push({ settle, abandon: reject });

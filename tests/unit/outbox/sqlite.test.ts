@@ -5,6 +5,8 @@ import { silentLog } from '../../../shared/log.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { outboxConformance } from './conformance.ts';
 
+t.setTimeout(170_000);
+
 outboxConformance(t, (t) => {
   const clock = createFakeClock();
   const path = t.testdir();

@@ -1,0 +1,262 @@
+import fc from 'fast-check';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
+import type { Outbox, OutboxLimits } from '../../../relay-client/outbox/outbox.ts';
+import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
+import { isSallyportError } from '../../../shared/errors.ts';
+import { silentLog } from '../../../shared/log.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import type { FakeClock } from '../../fixtures/fake-clock.ts';
+import { seededRandom } from '../../fixtures/seeded-random.ts';
+import { contactMe, DAY, dls, HOUR, phone } from './conformance/lab.ts';
+
+/** So small that a few dozen operations meet each of them. */
+const LIMITS: Partial<OutboxLimits> = {
+  messages: 8,
+  perDevice: 3,
+  bytes: 30,
+  history: 25,
+  ended: 6,
+  devices: 4,
+  strangers: 1,
+};
+
+const RUNS = 15;
+const STEPS = 150;
+
+/** What happens to both: an operation, or time, or a restart. `pick` gives the n-th newest of the ids known so far; the newest dead one comes before all. */
+type Step =
+  | {
+      type: 'operation';
+      name: string;
+      run(outbox: Outbox, pick: (n: number) => string): Promise<unknown> | void;
+    }
+  | { type: 'time'; advance: number; jump: number }
+  | { type: 'reopen' };
+
+const device = fc.integer({ min: 1, max: 5 }).map(phone);
+const ttl = fc.constantFrom(HOUR, DAY, 7 * DAY);
+const delay = fc.constantFrom(0, 0, HOUR);
+const generation = fc.integer({ min: 1, max: 20 });
+const kind = fc.constantFrom('contact-me', 'dls');
+const reason = fc.constantFrom({ state: 'cleared', by: 'session' }, { state: 'cancelled', by: 'api' });
+const index = fc.nat(5);
+
+const push = fc
+  .record({
+    device,
+    kind,
+    ttl,
+    delay,
+    key: fc.option(fc.constantFrom('a', 'b'), { nil: undefined, freq: 2 }),
+    replace: fc.boolean(),
+    actions: fc.constantFrom('[]', '[123456789]', 'äöü'),
+    campaign: fc.option(fc.constantFrom('spring', 'autumn'), { nil: undefined, freq: 2 }),
+  })
+  .map(({ device, kind, actions, replace, key, campaign, ...times }) => {
+    const names = { ...(key === undefined ? {} : { key }), ...(campaign === undefined ? {} : { campaign }) };
+    const more = { ...times, ...names };
+    return kind === 'dls' ? dls(device, actions, { ...more, replace }) : contactMe(device, more);
+  });
+
+type Operation = Extract<Step, { type: 'operation' }>;
+
+const operation = <T>(
+  name: string,
+  given: fc.Arbitrary<T>,
+  run: (o: Outbox, given: T, pick: (n: number) => string) => Promise<unknown> | void,
+) =>
+  given.map((value): Operation => {
+    return {
+      type: 'operation',
+      name: `${name} ${JSON.stringify(value)}`,
+      run: (outbox, pick) => run(outbox, value, pick),
+    };
+  });
+
+const operations = fc.oneof(
+  { weight: 10, arbitrary: operation('push', push, (outbox, given) => outbox.push(given)) },
+  {
+    weight: 3,
+    arbitrary: operation('pushMany', fc.array(push, { maxLength: 6 }), (outbox, given) =>
+      outbox.pushMany(given),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: operation(
+      'clear',
+      fc.tuple(device, reason, fc.record({ generation, kind }, { requiredKeys: [] })),
+      (outbox, [device, end, only]) => outbox.clear(device, { ...end, ...only }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: operation('end', fc.tuple(index, reason), (outbox, [n, end], pick) =>
+      outbox.end(pick(n), end as Parameters<Outbox['end']>[1]),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: operation('redrive', fc.constantFrom(0, 0, 0, 1, 5), (outbox, n, pick) =>
+      outbox.redrive(pick(n)),
+    ),
+  },
+  {
+    weight: 4,
+    arbitrary: operation(
+      'fruitless',
+      fc.tuple(device, generation, fc.constantFrom(0, 1, 1, 2)),
+      (outbox, given) => outbox.fruitless(...given),
+    ),
+  },
+  { weight: 2, arbitrary: operation('expire', fc.constant(null), (outbox) => outbox.expire()) },
+  {
+    weight: 2,
+    arbitrary: operation('note', fc.tuple(device, fc.boolean()), (outbox, [device, session]) =>
+      outbox.note(device, 'session', { outcome: 'done' }, { session }),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: operation('renew', fc.constant(null), (outbox) => outbox.renew().then(() => 'renewed')),
+  },
+);
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 20, arbitrary: operations },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      type: fc.constant('time' as const),
+      advance: fc.constantFrom(0, 1, HOUR, DAY, 4 * DAY),
+      jump: fc.constantFrom(0, 0, -30 * DAY, -HOUR, HOUR, 30 * DAY),
+    }),
+  },
+  { weight: 1, arbitrary: fc.constant<Step>({ type: 'reopen' }) },
+);
+
+async function outcome(begun: Promise<unknown> | void): Promise<unknown> {
+  try {
+    return await begun;
+  } catch (error) {
+    if (!isSallyportError(error)) throw error;
+    return { refused: error.code, message: error.message };
+  }
+}
+
+/** All that an outbox can tell. */
+async function everything(outbox: Outbox) {
+  const held = [];
+  for await (const { seq, entries } of outbox.snapshot(3)) held.push({ seq, entries });
+  const devices = (await outbox.devices({ limit: 2 })).devices;
+  const each = [1, 2, 3, 4, 5].map(phone);
+  return {
+    held,
+    devices: [...devices, ...(await outbox.devices({ limit: 100, cursor: phone(2) })).devices],
+    dead: await outbox.devices({ limit: 100, state: 'dead' }),
+    messages: await Promise.all(each.map((device) => outbox.messages(device, 100))),
+    histories: await Promise.all(each.map((device) => outbox.recentHistory(device, 5))),
+    history: await outbox.history({ after: 0, limit: 1000 }),
+    changes: await outbox.changes(Math.max(0, outbox.sequence() - 25), 1000),
+    counts: await outbox.counts(),
+    campaigns: [await outbox.campaign('spring'), await outbox.campaign('autumn')],
+    nextExpiry: await outbox.nextExpiry(),
+    sequence: outbox.sequence(),
+  };
+}
+
+function balanced({ counts }: Awaited<ReturnType<typeof everything>>): boolean {
+  return counts.accepted === counts.held + Object.values(counts.ended).reduce((sum, count) => sum + count, 0);
+}
+
+/** Two outboxes that live by one clock and draw the same ids. */
+function pair(clock: FakeClock, path: string, seed: number) {
+  const disk = createModelDisk();
+  const randoms = [seededRandom(seed), seededRandom(seed)] as const;
+  return {
+    model: () => createModelOutbox({ clock, random: randoms[0], disk, limits: LIMITS }),
+    sqlite: () =>
+      openSqliteOutbox({
+        path,
+        clock,
+        random: randoms[1],
+        log: silentLog,
+        limits: LIMITS,
+        onFatal: (error) => {
+          throw error;
+        },
+      }),
+  };
+}
+
+t.setTimeout(170_000);
+
+t.test('SQLite does whatever the model does, over restarts and jumps of time', async (t) => {
+  const root = t.testdir();
+  const property = fc.asyncProperty(
+    fc.array(fc.tuple(step, fc.boolean()), { minLength: STEPS / 2, maxLength: STEPS, size: 'max' }),
+    fc.nat(),
+    async (steps, seed) => {
+      const clock = createFakeClock();
+      const path = await mkdtemp(join(root, 'run-'));
+      const engines = pair(clock, path, seed);
+      let model = engines.model();
+      let sqlite = await engines.sqlite();
+      const ids: string[] = [];
+      const dead: string[] = [];
+      const pick = (n: number): string => [...ids, ...dead.slice(-1)].at(-1 - n) ?? 'none';
+      let begun: { name: string; outcomes: [Promise<unknown>, Promise<unknown>] }[] = [];
+
+      /** Waits for what was begun together, and compares. */
+      const settle = async (): Promise<void> => {
+        for (const { name, outcomes } of begun) {
+          const [expected, found] = await Promise.all(outcomes);
+          if (!t.same(found, expected, name)) throw new Error(`they differ in ${name}`);
+          const results = Array.isArray(expected) ? (expected as unknown[]) : [expected];
+          for (const result of results) {
+            const { id, state, message } = (result ?? {}) as {
+              id?: string;
+              state?: string;
+              message?: unknown;
+            };
+            if (id !== undefined && state === 'dead') dead.push(id);
+            const accepted = message as { id?: string } | undefined;
+            if (accepted?.id !== undefined) ids.push(accepted.id);
+          }
+        }
+        begun = [];
+      };
+
+      try {
+        for (const [each, together] of steps) {
+          if (each.type === 'operation') {
+            const { name, run } = each;
+            begun.push({ name, outcomes: [outcome(run(model, pick)), outcome(run(sqlite, pick))] });
+            if (together) continue;
+          }
+          await settle();
+          if (each.type === 'time') {
+            clock.advance(each.advance);
+            clock.jumpWall(each.jump);
+          } else if (each.type === 'reopen') {
+            await Promise.all([model.close(), sqlite.close()]);
+            model = engines.model();
+            sqlite = await engines.sqlite();
+          }
+        }
+        await settle();
+        const expected = await everything(model);
+        const same = t.same(await everything(sqlite), expected, 'they tell the same');
+        if (!same || !balanced(expected)) throw new Error('they differ in the end');
+      } finally {
+        await Promise.all([model.close(), sqlite.close()]);
+      }
+      await rm(path, { recursive: true });
+    },
+  );
+
+  await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
+});

@@ -1,0 +1,225 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, closeSync, copyFileSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { renameSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import t from 'tap';
+import type { Test } from 'tap';
+import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
+import { systemClock } from '../../../shared/clock.ts';
+import { silentLog } from '../../../shared/log.ts';
+import { mountSmallDisk, noMounting } from '../../fixtures/small-disk.ts';
+import { audit, contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
+import { acceptedBy, openAt, startPusher } from './sqlite-lab.ts';
+
+t.setTimeout(170_000);
+
+const PAGE = 4096;
+
+const permissions = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+
+const open = (path: string) =>
+  openSqliteOutbox({
+    path,
+    clock: systemClock,
+    random: randomBytes,
+    log: silentLog,
+    onFatal: () => undefined,
+  });
+
+/** A closed outbox with a few hundred messages in it. */
+async function filled(t: Test, path: string): Promise<void> {
+  const outbox = await openAt(t, path);
+  await outbox.pushMany(Array.from({ length: 400 }, (_, n) => dls(phone(n), JSON.stringify('x'.repeat(n)))));
+  await outbox.close();
+}
+
+t.test('the directory is made, and nobody else may read what is in it', async (t) => {
+  const path = join(t.testdir(), 'deep', 'outbox');
+  const outbox = await openAt(t, path);
+  await hold(outbox, contactMe(phone(1)));
+  t.equal(permissions(path), '700');
+  const files = readdirSync(path).sort();
+  t.match(files, ['outbox.db', 'outbox.db-shm', 'outbox.db-wal', 'outbox.lock']);
+  t.equal(files.length, 4);
+  for (const file of files) t.equal(permissions(join(path, file)), '600', file);
+  await outbox.close();
+  t.same(readdirSync(path).sort(), ['outbox.db', 'outbox.lock']);
+});
+
+t.test('a file that others could read is closed to them', async (t) => {
+  const path = t.testdir();
+  await filled(t, path);
+  chmodSync(join(path, 'outbox.db'), 0o644);
+  const outbox = await openAt(t, path);
+  t.equal(permissions(join(path, 'outbox.db')), '600');
+  await outbox.close();
+});
+
+t.test('a directory that can’t be made is named', async (t) => {
+  const path = join(t.testdir({ file: '' }), 'file', 'outbox');
+  await refuses(t, open(path), 'FILE_UNWRITABLE', new RegExp(path));
+});
+
+const asRoot = process.getuid?.() === 0;
+
+t.test('a directory that may not be written is named', { skip: asRoot && noMounting }, async (t) => {
+  // Permissions don't stop root; a read-only disk does.
+  const path = asRoot ? mountSmallDisk(t, 'ro') : t.testdir();
+  if (!asRoot) chmodSync(path, 0o500);
+  t.teardown(() => (asRoot ? undefined : chmodSync(path, 0o700)));
+  await refuses(t, open(path), 'FILE_UNWRITABLE', new RegExp(path));
+});
+
+t.test('an outbox in use by another process is refused, until that one is gone', async (t) => {
+  const path = t.testdir();
+  const pusher = startPusher(t, path);
+  await pusher.said((line) => line.startsWith('accepted'));
+  await refuses(t, open(path), 'OUTBOX_LOCKED', new RegExp(path));
+  const before = acceptedBy(pusher).length;
+  let more = before + 5;
+  await pusher.said((line) => line.startsWith('accepted') && --more <= 0);
+  pusher.child.kill('SIGKILL');
+  await pusher.ended;
+  const outbox = await openAt(t, path);
+  for (const id of acceptedBy(pusher)) t.match(await outbox.message(id), { state: 'held' });
+  await refuses(t, open(path), 'OUTBOX_LOCKED', /another/);
+  await outbox.close();
+});
+
+t.test('a damaged store is refused, and left as it is', async (t) => {
+  const whole = t.testdir();
+  await filled(t, whole);
+  const original = readFileSync(join(whole, 'outbox.db'));
+  const damages: [name: string, pattern: RegExp, damage: (file: string) => void][] = [
+    ['cut', /outbox|malformed/, (file) => truncateSync(file, original.length - 3 * PAGE)],
+    ['empty', /not an outbox/, (file) => truncateSync(file, 0)],
+    ['another file', /file is not a database/, (file) => writeFileSync(file, 'Dear diary, '.repeat(1000))],
+    [
+      'another database',
+      /not an outbox/,
+      (file) => {
+        rmSync(file);
+        new DatabaseSync(file).exec('CREATE TABLE cats (name)');
+      },
+    ],
+    [
+      'overwritten pages',
+      /outbox\.db|malformed/,
+      (file) => {
+        const handle = openSync(file, 'r+');
+        for (let at = 10 * PAGE; at < original.length; at += 7 * PAGE) {
+          writeSync(handle, randomBytes(PAGE), 0, PAGE, at);
+        }
+        closeSync(handle);
+      },
+    ],
+    [
+      'a lost message',
+      /should be .* held, but/,
+      (file) => {
+        const db = new DatabaseSync(file);
+        db.exec('DELETE FROM messages WHERE n = 7');
+        db.close();
+      },
+    ],
+    [
+      'gone, its log still here',
+      /missing/,
+      (file) => {
+        renameSync(file, `${file}-wal`);
+      },
+    ],
+  ];
+  for (const [name, pattern, damage] of damages) {
+    const path = t.testdir({ [name]: {} });
+    const directory = join(path, name);
+    const file = join(directory, 'outbox.db');
+    writeFileSync(file, original);
+    damage(file);
+    await refuses(t, open(directory), 'OUTBOX_DAMAGED', pattern);
+    await refuses(t, open(directory), 'OUTBOX_DAMAGED', new RegExp(directory));
+  }
+});
+
+t.test('a store of a newer version is refused', async (t) => {
+  const path = t.testdir();
+  await filled(t, path);
+  const db = new DatabaseSync(join(path, 'outbox.db'));
+  db.exec('PRAGMA user_version = 2');
+  db.close();
+  await refuses(t, open(path), 'OUTBOX_DAMAGED', /format 2.*newer version/);
+});
+
+t.test('a store put back from a copy starts a new incarnation', async (t) => {
+  const path = t.testdir();
+  await filled(t, path);
+  const file = join(path, 'outbox.db');
+  copyFileSync(file, join(path, 'copy'));
+  let outbox = await openAt(t, path);
+  const { incarnation } = outbox;
+  await hold(outbox, contactMe(phone(1)));
+  await outbox.close();
+  rmSync(file);
+  renameSync(join(path, 'copy'), file);
+  outbox = await openAt(t, path);
+  const restored = outbox.incarnation;
+  t.not(restored, incarnation);
+  t.match(await audit(t, outbox), { accepted: 400 });
+  await outbox.close();
+  outbox = await openAt(t, path);
+  t.equal(outbox.incarnation, restored, 'but only once');
+  await outbox.close();
+});
+
+t.test(
+  'a backup holds everything that was durable, while pushes go on, and starts a new incarnation',
+  async (t) => {
+    const path = t.testdir();
+    const outbox = await openAt(t, join(path, 'outbox'));
+    await outbox.pushMany(Array.from({ length: 5000 }, (_, n) => contactMe(phone(n))));
+    const file = join(path, 'backup.db');
+    writeFileSync(file, 'an older backup');
+    let done = false;
+    const backup = outbox.backup(file).finally(() => (done = true));
+    let pushed = 0;
+    while (!done) {
+      await hold(outbox, dls(phone(pushed % 50), '[]', { replace: true }));
+      pushed++;
+    }
+    await backup;
+    t.equal(permissions(file), '600');
+    t.same(readdirSync(path).sort(), ['backup.db', 'outbox']);
+    t.equal((await audit(t, outbox)).accepted, 5000 + pushed);
+    await refuses(t, outbox.backup(join(path, 'nowhere', 'backup.db')), 'FILE_UNWRITABLE', /nowhere/);
+    await hold(outbox, contactMe(phone(1)));
+
+    const place = join(path, 'restored');
+    mkdirSync(place);
+    copyFileSync(file, join(place, 'outbox.db'));
+    const copy = await openAt(t, place);
+    t.not(copy.incarnation, outbox.incarnation);
+    const { accepted } = await audit(t, copy);
+    t.ok(accepted >= 5000 && accepted <= 5000 + pushed, `${accepted} of ${5000 + pushed}`);
+    await copy.close();
+    const closing = outbox.backup(file);
+    await outbox.close();
+    await closing;
+    await refuses(t, outbox.backup(file), 'CLOSED');
+  },
+);
+
+t.test('a store doesn’t grow with what ended long ago', async (t) => {
+  const path = t.testdir();
+  const outbox = await openAt(t, path, { limits: { history: 1000, ended: 1000 } });
+  const size = async (): Promise<number> => {
+    await outbox.pushMany(Array.from({ length: 4000 }, (_, n) => contactMe(phone(n % 100))));
+    const file = join(path, 'backup.db');
+    await outbox.backup(file);
+    return statSync(file).size;
+  };
+  const first = await size();
+  const second = await size();
+  t.ok(second < first * 1.2, `${first} bytes, then ${second}`);
+  await outbox.close();
+});
