@@ -75,6 +75,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
   function pass(socket: Socket, address: string | null, head: Buffer | null): void {
     if (secure === null) {
       handler.serve(new Connection(socket, !config.proxyProtocol, false, address), head);
+      if (config.proxyProtocol) socket.resume();
       return;
     }
     // Without a listener, an error between here and the handshake's own listeners would end the process.
