@@ -39,6 +39,8 @@ export interface LinkOptions {
   /** What the proxy must know besides the outbox: running quiets, then health. Said after each resync. */
   afterResync: () => RelayFrame[];
   onStream: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
+  /** A proxy holds more than this outbox ever had: all proxies must be told everything anew. */
+  onRestored: () => void;
   onPolls: (frame: PollsFrame) => void;
   onMetrics: (samples: MetricSample[]) => void;
   /** State, round trip or position changed. */
@@ -108,6 +110,14 @@ export function createLink(options: LinkOptions): Link {
     welcome = frame;
     if (frame.site !== options.site) {
       return close(CLOSE.violation, `the proxy knows this relay for site ${frame.site}, not ${options.site}`);
+    }
+    const { holds } = frame;
+    if (holds !== null && holds.incarnation === outbox.incarnation && holds.seq > outbox.sequence()) {
+      log.error('the outbox went back in time: was a backup restored?', {
+        holds: holds.seq,
+        has: outbox.sequence(),
+      });
+      return options.onRestored();
     }
     await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame.link)));
     feed = createFeed({

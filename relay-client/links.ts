@@ -1,9 +1,11 @@
 import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
+import { describeError } from '../shared/errors.ts';
 import type { Lane, LaneEvents } from '../shared/lane.ts';
 import type { Log } from '../shared/log.ts';
 import { CUT } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
+import { CLOSE } from '../shared/protocol.ts';
 import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
 import { createLink } from './link.ts';
@@ -105,6 +107,7 @@ export function createLinks(options: LinksOptions): Links {
               const taken = options.accept(service, stream, { ...origin, door, address, port, tls });
               return taken ? null : CUT.unknownService;
             },
+            onRestored: startAnew,
             onPolls: (frame) => options.onPolls(target.url, frame),
             onMetrics: (samples) => options.onMetrics(target.url, samples),
             onChange: () => changed(place),
@@ -117,6 +120,17 @@ export function createLinks(options: LinksOptions): Links {
       }),
     };
     return place;
+  }
+
+  /** A restored outbox becomes a new incarnation, and every proxy gets a whole snapshot of it. */
+  function startAnew(): void {
+    outbox.renew().then(
+      (incarnation) => {
+        options.log.warn('outbox has a new incarnation', { incarnation });
+        for (const { reconnect } of places) reconnect.current()?.close(CLOSE.going, 'the outbox starts anew');
+      },
+      (error: unknown) => options.log.error('outbox cannot start anew', { why: describeError(error) }),
+    );
   }
 
   function changed(place: Place): void {

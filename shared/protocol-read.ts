@@ -97,6 +97,15 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
   drain: {},
 };
 
+const fieldsOf = <T extends string>(checks: Record<T, Record<string, Check>>): Record<T, string[]> =>
+  Object.fromEntries(
+    Object.entries<Record<string, Check>>(checks).map(([type, each]) => [type, Object.keys(each)]),
+  ) as Record<T, string[]>;
+
+/** The fields of each control frame, in the order of PROTOCOL.md. */
+export const RELAY_FRAME_FIELDS = fieldsOf(RELAY_CHECKS);
+export const PROXY_FRAME_FIELDS = fieldsOf(PROXY_CHECKS);
+
 /** Reads a control frame of a relay. Fields that are not of the protocol are ignored. */
 export function readRelayFrame(frame: string): Read<RelayFrame> {
   return read(frame, RELAY_FRAME_TYPES, RELAY_CHECKS);
