@@ -92,7 +92,9 @@ export async function run(options: PollBenchOptions = {}): Promise<PollRow[]> {
     return rows;
   } finally {
     for (const child of children) child.kill('SIGTERM');
-    await Promise.all(children.map((child) => (child.exitCode === null ? once(child, 'exit') : null)));
+    await Promise.all(
+      children.filter((child) => child.exitCode === null).map((child) => once(child, 'exit')),
+    );
     rmSync(dir, { recursive: true, force: true });
   }
 }
