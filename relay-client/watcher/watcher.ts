@@ -3,8 +3,7 @@ import type { DeviceId } from '../../shared/device-id.ts';
 import { parseDeviceId } from '../../shared/device-id.ts';
 import type { Log } from '../../shared/log.ts';
 import { replaceContactMe } from '../../shared/wpi/contact-me-value.ts';
-import type { PhoneMessage } from '../../shared/wpi/message.ts';
-import { hasItem, itemValue } from '../../shared/wpi/message.ts';
+import { itemValue } from '../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../shared/wpi/read.ts';
 import type { ConnectionObserver, Exchange, Observer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
@@ -14,6 +13,8 @@ import type { Conversation } from './conversations.ts';
 import { createIdentities } from './identities.ts';
 import { DEFAULT_WATCHER_LIMITS } from './limits.ts';
 import type { WatcherLimits } from './limits.ts';
+import { createRecognition } from './recognition.ts';
+import type { Connection, Heard } from './recognition.ts';
 import type { SessionListener, SessionOutcome } from './session-events.ts';
 import { judge, sendsToFtp } from './verdict.ts';
 
@@ -44,24 +45,6 @@ export interface Watcher extends Observer {
   close(): void;
 }
 
-/** What was made out of one message of a phone. */
-interface Heard {
-  readonly message: PhoneMessage;
-  /** The device that the message itself names; null where it names none, or several. */
-  readonly named: DeviceId | null;
-  /** The phone's cookies without ours. */
-  readonly cookies: readonly string[];
-  /** The values under which our own cookie came. */
-  readonly tokens: readonly string[];
-}
-
-/** What one connection has told. */
-interface Connection {
-  readonly origin: PhoneOrigin;
-  device: DeviceId | null;
-  conversation: Conversation | null;
-}
-
 const PLAIN_REASON = /^[a-z][a-z-]{0,31}$/;
 
 /**
@@ -75,61 +58,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const identities = createIdentities({ limits, clock, random, known });
   const conversations = createConversations({ listener, clock, random, limits });
 
-  const unidentified = (connection: Connection, why: string): void =>
-    listener.odd('unidentified', { device: null, why, address: connection.origin.address });
-
-  /** The device of a message that begins a session; null where it stays unknown. */
-  const deviceOfInitiator = (connection: Connection, heard: Heard): DeviceId | null => {
-    let device = heard.named;
-    if (device === null) {
-      // What is named but can't be read names another device than any that is known here.
-      if (!hasItem(heard.message.items, 'mac-addr')) {
-        device = connection.device ?? identities.ownerOf(heard.cookies) ?? identities.bearerOf(heard.tokens);
-      }
-      if (device === null) unidentified(connection, 'no device id');
-      return device;
-    }
-    if (identities.admit(device)) return device;
-    listener.odd('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
-    return null;
-  };
-
-  /** The session that a reply or clean-up belongs to; null where that isn't certain. */
-  const conversationOfReply = (connection: Connection, heard: Heard): Conversation | null => {
-    const { message, named } = heard;
-    const here = connection.conversation;
-    if (here !== null && !here.over) {
-      if (named === null || here.device === null || named === here.device) return here;
-      unidentified(connection, 'another device id than before');
-      return null;
-    }
-    const byCookie = identities.ownerOf(heard.cookies);
-    const byToken = identities.bearerOf(heard.tokens);
-    const proofs = [connection.device, byCookie, byToken].filter((device) => device !== null);
-    const device = proofs[0] ?? named;
-    if (device !== null) {
-      if ([...proofs, named ?? device].some((other) => other !== device)) {
-        unidentified(connection, 'contradicting device ids');
-        return null;
-      }
-      const conversation = conversations.of(device);
-      // Only a cookie proves that the phone has come over from another connection. Without one, its session has to
-      // be waiting for just that reply, on no connection in particular.
-      const certain = byCookie !== null || byToken !== null;
-      if (conversation !== null && (certain || awaits(conversation, message.action))) return conversation;
-      if (message.reason === 'reply-to') listener.odd('no-session', { device });
-      return null;
-    }
-    const { action } = message;
-    // A phone that has cookies would have shown those of its session.
-    const there =
-      action === null || heard.cookies.length > 0
-        ? null
-        : conversations.awaitedFrom(connection.origin.address, action);
-    if (there === null)
-      unidentified(connection, `${message.reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`);
-    return there;
-  };
+  const recognition = createRecognition({ identities, conversations, listener, limits });
 
   const attach = (connection: Connection, conversation: Conversation): void => {
     connection.conversation = conversation;
@@ -142,12 +71,12 @@ export function createWatcher(options: WatcherOptions): Watcher {
     // On one and the same connection a new beginning is the phone's own word that the former session is over.
     if (former !== null && former.connection === connection) conversations.lapse(former);
     const { reason } = heard.message;
-    const device = deviceOfInitiator(connection, heard);
+    const device = recognition.deviceOf(connection, heard);
     return conversations.begin(device, PLAIN_REASON.test(reason) ? reason : 'other', connection.origin);
   };
 
   const proceed = (connection: Connection, heard: Heard): Conversation | null => {
-    const conversation = conversationOfReply(connection, heard);
+    const conversation = recognition.conversationOf(connection, heard);
     if (conversation === null || heard.message.reason !== 'reply-to') return conversation;
     const { action, status } = heard.message;
     const { expected, device } = conversation;
@@ -293,9 +222,4 @@ export function createWatcher(options: WatcherOptions): Watcher {
 function expectedNext(before: readonly string[], action: string | null): readonly string[] {
   if (action === null) return [];
   return action === 'GetNextFragment' ? [...new Set([...before, action])] : [action];
-}
-
-/** Whether the phone is awaited with a reply to `action`, and on no connection in particular. */
-function awaits({ exchange, connection, expected }: Conversation, action: string | null): boolean {
-  return exchange === null && connection === null && action !== null && expected.includes(action);
 }

@@ -89,6 +89,19 @@ t.test('a phone that goes on without waiting for an answer is not judged by that
   t.strictSame(stage.outcomes(), ['completed']);
 });
 
+t.test('a connection that its phone has left for another has no part in the session any more', async (t) => {
+  const stage = createStage();
+  const left = stage.connect();
+  left.begin().action('ReadItems', { setCookie: COOKIE });
+  const phone = stage.connect();
+  phone.reply('ReadItems', { cookie: COOKIE }).action('WriteItems');
+  left.reply('WriteItems').action('CleanUp');
+  left.close('cut');
+  t.strictSame(stage.outcomes(), []);
+  phone.reply('WriteItems').action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
 t.test('after a cut, an address alone identifies nobody for a while', async (t) => {
   const stage = createStage();
   const lost = stage.connect();

@@ -1,0 +1,107 @@
+import type { DeviceId } from '../../shared/device-id.ts';
+import { hasItem } from '../../shared/wpi/message.ts';
+import type { PhoneMessage } from '../../shared/wpi/message.ts';
+import type { PhoneOrigin } from '../services/service.ts';
+import type { Conversation, Conversations } from './conversations.ts';
+import type { Identities } from './identities.ts';
+import type { WatcherLimits } from './limits.ts';
+import type { SessionListener } from './session-events.ts';
+
+/** What was made out of one message of a phone. */
+export interface Heard {
+  readonly message: PhoneMessage;
+  /** The device that the message itself names; null where it names none, or several. */
+  readonly named: DeviceId | null;
+  /** The phone's cookies without ours. */
+  readonly cookies: readonly string[];
+  /** The values under which our own cookie came. */
+  readonly tokens: readonly string[];
+}
+
+/** What one connection has told. */
+export interface Connection {
+  readonly origin: PhoneOrigin;
+  device: DeviceId | null;
+  conversation: Conversation | null;
+}
+
+/**
+ * Who is speaking. In this order: what the connection has said, upstream's cookie, our own cookie, the address with
+ * the awaited Action. What isn't certain is refused and told as an oddity: what is cleared for the wrong phone is lost.
+ */
+export interface Recognition {
+  /** The device of a message that begins a session; null where it stays unknown. */
+  deviceOf(connection: Connection, heard: Heard): DeviceId | null;
+  /** The session that a reply or clean-up belongs to; null where that isn't certain. */
+  conversationOf(connection: Connection, heard: Heard): Conversation | null;
+}
+
+export function createRecognition(options: {
+  identities: Identities;
+  conversations: Conversations;
+  listener: SessionListener;
+  limits: WatcherLimits;
+}): Recognition {
+  const { identities, conversations, listener, limits } = options;
+
+  const unidentified = ({ origin }: Connection, why: string): null => {
+    listener.odd('unidentified', { device: null, why, address: origin.address });
+    return null;
+  };
+
+  /** The session of the device that connection, cookies and message agree on; undefined where none says anything. */
+  const byClaims = (connection: Connection, { message, named, cookies, tokens }: Heard) => {
+    const byCookie = [identities.ownerOf(cookies), identities.bearerOf(tokens)].filter(
+      (claim) => claim !== null,
+    );
+    const claims = [connection.device, ...byCookie, named].filter((claim) => claim !== null);
+    const devices = new Set(claims);
+    const [device] = devices;
+    if (device === undefined) return undefined;
+    if (devices.size > 1) return unidentified(connection, 'contradicting device ids');
+    const conversation = conversations.of(device);
+    // Only a cookie proves that the phone has come over from another connection. Without one, its session has to be
+    // waiting for just that reply, on no connection in particular.
+    if (conversation !== null && (byCookie.length > 0 || awaits(conversation, message.action)))
+      return conversation;
+    if (message.reason === 'reply-to') listener.odd('no-session', { device });
+    return null;
+  };
+
+  return {
+    deviceOf(connection, { message, named, cookies, tokens }) {
+      if (named !== null) {
+        if (identities.admit(named)) return named;
+        listener.odd('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
+        return null;
+      }
+      // What is named but can't be read is another device than any that is known here.
+      const device = hasItem(message.items, 'mac-addr')
+        ? null
+        : (connection.device ?? identities.ownerOf(cookies) ?? identities.bearerOf(tokens));
+      return device ?? unidentified(connection, 'no device id');
+    },
+    conversationOf(connection, heard) {
+      const { message, named, cookies } = heard;
+      const here = connection.conversation;
+      if (here !== null && !here.over && here.connection === connection) {
+        if (named === null || here.device === null || named === here.device) return here;
+        return unidentified(connection, 'another device id than before');
+      }
+      const claimed = byClaims(connection, heard);
+      if (claimed !== undefined) return claimed;
+      // A phone that has cookies would have shown those of its session.
+      const { action, reason } = message;
+      const guessable = action !== null && cookies.length === 0;
+      const there = guessable ? conversations.awaitedFrom(connection.origin.address, action) : null;
+      return (
+        there ?? unidentified(connection, `${reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`)
+      );
+    },
+  };
+}
+
+/** Whether the phone is awaited with a reply to `action`, and on no connection in particular. */
+function awaits({ exchange, connection, expected }: Conversation, action: string | null): boolean {
+  return exchange === null && connection === null && action !== null && expected.includes(action);
+}
