@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** Two streams joined. */
@@ -15,8 +16,12 @@ export interface Splice {
 export function splice(a: Duplex, b: Duplex): Splice {
   let moved = 0;
   const cut = (): void => {
-    a.destroy();
-    b.destroy();
+    for (const side of [a, b]) {
+      if (side.destroyed) continue;
+      // A bare destroy would end a TCP connection in order, and what was cut off would look whole.
+      if (side instanceof Socket) side.resetAndDestroy();
+      else side.destroy();
+    }
   };
   const lead = (from: Duplex, to: Duplex): void => {
     from.on('data', (chunk: Buffer) => {
