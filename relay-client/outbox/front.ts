@@ -4,12 +4,14 @@ import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { contentDigest, createIdMaker, createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
+import { EXPIRE_STEP } from './ledger.ts';
 import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
 import type {
   Accepted,
   DeviceRecord,
   HistoryEntry,
   Incarnation,
+  Message,
   Outbox,
   OutboxLimits,
   Push,
@@ -55,6 +57,9 @@ const MANY_STEP_BYTES = 4 * 2 ** 20;
 
 /** Calls of one `pushMany` that are on their way at a time: while one is at the disk, the next is being made. */
 const MANY_AHEAD = 2;
+
+/** Steps that one `expire` takes at most. */
+const EXPIRE_STEPS = 10;
 
 /** Bytes of actions that may wait for a commit; beyond it OUTBOX_BUSY. */
 const WAITING_BYTES = 64 * 2 ** 20;
@@ -144,6 +149,16 @@ export function createFront(options: FrontOptions): Front {
     };
   }
 
+  /** Ends step by step, so that pushes come between. What a later step can't do is left for the next time. */
+  async function expire(): Promise<Message[]> {
+    const ended = await call('expire', []);
+    for (let step = 1, more = ended; step < EXPIRE_STEPS && more.length === EXPIRE_STEP; step++) {
+      more = await call('expire', []).catch(() => []);
+      ended.push(...more);
+    }
+    return ended;
+  }
+
   async function pushMany(pushes: Push[]): Promise<(Accepted | Error)[]> {
     if (closing !== null) throw closed();
     const results = new Array<Accepted | Error>(pushes.length);
@@ -197,7 +212,7 @@ export function createFront(options: FrontOptions): Front {
     end: (id, end) => call('end', [id, end]),
     redrive: (id) => call('redrive', [id]),
     fruitless: (device, generation, limit) => call('fruitless', [device, generation, limit]),
-    expire: () => call('expire', []),
+    expire,
     nextExpiry: () => call('nextExpiry', []),
 
     note(device, what, facts = {}, noteOptions = { session: false }) {

@@ -123,14 +123,14 @@ export interface HeldPage {
   cursor: HeldCursor | null;
 }
 
-/** Messages that one `expire` ends, and ended messages that it forgets, at most. */
-export const EXPIRE_AT_ONCE = 10_000;
+/** Messages that one call of `expire` ends, and ended messages that it forgets, at most: pushes wait no longer. */
+export const EXPIRE_STEP = 1000;
 
 /** Ended messages that one push forgets at most: more than it can end, on average, so that they don't pile up. */
 export const FORGET_PER_PUSH = 4;
 
 /** Devices that one step of a query looks at, so that pushes don't wait for a long search. */
-export const SCAN_STEP = 20_000;
+export const SCAN_STEP = 5000;
 
 /** Makes a call whose arguments were checked where it was begun. */
 export function callLedger(ledger: Ledger, method: Method, now: Now, args: readonly unknown[]): unknown {

@@ -1,6 +1,6 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
-import { EXPIRE_AT_ONCE, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
+import { EXPIRE_STEP, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
 import type { Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
@@ -287,9 +287,9 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       const past = [...held]
         .filter((entry) => entry.expiresAt <= now.at)
         .sort(byExpiry)
-        .slice(0, EXPIRE_AT_ONCE)
+        .slice(0, EXPIRE_STEP)
         .map((entry) => finish(now, entry, 'expired', 'time'));
-      forget(now, EXPIRE_AT_ONCE);
+      forget(now, EXPIRE_STEP);
       return past;
     },
     renew(_now, fresh) {

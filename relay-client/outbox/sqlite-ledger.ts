@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { searchForms } from './device-search.ts';
-import { EXPIRE_AT_ONCE, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
+import { EXPIRE_STEP, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
 import type { Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
@@ -16,7 +16,7 @@ import type {
 } from './outbox.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceRecord, historyEntry, MESSAGE_COLUMNS, messageOf, pendingOf } from './sqlite-rows.ts';
-import type { DeviceRow, HistoryRow, MessageRow, StoreRow } from './sqlite-rows.ts';
+import type { ChangeRow, DeviceRow, HistoryRow, MessageRow, PendingRow, StoreRow } from './sqlite-rows.ts';
 
 /** A ledger in SQLite. Its calls are made inside a transaction that its owner begins and commits. */
 export interface SqliteLedger extends Ledger {
@@ -36,7 +36,11 @@ export interface SqliteLedger extends Ledger {
 /** History rows that are deleted with one commit, beyond twice those it added: a lowered limit takes several. */
 const TRIM_STEP = 1000;
 
+type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
+
 type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at'>;
+
+const PENDING_COLUMNS = 'n, id, device, kind, generation, due_at, expires_at';
 
 const MESSAGE = `SELECT ${MESSAGE_COLUMNS} FROM messages`;
 
@@ -299,9 +303,9 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       return finishAll(now, dead, 'dead', 'fruitless sessions');
     },
     expire(now) {
-      const rows = sql.expired.all(now.at, EXPIRE_AT_ONCE) as unknown as MessageRow[];
+      const rows = sql.expired.all(now.at, EXPIRE_STEP) as unknown as MessageRow[];
       const ended = finishAll(now, rows, 'expired', 'time');
-      forget(now, EXPIRE_AT_ONCE);
+      forget(now, EXPIRE_STEP);
       return ended;
     },
     renew(now, incarnation) {
@@ -390,28 +394,25 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     },
     changes(now, after, limit) {
       if (after < floor() || after > store.seq) return null;
-      const rows = sql.history.all(after, limit) as unknown as HistoryRow[];
+      const rows = sql.changes.all(after, limit) as unknown as ChangeRow[];
       const changes = rows.flatMap((row): Change[] => {
-        const { seq, event, message: id, generation } = row;
-        const device = row.device as DeviceId;
+        const { seq, event, message: id, device, generation } = row;
         if (event === 'note' || id === null) return [];
         if (event !== 'accepted' && event !== 'redriven') return [{ op: 'end', seq, id, device, generation }];
-        const held = messageRow(id);
         // What has ended since needn't be held for a moment: its end comes later in the same history.
-        if (held === undefined || held.held === 0 || held.generation !== generation) return [];
-        return [{ op: 'hold', seq, ...pendingOf(held, now) }];
+        if (row.kind === null) return [];
+        return [{ op: 'hold', seq, ...pendingOf({ ...row, id, kind: row.kind }, now) }];
       });
       return { changes, seq: rows.at(-1)?.seq ?? after };
     },
     held(now, cursor, limit) {
-      const rows: MessageRow[] = [];
+      const rows: HeldRow[] = [];
       if (cursor !== null) {
-        const { expiresAt, n } = cursor;
-        rows.push(...(sql.heldAlike.all(expiresAt, n, limit) as unknown as MessageRow[]));
+        rows.push(...(sql.heldAlike.all(cursor.expiresAt, cursor.n, limit) as unknown as HeldRow[]));
       }
       if (rows.length < limit) {
         const from = cursor?.expiresAt ?? -1;
-        rows.push(...(sql.heldLater.all(from, limit - rows.length) as unknown as MessageRow[]));
+        rows.push(...(sql.heldLater.all(from, limit - rows.length) as unknown as HeldRow[]));
       }
       const last = rows.at(-1);
       return {
@@ -437,6 +438,10 @@ function prepareAll(db: DatabaseSync) {
     addHistory: 'INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     trimHistory:
       'DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE seq <= ? ORDER BY seq LIMIT ?)',
+    changes: `SELECT h.seq, h.event, h.message, h.device, h.generation, m.kind, m.due_at, m.expires_at
+      FROM history AS h LEFT JOIN messages AS m
+      ON m.id = h.message AND m.held = 1 AND m.generation = h.generation
+      WHERE h.seq > ? ORDER BY h.seq LIMIT ?`,
     history: 'SELECT * FROM history WHERE seq > ? ORDER BY seq LIMIT ?',
     historyOf: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq LIMIT ?',
     recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
@@ -472,8 +477,8 @@ function prepareAll(db: DatabaseSync) {
     heldOfDevice: `${MESSAGE} WHERE device = ? AND held = 1 ORDER BY generation`,
     newestOfDevice: `${MESSAGE} WHERE device = ? AND held = ? ORDER BY generation DESC LIMIT ?`,
     expired: `${MESSAGE} WHERE held = 1 AND expires_at <= ? ORDER BY expires_at, n LIMIT ?`,
-    heldAlike: `${MESSAGE} WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
-    heldLater: `${MESSAGE} WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
+    heldAlike: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
+    heldLater: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
     campaign: 'SELECT state, count(*) AS count FROM messages WHERE campaign = ? GROUP BY state',
   };
   const entries = Object.entries(texts).map(([name, text]) => [name, db.prepare(text)]);

@@ -73,6 +73,17 @@ export interface HistoryRow {
   facts: string | null;
 }
 
+export type PendingRow = Pick<MessageRow, 'id' | 'device' | 'kind' | 'generation' | 'due_at' | 'expires_at'>;
+
+/** A history entry, with what is held of its message in the same generation; nulls where nothing is. */
+export interface ChangeRow extends Pick<HistoryRow, 'seq' | 'event' | 'message'> {
+  device: DeviceId;
+  generation: number;
+  kind: MessageKind | null;
+  due_at: number;
+  expires_at: number;
+}
+
 export const MESSAGE_COLUMNS =
   'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
   'forget_at, fruitless, key, content, campaign, bytes, actions';
@@ -96,7 +107,7 @@ export function messageOf(row: MessageRow, now: Now): Message {
   };
 }
 
-export function pendingOf(row: MessageRow, now: Now): PendingEntry {
+export function pendingOf(row: PendingRow, now: Now): PendingEntry {
   return {
     id: row.id,
     device: row.device,
