@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Lane, LaneEvents } from './lane.ts';
+import { CLOSE } from './protocol.ts';
 
 /** How long the peer has to answer a close before its connection is cut. */
 const CLOSE_WAIT_MS = 2_000;
@@ -47,7 +48,8 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
         .toString('utf8')
         .replace(/\uFFFD$/, ''),
     );
-    const timer = setTimeout(() => ws.terminate(), CLOSE_WAIT_MS);
+    // A peer that has fallen silent answers no close either; but it may still hear of it, if only one way is broken.
+    const timer = setTimeout(() => ws.terminate(), code === CLOSE.silent ? 0 : CLOSE_WAIT_MS);
     timer.unref();
     ws.once('close', () => clearTimeout(timer));
   }

@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import t from 'tap';
+import type { Test } from 'tap';
+import { WebSocket, WebSocketServer } from 'ws';
+import { laneOptions, laneOverWebSocket } from '../../../shared/lane-ws.ts';
+import type { Lane } from '../../../shared/lane.ts';
+import { CLOSE } from '../../../shared/protocol.ts';
+
+const FRAME_BYTES = 1_000;
+
+interface Ended {
+  code: number;
+  reason: string;
+  ms: number;
+}
+
+/** A control lane, and its peer as a bare WebSocket. */
+async function openLane(
+  t: Test,
+): Promise<{ lane: Lane; frames: unknown[]; ended: Promise<Ended>; peer: WebSocket }> {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...laneOptions(FRAME_BYTES) });
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const ws = new WebSocket(`ws://127.0.0.1:${port}`, laneOptions(FRAME_BYTES));
+  const [[peer], [response]] = await Promise.all([
+    once(server, 'connection') as Promise<[WebSocket]>,
+    once(ws, 'upgrade') as Promise<[{ socket: Duplex }]>,
+    once(ws, 'open'),
+  ]);
+  t.teardown(() => {
+    ws.terminate();
+    peer.terminate();
+    server.close();
+  });
+  const { promise: ended, resolve } = Promise.withResolvers<Ended>();
+  const began = performance.now();
+  const frames: unknown[] = [];
+  const lane = laneOverWebSocket(ws, response.socket, false, {
+    frame: (frame) => frames.push(frame),
+    drained: () => undefined,
+    closed: (code, reason) => resolve({ code, reason, ms: performance.now() - began }),
+  });
+  return { lane, frames, ended, peer };
+}
+
+t.test('a lane that was closed for silence is over at once, and its peer may still hear why', async (t) => {
+  const { lane, ended, peer } = await openLane(t);
+  const heard = once(peer, 'close') as Promise<[number, Buffer]>;
+  peer.pause();
+  lane.close(CLOSE.silent, 'nothing heard');
+  const { code, reason, ms } = await ended;
+  t.same([code, reason], [CLOSE.silent, 'nothing heard']);
+  t.ok(ms < 1_000, `after ${Math.round(ms)} ms, without an answer to the close`);
+  peer.resume();
+  const [theirs, text] = await heard;
+  t.same([theirs, text.toString()], [CLOSE.silent, 'nothing heard']);
+});
+
+t.test('a peer that answers no close is waited for, but not for ever', async (t) => {
+  const { lane, ended, peer } = await openLane(t);
+  peer.pause();
+  lane.close(CLOSE.going, 'good night');
+  const { code, reason, ms } = await ended;
+  t.same([code, reason], [CLOSE.going, 'good night']);
+  t.ok(ms >= 1_900 && ms < 4_000, `${Math.round(ms)} ms`);
+});
+
+t.test('the owner hears what the peer closed with', async (t) => {
+  const { ended, peer } = await openLane(t);
+  peer.close(CLOSE.revoked, 'the key was revoked');
+  t.match(await ended, { code: CLOSE.revoked, reason: 'the key was revoked' });
+});
+
+t.test('a frame of the other kind closes the lane and reaches nobody', async (t) => {
+  const { ended, frames, peer } = await openLane(t);
+  peer.send(Buffer.from('bytes'), { binary: true });
+  t.match(await ended, { code: 1003 });
+  t.same(frames, []);
+});
+
+t.test('a frame over the limit cuts the lane and reaches nobody', async (t) => {
+  const { ended, frames, peer } = await openLane(t);
+  peer.send('x'.repeat(FRAME_BYTES));
+  peer.send('x'.repeat(FRAME_BYTES + 1));
+  const { reason } = await ended;
+  t.match(reason, /payload/i);
+  t.equal(frames.length, 1);
+});
