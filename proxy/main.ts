@@ -10,7 +10,7 @@ import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
 import { createLog } from '../shared/log.ts';
 import type { LogLevel } from '../shared/log.ts';
 import { NAME_PATTERN } from '../shared/mux-opening.ts';
-import { EXIT, explainFailure, runUntilSignal } from '../shared/program.ts';
+import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
 import { softwareVersion } from '../shared/version.ts';
 import { loadProxyConfig } from './config.ts';
 import { initProxy } from './init.ts';
@@ -37,7 +37,9 @@ program
   .description('run the proxy until SIGTERM; SIGHUP re-reads certificates, keys and session doors')
   .option(...configOption)
   .option('--log-level <level>', 'debug, info, warn or error', 'info')
-  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }) => {
+  .allowExcessArguments()
+  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
+    refuseUnknownCommand(command);
     const config = loadProxyConfig(file);
     const log = createLog(logLevel);
     const proxy = await createProxy(config, { clock: systemClock, log, software: softwareVersion() });

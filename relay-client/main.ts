@@ -6,7 +6,7 @@ import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey } from '../shared/key-pair.ts';
 import { createLog } from '../shared/log.ts';
 import type { LogLevel } from '../shared/log.ts';
-import { EXIT, explainFailure, runUntilSignal } from '../shared/program.ts';
+import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
 import { softwareVersion } from '../shared/version.ts';
 import { addDeskCommands, runCommandLine } from './cli/desk.ts';
 import { loadRelayConfig } from './config.ts';
@@ -28,7 +28,9 @@ program
   .description('run the relay until SIGTERM; SIGHUP re-reads certificates and keys')
   .option(...configOption)
   .option('--log-level <level>', 'debug, info, warn or error', 'info')
-  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }) => {
+  .allowExcessArguments()
+  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
+    refuseUnknownCommand(command);
     const config = loadRelayConfig(file);
     const log = createLog(logLevel);
     // Loaded late: the other commands answer sooner without it.

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { ConfigError } from './config-file.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
@@ -14,6 +15,12 @@ export function explainFailure(program: string, error: unknown): number {
   return error instanceof ConfigError || isSallyportError(error, 'CONFIG_INVALID')
     ? EXIT.usage
     : EXIT.failure;
+}
+
+/** Ends a default command that was given a word: it was meant as the name of a command, and there is none such. */
+export function refuseUnknownCommand(command: Command): void {
+  const [word] = command.args;
+  if (word !== undefined) command.error(`error: unknown command '${word}'`, { exitCode: EXIT.usage });
 }
 
 /** After this, a program that was told to end ends without further ado. */
