@@ -21,9 +21,12 @@ export const SUBPROTOCOL = `sallyport.${PROTOCOL_VERSION}`;
 export const PATHS = { control: '/link/control', stream: '/link/stream', join: '/link/join' } as const;
 
 /** Each side sends something on every lane this often. */
-export const HEARTBEAT_MS: Milliseconds = 2_500;
-/** A lane on which nothing was heard for this long is cut. */
-export const SILENCE_MS: Milliseconds = 7_500;
+export const HEARTBEAT_MS: Milliseconds = 2_000;
+/**
+ * A lane on which nothing was heard for this long is cut. Where packets get through one way only, a last beat may
+ * still arrive before TCP stops sending: beat, silence and what it takes to notice must stay below 10 s together.
+ */
+export const SILENCE_MS: Milliseconds = 7_000;
 /** From the TLS handshake's end to the hello, and from the hello to the welcome. */
 export const GREETING_MS: Milliseconds = 10_000;
 /** The longest that one device is kept quiet for one generation, over all its sessions. */
