@@ -36,6 +36,8 @@ export interface PollDoorConfig {
   /** Threads; null = one less than the machine's cores, from 1 to {@link AUTO_WORKERS_MAX}. */
   workers: number | null;
   limits?: Partial<PollLimits>;
+  /** Whether plain polls may go past Node's streams where that is possible, which is faster; default true. */
+  rawTcp?: boolean;
 }
 
 export interface PollDoorParts {
@@ -116,6 +118,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
       counters: counters[index]!,
       ticketKeys,
       reusePort: count > 1,
+      rawTcp: config.rawTcp ?? true,
     };
     const options: WorkerOptions = {
       workerData,
@@ -151,6 +154,12 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
         switch (message.type) {
           case 'listening':
             listening = true;
+            if (message.slow !== null && config.rawTcp !== false) {
+              log.warn('plain polls go through streams, which is slower', {
+                worker: index + 1,
+                why: message.slow,
+              });
+            }
             resolve(message.ports);
             return;
           case 'failed':

@@ -1,8 +1,8 @@
-import type { Socket } from 'node:net';
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
-import type { Connection, Connections } from './connections.ts';
+import type { Connection, ConnectionEvents } from './connection.ts';
+import type { Connections } from './connections.ts';
 import type { Counters } from './counters.ts';
 import { MALFORMED, MORE, scanHeader } from './header-scan.ts';
 import type { PollLimits } from './limits.ts';
@@ -24,45 +24,31 @@ export interface PollHandlerParts {
 /** Speaks with phones on the connections given to it. */
 export interface PollHandler {
   /**
-   * Answers what comes on a connection's socket, from now on until it closes.
+   * Answers what comes on a connection, from now on until it closes.
    *
    * @param head - bytes that have been read from it already; null = none
    */
   serve(connection: Connection, head: Buffer | null): void;
-  /** Says 503 on a connection's socket and closes it. */
+  /** Says 503 on a connection and closes it. */
   turnAway(connection: Connection): void;
   /** From now on each answer is a connection's last; those that wait for nothing are closed at once. */
   drain(): void;
 }
-
-type Served = Socket & { [connectionOf]?: Connection };
-const connectionOf = Symbol('connection');
 
 export function createPollHandler(parts: PollHandlerParts): PollHandler {
   const { connections, marks, limits, counters, unknown, now } = parts;
   const reader = new RequestReader(parts.routes);
   let draining = false;
 
-  // One set of listeners for all sockets: they find their connection on the socket.
-  function onData(this: Socket, chunk: Buffer): void {
-    const connection = (this as Served)[connectionOf];
-    if (connection !== undefined && !connection.ended) take(connection, chunk);
-  }
-  function onError(this: Socket): void {
-    this.destroy();
-  }
-  function onClose(this: Socket): void {
-    const connection = (this as Served)[connectionOf];
-    connection?.list?.remove(connection);
-    if (connection?.counted === true) connections.closed();
-  }
-  function listen(connection: Connection): void {
-    const socket = connection.socket;
-    (socket as Served)[connectionOf] = connection;
-    socket.on('data', onData);
-    socket.on('error', onError);
-    socket.on('close', onClose);
-  }
+  const events: ConnectionEvents = {
+    take(connection, bytes) {
+      if (!connection.ended) take(connection, bytes);
+    },
+    gone(connection) {
+      connection.list?.remove(connection);
+      if (connection.counted) connections.closed();
+    },
+  };
 
   /** Answers every whole request of what has come, in order and in one write. */
   function take(connection: Connection, chunk: Buffer): void {
@@ -77,7 +63,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     while (start < bytes.length && !connection.ended) {
       const length = scanHeader(bytes, start, connection, limits);
       if (length === MORE) {
-        connection.carry = start === 0 ? bytes : bytes.subarray(start);
+        connection.carry = before === null ? Buffer.from(bytes.subarray(start)) : bytes.subarray(start);
         break;
       }
       const next =
@@ -92,13 +78,16 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     if (more !== null) answers = Buffer.concat(more);
 
     if (connection.ended && answers !== null) {
-      const allRead = !connection.refused && start === bytes.length;
-      return finish(connection, answers, allRead, time);
+      if (connection.refused || start < bytes.length) connections.linger(connection, answers, time);
+      else connection.finish(answers);
+      return;
     }
     if (connection.carry === null) connections.idle.add(connection, time);
     // A header's time begins with its first byte: sending more of it does not give it more time.
     else if (!awaited || answers !== null) connections.waiting.add(connection, time);
-    if (answers !== null) send(connection.socket, answers);
+    if (answers === null) return;
+    connection.send(answers);
+    if (connection.backlog() > limits.backlogBytes) connections.cut(connection, 'backlog');
   }
 
   function refuse(connection: Connection, status: PollStatus): Buffer {
@@ -120,7 +109,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     const status = result === 'offer' ? 202 : 200;
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.
-    if (connection.polls === 2) connection.socket.setNoDelay(true);
+    if (connection.polls === 2) connection.noDelay();
     if (!reader.keepAlive || connection.polls >= limits.requestsPerConnection || draining) {
       connection.ended = true;
       return count(status, 'close');
@@ -132,8 +121,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     counters.add('unknown_polls', 1);
     // Asking a socket for its peer is a system call, which a flood of made-up ids shall not cost us each time.
     if (unknown.full) return;
-    const address = connection.address ?? connection.socket.remoteAddress ?? null;
-    unknown.note(reader.site, reader.deviceId(), address, time);
+    unknown.note(reader.site, reader.deviceId(), connection.peer(), time);
   }
 
   function count(status: PollStatus, persistence: Persistence): Buffer {
@@ -141,40 +129,15 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     return answer(status, persistence);
   }
 
-  function send(socket: Socket, answers: Buffer): void {
-    if (!socket.write(answers) && socket.writableLength > limits.backlogBytes)
-      connections.cut(socket, 'backlog');
-  }
-
-  /**
-   * Sends the last answer and closes. Closing with input unread would reset the connection and could take the answer
-   * with it (RFC 9112 §9.6): so where more may come than was read, the socket is read from a little longer.
-   */
-  function finish(connection: Connection, answers: Buffer, allRead: boolean, time: Milliseconds): void {
-    const socket = connection.socket;
-    if (!allRead) {
-      socket.end(answers);
-      connections.linger(connection, time);
-    } else if (connection.secure) {
-      socket.end(answers);
-      socket.destroySoon();
-    } else {
-      socket.write(answers);
-      // Mostly the system has taken the answer by now; closing then needs no shutdown of its own.
-      if (socket.writableLength === 0) socket.destroy();
-      else socket.destroySoon();
-    }
-  }
-
   return {
     serve(connection, head) {
       connections.waiting.add(connection, now());
-      listen(connection);
+      connection.start(events);
       if (head !== null && head.length > 0) take(connection, head);
     },
     turnAway(connection) {
-      listen(connection);
-      finish(connection, refuse(connection, 503), false, now());
+      connection.start(events);
+      connections.linger(connection, refuse(connection, 503), now());
     },
     drain() {
       draining = true;

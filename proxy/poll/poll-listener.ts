@@ -4,9 +4,14 @@ import { parseAllowList, type Address } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
 import { parseProxyHeader } from '../proxy-protocol.ts';
-import { Connection, ConnectionList, type Connections } from './connections.ts';
+import type { Connection } from './connection.ts';
+import type { Connections } from './connections.ts';
 import type { PollLimits } from './limits.ts';
 import type { PollHandler } from './poll-handler.ts';
+import { RawConnection, peerOf } from './raw-connection.ts';
+import type { RawHandle, RawTcp } from './raw-tcp.ts';
+import { StreamConnection } from './stream-connection.ts';
+import { Waiting, WaitingList } from './waiting-list.ts';
 
 /** A certificate chain and its private key, both PEM. */
 export interface Certificate {
@@ -30,6 +35,8 @@ export interface PollListenerParts {
   now: () => Milliseconds;
   /** 48 random bytes, the same in all workers, so that a TLS session is resumed by whichever gets it. */
   ticketKeys: Uint8Array;
+  /** How plain connections are carried without Node's streams; null = they are not. */
+  rawTcp: RawTcp | null;
   /** Whether other threads listen on the same port. */
   reusePort: boolean;
 }
@@ -51,7 +58,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
   const allow = parseAllowList(config.allow);
   const allowsAll = allow.allowsAll(config.listen.host);
   const secure = config.tls === null ? null : secureServer(config.tls);
-  const greeting = new ConnectionList();
+  const greeting = new WaitingList<Greeting>();
   /** The addresses that a balancer told, by the balancer's own port, while TLS stands between. */
   const told = new Map<string, string>();
 
@@ -62,20 +69,30 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       connections.cut(socket, 'not_allowed');
       return;
     }
+    if (secure === null && !config.proxyProtocol) {
+      welcome(new StreamConnection(socket, true, null));
+      return;
+    }
     const room = connections.opened();
-    const speaksPlainly = secure === null && !config.proxyProtocol;
-    if (!speaksPlainly) socket.on('close', () => connections.closed());
-    if (room) {
-      if (config.proxyProtocol) greet(socket);
-      else pass(socket, null, null);
-    } else if (speaksPlainly) handler.turnAway(new Connection(socket, true, false, null));
-    else connections.cut(socket, 'connections');
+    socket.on('close', () => connections.closed());
+    if (!room) connections.cut(socket, 'connections');
+    else if (config.proxyProtocol) greet(socket);
+    else pass(socket, null, null);
+  }
+
+  function acceptRaw(tcp: RawTcp, handle: RawHandle): void {
+    if (allowsAll || allow.allows(peerOf(handle) ?? undefined)) welcome(new RawConnection(tcp, handle));
+    else connections.cut({ destroy: () => handle.close() }, 'not_allowed');
+  }
+
+  function welcome(connection: Connection): void {
+    if (connections.opened()) handler.serve(connection, null);
+    else handler.turnAway(connection);
   }
 
   function pass(socket: Socket, address: string | null, head: Buffer | null): void {
     if (secure === null) {
-      handler.serve(new Connection(socket, !config.proxyProtocol, false, address), head);
-      if (config.proxyProtocol) socket.resume();
+      handler.serve(new StreamConnection(socket, false, address), head);
       return;
     }
     // Without a listener, an error between here and the handshake's own listeners would end the process.
@@ -86,15 +103,15 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
 
   /** Reads the balancer's header, then hands the connection on as if the peer had come itself. */
   function greet(socket: Socket): void {
-    const connection = new Connection(socket, false, false, null);
-    greeting.add(connection, now());
-    const leave = (): void => connection.list?.remove(connection);
+    const waiting = new Greeting(socket);
+    greeting.add(waiting, now());
+    const leave = (): void => waiting.list?.remove(waiting);
     const onError = (): void => void socket.destroy();
     const onData = (chunk: Buffer): void => {
-      const bytes = connection.carry === null ? chunk : Buffer.concat([connection.carry, chunk]);
+      const bytes = waiting.carry === null ? chunk : Buffer.concat([waiting.carry, chunk]);
       const header = parseProxyHeader(bytes);
       if (header.result === 'more') {
-        connection.carry = bytes;
+        waiting.carry = bytes;
         return;
       }
       socket.off('data', onData).off('error', onError).off('close', leave).pause();
@@ -125,7 +142,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
     });
     tlsServer.on('secureConnection', (socket) => {
       const address = config.proxyProtocol ? (told.get(endOf(socket)) ?? null) : null;
-      handler.serve(new Connection(socket, false, true, address), null);
+      handler.serve(new StreamConnection(socket, false, address), null);
     });
     // A handshake that takes too long is reported here with the connection still open.
     tlsServer.on('tlsClientError', (_, socket) => connections.cut(socket, 'tls_handshake'));
@@ -141,6 +158,10 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
           server.off('error', reject);
           // Running out of file descriptors is told here; the connections that are open go on.
           server.on('error', () => undefined);
+          const tcp = parts.rawTcp;
+          if (tcp !== null && secure === null && !config.proxyProtocol) {
+            tcp.takeOver(server, (handle) => acceptRaw(tcp, handle));
+          }
           resolve((server.address() as AddressInfo).port);
         });
       });
@@ -150,18 +171,22 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       secure.setSecureContext(secureOptions({ ...certificate, profile: config.tls.profile }, ticketKeys));
     },
     sweep() {
-      const time = now();
-      for (
-        let one = greeting.first;
-        one !== null && time - one.since >= limits.handshakeMs;
-        one = greeting.first
-      ) {
-        greeting.remove(one);
-        connections.cut(one.socket, 'proxy_header');
-      }
+      for (const late of greeting.older(limits.handshakeMs, now()))
+        connections.cut(late.socket, 'proxy_header');
     },
     close: () => void server.close(),
   };
+}
+
+/** A connection of which the balancer's header is awaited. */
+class Greeting extends Waiting {
+  readonly socket: Socket;
+  carry: Buffer | null = null;
+
+  constructor(socket: Socket) {
+    super();
+    this.socket = socket;
+  }
 }
 
 /** The options that a change of certificate needs again. */

@@ -6,6 +6,7 @@ import { Connections } from './connections.ts';
 import { openCounters } from './counters.ts';
 import { createPollHandler } from './poll-handler.ts';
 import { createPollListener } from './poll-listener.ts';
+import { findRawTcp } from './raw-tcp.ts';
 import { createRoutes } from './routes.ts';
 import { createUnknownReports } from './unknown-reports.ts';
 import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
@@ -28,6 +29,8 @@ const unknown = createUnknownReports(data.siteNames, limits.unknownReports);
 const connections = new Connections(limits, counters, now);
 const routes = createRoutes(data.sites);
 const handler = createPollHandler({ connections, marks, routes, limits, counters, unknown, now });
+const found = data.rawTcp ? findRawTcp() : 'not wanted';
+const rawTcp = typeof found === 'string' ? null : found;
 const listeners = data.listeners.map((config) =>
   createPollListener(config, {
     connections,
@@ -35,6 +38,7 @@ const listeners = data.listeners.map((config) =>
     limits,
     now,
     ticketKeys: data.ticketKeys,
+    rawTcp,
     reusePort: data.reusePort,
   }),
 );
@@ -78,4 +82,6 @@ for (const [i, listener] of listeners.entries()) {
     break;
   }
 }
-if (ports.length === listeners.length) tell({ type: 'listening', ports });
+if (ports.length === listeners.length) {
+  tell({ type: 'listening', ports, slow: typeof found === 'string' ? found : null });
+}

@@ -15,6 +15,8 @@ export interface PollWorkerData {
   counters: SharedArrayBuffer;
   ticketKeys: Uint8Array;
   reusePort: boolean;
+  /** Whether plain connections may be carried without Node's streams. */
+  rawTcp: boolean;
 }
 
 /** From the main thread to a poll worker. */
@@ -26,8 +28,8 @@ export type ToPollWorker =
 
 /** From a poll worker to the main thread. */
 export type FromPollWorker =
-  /** All listeners listen, on these ports in their order. */
-  | { type: 'listening'; ports: number[] }
+  /** All listeners listen, on these ports in their order. `slow`: why plain polls go through streams; null = they do not. */
+  | { type: 'listening'; ports: number[]; slow: string | null }
   /** A listener could not listen; the worker ends. */
   | { type: 'failed'; listener: number; code: string; message: string }
   /** Devices without a mark that polled since the last such message, at most `limits.unknownReports`. */
