@@ -17,7 +17,8 @@ import type {
   Push,
   Sequence,
 } from './outbox.ts';
-import { busy, closed } from './refusals.ts';
+import { ACTIONS_LIMIT_BYTES } from './outbox.ts';
+import { busy, closed, tooLarge } from './refusals.ts';
 
 /** Brings calls to a ledger, in order, and their results back once what they changed is durable. */
 export interface Carrier {
@@ -52,7 +53,7 @@ export interface FrontOptions {
 }
 
 /** Pushes that go into one call of `pushMany`, by number and by bytes: single pushes wait no longer than this takes. */
-const MANY_STEP = 250;
+const MANY_STEP = 500;
 const MANY_STEP_BYTES = 4 * 2 ** 20;
 
 /** Calls of one `pushMany` that are on their way at a time: while one is at the disk, the next is being made. */
@@ -134,6 +135,8 @@ export function createFront(options: FrontOptions): Front {
     const delay = checkTime('delay', push.delay, 0);
     const key = checkName('key', push.key);
     const actions = push.actions ?? null;
+    const bytes = actions === null ? 0 : Buffer.byteLength(actions);
+    if (bytes > ACTIONS_LIMIT_BYTES) throw tooLarge(push.device, bytes);
     return {
       id: createId(clock.wall()),
       device: push.device,
@@ -144,7 +147,7 @@ export function createFront(options: FrontOptions): Front {
       content: key === null ? null : digestOf(push, ttl, delay),
       replace: push.replace ?? false,
       actions,
-      bytes: actions === null ? 0 : Buffer.byteLength(actions),
+      bytes,
       campaign: checkName('campaign', push.campaign),
     };
   }

@@ -30,7 +30,11 @@ export interface Push {
   ttl: Milliseconds;
   /** Not offered to the phone before this long after acceptance; 0 = at once. */
   delay: Milliseconds;
-  /** The caller's own name for this push: pushing it again with the same content changes nothing. */
+  /**
+   * The caller's own name for this push to this device: pushing it again with the same content (kind, actions, ttl,
+   * delay) changes nothing, until {@link KEY_MEMORY_MS} after the message ended. Two devices may share a key, for a
+   * caller names a job and pushes it to many. 1–200 characters.
+   */
   key?: string;
   /**
    * With `key`: what was asked for, in the caller's terms, where `ttl` or `delay` are reckoned from something that
@@ -39,8 +43,12 @@ export interface Push {
   content?: string;
   /** Ends (as superseded) every message of this device and kind that is held. `contact-me` always does. */
   replace?: boolean;
-  /** For `dls`: what to do, as JSON text. Opaque to the outbox. */
+  /**
+   * For `dls`: what to do, as JSON text. Opaque to the outbox, which drops it when the message ends other than dead.
+   * At most {@link ACTIONS_LIMIT_BYTES}.
+   */
   actions?: string;
+  /** 1–200 characters. */
   campaign?: string;
 }
 
@@ -164,6 +172,9 @@ export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
   strangers: 100_000,
 };
 
+/** The longest actions of one message; beyond it TOO_LARGE. */
+export const ACTIONS_LIMIT_BYTES = 4 * 2 ** 20;
+
 /** How long an ended message's key still dedupes. */
 export const KEY_MEMORY_MS: Milliseconds = 24 * 3_600_000;
 
@@ -172,8 +183,11 @@ export const ENDED_MEMORY_MS: Milliseconds = 7 * 24 * 3_600_000;
 
 /**
  * An open outbox. Every promise that changes something resolves after the change is durable, or rejects
- * with nothing changed: KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE (no room on the disk), NOT_FOUND,
- * CLOSED.
+ * with nothing changed: REQUEST_INVALID, TOO_LARGE, KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE (no room on
+ * the disk), NOT_FOUND, CLOSED. Only when the disk itself failed is it unknown what was changed; see `onFatal` of
+ * the engine. Operations take effect in the order in which they were begun.
+ *
+ * Reads give at most 10 000 rows, whatever `limit` says.
  */
 export interface Outbox {
   readonly incarnation: Incarnation;
@@ -206,7 +220,8 @@ export interface Outbox {
 
   /**
    * Adds a note to a device's history. Rides along with the next commit; may be lost in a crash, by design:
-   * notes are for people. `session: true` also sets the device's last session.
+   * notes are for people. `session: true` also sets the device's last session; its outcome is the fact `outcome`, or
+   * else `what`. Facts are kept short: 20 at most, of 200 characters.
    */
   note(device: DeviceId, what: string, facts?: HistoryEntry['facts'], options?: { session: boolean }): void;
 
@@ -225,9 +240,18 @@ export interface Outbox {
 
   /** The newest committed sequence. */
   sequence(): Sequence;
-  /** Changes after `after` in order, at most `limit`, and the sequence reached; null = no longer kept: take a snapshot. */
+  /**
+   * Changes after `after` in order, at most `limit`, and the sequence reached; null = no longer kept, or `after` is
+   * still to come: take a snapshot. There is more unless the sequence reached is the newest: notes count towards
+   * `limit`, and what was held and has ended since is left out (its end is not).
+   */
   changes(after: Sequence, limit: number): Promise<{ changes: Change[]; seq: Sequence } | null>;
-  /** Everything held, in parts of at most `limit`, as of one sequence. */
+  /**
+   * Everything held, in parts of at most `limit`; one part at least. Nothing waits for it, so it isn't frozen: the
+   * parts are read one after another, and all bear the sequence of the first. Whoever applies them and then the
+   * `changes` after that sequence has it right, if an entry gives way only to its own or a newer generation: what
+   * came or went while it was read is told again by those changes.
+   */
   snapshot(limit: number): AsyncIterable<{ seq: Sequence; entries: PendingEntry[] }>;
   /** Calls `listener` after each commit that changed something. Returns the way to stop. */
   onCommit(listener: (seq: Sequence) => void): () => void;

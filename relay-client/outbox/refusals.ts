@@ -1,5 +1,6 @@
 import { SallyportError } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
+import { ACTIONS_LIMIT_BYTES } from './outbox.ts';
 import type { Message, MessageId, OutboxLimits } from './outbox.ts';
 
 /** What a limit bounds, in words. */
@@ -19,6 +20,13 @@ export function full(device: DeviceId, limits: OutboxLimits, limit: keyof Outbox
     'OUTBOX_FULL',
     `The push to ${device} is refused: the outbox is at its limit of ${limits[limit]} ${BOUNDS[limit]} ` +
       `(${limit}). Nothing held was dropped; clear some, let some expire, or raise the limit.`,
+  );
+}
+
+export function tooLarge(device: DeviceId, bytes: number): SallyportError {
+  return new SallyportError(
+    'TOO_LARGE',
+    `The push to ${device} has actions of ${bytes} bytes; at most ${ACTIONS_LIMIT_BYTES} are taken. Split it up.`,
   );
 }
 

@@ -1,5 +1,6 @@
 import type { Test } from 'tap';
 import { isSallyportError } from '../../../../shared/errors.ts';
+import { ACTIONS_LIMIT_BYTES } from '../../../../relay-client/outbox/outbox.ts';
 import { audit, contactMe, DAY, dls, hold, phone, refuses } from './lab.ts';
 import type { MakeLab } from './lab.ts';
 
@@ -44,6 +45,17 @@ export function limits(t: Test, makeLab: MakeLab): void {
     await refuses(t, outbox.push(dls(phone(2), '[1]')), 'OUTBOX_FULL', /limit of 10 bytes/);
     t.match(await outbox.push(contactMe(phone(2))), { known: false }, 'what has no body needs no room');
     t.match(await outbox.push(dls(phone(1), '0123456789', { replace: true })), { known: false });
+  });
+
+  t.test('actions longer than the limit are refused', async (t) => {
+    const outbox = await makeLab(t).open();
+    await refuses(
+      t,
+      outbox.push(dls(phone(1), 'x'.repeat(ACTIONS_LIMIT_BYTES + 1))),
+      'TOO_LARGE',
+      /at most 4194304/,
+    );
+    t.match(await outbox.push(dls(phone(1), 'x'.repeat(ACTIONS_LIMIT_BYTES))), { known: false });
   });
 
   t.test('too many waiting operations are refused as busy; those before them are done', async (t) => {
