@@ -42,7 +42,7 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
     if (own !== null) return;
     own = { code, reason };
     ws.close(
-      code,
+      maySend(code) ? code : CLOSE.going,
       Buffer.from(reason)
         .subarray(0, REASON_BYTES)
         .toString('utf8')
@@ -65,4 +65,9 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
       ws.terminate();
     },
   };
+}
+
+/** Whether a code may stand in a close frame. 1005, 1006 and 1015 only tell how a connection was lost (RFC 6455 §7.4.1). */
+function maySend(code: number): boolean {
+  return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }

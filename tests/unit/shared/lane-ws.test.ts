@@ -67,6 +67,17 @@ t.test('a peer that answers no close is waited for, but not for ever', async (t)
   t.ok(ms >= 1_900 && ms < 4_000, `${Math.round(ms)} ms`);
 });
 
+t.test('a lane can be closed for how another one was lost', async (t) => {
+  // When a lane is cut (1006), so is its link, all other lanes included; but no close frame may say 1006.
+  for (const code of [1005, 1006, 1015]) {
+    const { lane, ended, peer } = await openLane(t);
+    const heard = once(peer, 'close') as Promise<[number, Buffer]>;
+    lane.close(code, 'a stream lane was lost');
+    t.match(await ended, { code, reason: 'a stream lane was lost' });
+    t.equal((await heard)[0], CLOSE.going);
+  }
+});
+
 t.test('the owner hears what the peer closed with', async (t) => {
   const { ended, peer } = await openLane(t);
   peer.close(CLOSE.revoked, 'the key was revoked');
