@@ -100,7 +100,8 @@ const limitsSchema = z
   )
   .prefault({});
 
-const schemaBeside = (beside: (path: string) => string) =>
+/** The config file as written, field by field; `beside` resolves its paths. docs/configuration.md is held against it. */
+export const proxySchema = (beside: (path: string) => string) =>
   z.strictObject(
     {
       poll: z
@@ -170,6 +171,7 @@ const schemaBeside = (beside: (path: string) => string) =>
     },
     'a map of settings',
   );
+
 /**
  * Reads and checks the proxy's config file.
  *
@@ -177,7 +179,7 @@ const schemaBeside = (beside: (path: string) => string) =>
  */
 export function loadProxyConfig(file: string): ProxyConfig {
   const beside = besideFile(file);
-  const written = readConfigFile(file, schemaBeside(beside), findFaults);
+  const written = readConfigFile(file, proxySchema(beside), findFaults);
   const doorNames = written.doors.map((door) => door.name);
   return {
     poll: written.poll.map((door) => ({

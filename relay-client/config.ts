@@ -3,6 +3,7 @@ import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
 import type { Pin } from '../shared/key-pair.ts';
+import type { PollSourceConfig } from './poll-source.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 
 /** One proxy to dial. */
@@ -24,6 +25,8 @@ export interface RelayConfig {
   services: (WpiServiceConfig | TcpServiceConfig)[];
   /** Where contact-me requests of services are caught; null = nowhere. `advertise` null = the address that was bound. */
   contactMe: { listen: Address; advertise: URL | null } | null;
+  /** A service with a poll address of its own, to be asked in place of the phones; null = none. */
+  pollSource: PollSourceConfig | null;
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
   api: { listen: Address; tokenFile: string | null } | null;
   deadAfterSessions: number;
@@ -47,7 +50,8 @@ export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 
 const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: 30, stream_lanes: 8 };
 
-const schemaBeside = (beside: (path: string) => string) => {
+/** The config file as written, field by field; `beside` resolves its paths. docs/configuration.md is held against it. */
+export const relaySchema = (beside: (path: string) => string) => {
   const file = fields.file(beside);
   const wpi = z.strictObject({
     name: fields.name,
@@ -110,7 +114,13 @@ const schemaBeside = (beside: (path: string) => string) => {
         )
         .nullable()
         .default(null),
-      poll_source: z.null('null (a poll source is not offered yet)').default(null),
+      poll_source: z
+        .strictObject(
+          { url: fields.url('http:', 'https:'), interval_s: fields.whole(1, 86_400).default(60) },
+          'a map with url and interval_s',
+        )
+        .nullable()
+        .default(null),
       api: z
         .strictObject(
           { listen: fields.address, token_file: fields.path.nullable().default(null) },
@@ -142,7 +152,7 @@ const schemaBeside = (beside: (path: string) => string) => {
  */
 export function loadRelayConfig(file: string): RelayConfig {
   const beside = besideFile(file);
-  const written = readConfigFile(file, schemaBeside(beside), findFaults);
+  const written = readConfigFile(file, relaySchema(beside), findFaults);
   return {
     name: written.name,
     site: written.site,
@@ -180,6 +190,10 @@ export function loadRelayConfig(file: string): RelayConfig {
           },
     ),
     contactMe: written.contact_me,
+    pollSource:
+      written.poll_source === null
+        ? null
+        : { url: slashed(written.poll_source.url), interval: written.poll_source.interval_s * 1000 },
     api: {
       listen: written.api.listen,
       tokenFile: written.api.token_file === null ? null : beside(written.api.token_file),
@@ -187,6 +201,11 @@ export function loadRelayConfig(file: string): RelayConfig {
     deadAfterSessions: written.dead_after_sessions,
     limits: written.limits,
   };
+}
+
+/** A poll base ends in a slash, or its last part would be replaced by what is appended. */
+function slashed(url: URL): URL {
+  return url.pathname.endsWith('/') ? url : new URL(`${url.pathname}/`, url);
 }
 
 const bracket = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 /** The page at `/`: the relay at a glance, from one request for its status. Loads nothing from anywhere else. */
 
 const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; --good: #1a7f4b; --bad: #c0392b; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --good: light-dark(#1a7f4b, #4cc38a); --bad: light-dark(#c0392b, #ff8a7a); }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem; font: 15px/1.5 system-ui, sans-serif; }
 header { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline; }
