@@ -3,7 +3,6 @@ import type { Dispatcher } from 'undici';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
 import { createAnswerReader } from './answer.ts';
 import type { AnswerHead } from './answer.ts';
 import type { Forwarded } from './config.ts';
@@ -14,6 +13,7 @@ import type { ServiceEvent } from './metrics.ts';
 import type { ConnectionObserver, Exchange, RawHeaders } from './observer.ts';
 import { checkRequest } from './request-check.ts';
 import { readBody, streamBody } from './request-body.ts';
+import type { RareLog } from './rare-log.ts';
 import type { PhoneOrigin } from './service.ts';
 import type { UpstreamConnection } from './upstream.ts';
 
@@ -33,7 +33,7 @@ export interface ExchangePlace {
   upstream: UpstreamConnection;
   /** The connection's one running wait; the exchange's while it runs. */
   deadline: Deadline;
-  log: Log;
+  log: RareLog;
   /** Whether the answer has to be the last on this connection. */
   lastAnswer(): boolean;
   /** Whether the phone has ended its side, so that nobody may be there to read the answer. */
@@ -160,6 +160,8 @@ export function startExchange(
   const ask = (headers: RawHeaders, body: Buffer | Readable | null): void => {
     const without = body instanceof Buffer || body === null ? ['content-length'] : [];
     count('request');
+    // Connecting has its own limit; this one is for what nobody thought of.
+    deadline.set(limits.connectMs + limits.answerMs, timedOut);
     const reader = createAnswerReader(
       {
         method,

@@ -54,12 +54,10 @@ export function requestHeaders(
 ): string[] {
   if (forwarded === 'none') return endToEndHeaders(headers, without);
   const kept = endToEndHeaders(headers, [...without, 'x-forwarded-for', 'forwarded']);
-  if (forwarded === 'x-forwarded-for') kept.push('X-Forwarded-For', origin.address);
+  // An IPv4 phone at a door that listens on [::] has a mapped address.
+  const address = origin.address.replace(/^::ffff:(?=\d+\.)/i, '');
+  if (forwarded === 'x-forwarded-for') kept.push('X-Forwarded-For', address);
   // RFC 7239 §6: an IPv6 address stands in brackets and quotes.
-  else
-    kept.push(
-      'Forwarded',
-      origin.address.includes(':') ? `for="[${origin.address}]"` : `for=${origin.address}`,
-    );
+  else kept.push('Forwarded', address.includes(':') ? `for="[${address}]"` : `for=${address}`);
   return kept;
 }

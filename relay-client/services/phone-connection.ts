@@ -1,18 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Log } from '../../shared/log.ts';
 import { createDeadline } from './deadline.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangeParts, ExchangePlace, RunningExchange } from './exchange.ts';
 import type { Observer } from './observer.ts';
+import type { RareLog } from './rare-log.ts';
 import type { PhoneOrigin } from './service.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface PhoneConnectionParts extends ExchangeParts {
   upstream: Upstream;
   observer: Observer;
-  log: Log;
+  log: RareLog;
 }
 
 /** One connection of a phone, in the clear, on which HTTP is spoken. */

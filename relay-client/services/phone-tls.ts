@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { createSecureContext, createServer } from 'node:tls';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import type { Duplex } from 'node:stream';
-import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import { tlsProfileOptions } from '../../shared/tls-profile.ts';
 import { readAuthorities, readNamedFile } from './authorities.ts';
@@ -24,8 +24,16 @@ interface Handshake {
   failed(error: Error): void;
 }
 
-/** @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
-export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs: Milliseconds): PhoneTls {
+/**
+ * @param goodbyeMs - how long a phone that has ended TLS has to end its connection too
+ * @throws SallyportError FILE_UNREADABLE, KEY_INVALID
+ */
+export function createPhoneTls(
+  config: PhoneTlsConfig,
+  clock: Clock,
+  handshakeMs: Milliseconds,
+  goodbyeMs: Milliseconds,
+): PhoneTls {
   // A server that never listens: it takes streams of any kind, checks client certificates and issues tickets. It
   // does not tell which stream a finished handshake belongs to, so that goes with the asynchronous context.
   const handshakes = new AsyncLocalStorage<Handshake>();
@@ -66,6 +74,7 @@ export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs
           socket.once('error', () => stream.destroy());
           socket.once('close', () => stream.destroy());
           stream.once('close', () => socket.destroy());
+          awaitGoodbye(stream, clock, goodbyeMs);
           established(socket);
         },
       };
@@ -75,6 +84,21 @@ export function createPhoneTls(config: PhoneTlsConfig, clock: Clock, handshakeMs
       server.setSecureContext(readContext(config));
     },
   };
+}
+
+/**
+ * TLS destroys the stream that it lies on once both sides have said goodbye. The phone's own end is a moment behind
+ * then, and destroying the stream before it comes would cut the phone; so an orderly goodbye leaves it that moment.
+ */
+function awaitGoodbye(stream: Duplex, clock: Clock, withinMs: Milliseconds): void {
+  const destroy = stream.destroy.bind(stream);
+  let timer: Timer | null = null;
+  stream.destroy = (error) => {
+    if (error !== undefined || !stream.writableFinished || stream.readableEnded) return destroy(error);
+    timer ??= clock.after(withinMs, () => void destroy());
+    return stream.resume();
+  };
+  stream.once('close', () => timer?.cancel());
 }
 
 function readContext(config: PhoneTlsConfig): SecureContextOptions {

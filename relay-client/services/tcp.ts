@@ -1,15 +1,17 @@
+import type { Socket } from 'node:net';
 import { parseAddress } from '../../shared/address.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { cutOff, splice } from '../../shared/splice.ts';
 import type { TcpLimits, TcpServiceConfig } from './config.ts';
 import { TCP_LIMITS } from './config.ts';
 import { createConnectionSet } from './connection-set.ts';
 import { dialTcp } from './dial.ts';
 import type { ServiceEvent, ServiceMetrics } from './metrics.ts';
 import { createProbe } from './probe.ts';
+import { createRareLog } from './rare-log.ts';
 import type { Service } from './service.ts';
-import { splice } from './splice.ts';
 
 export interface TcpDependencies {
   clock: Clock;
@@ -28,7 +30,7 @@ const IDLE_LOOKS = 2;
  */
 export function createTcpService(config: TcpServiceConfig, dependencies: TcpDependencies): Service {
   const { clock } = dependencies;
-  const log = dependencies.log.child({ service: config.name });
+  const log = createRareLog(dependencies.log.child({ service: config.name }), clock);
   const limits: TcpLimits = { ...TCP_LIMITS, ...config.limits };
   const address = parseAddress(config.upstream);
   const connections = createConnectionSet(clock);
@@ -43,25 +45,24 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
       }),
   });
 
-  /** Connections and the bytes that had passed when they were last looked at. */
-  const looked = new Map<{ moved(): number; cut(): void }, { bytes: number; idleLooks: number }>();
-  const idle =
-    limits.idleMs === 0
-      ? null
-      : clock.every(limits.idleMs / IDLE_LOOKS, () => {
-          for (const [running, last] of looked) {
-            const bytes = running.moved();
-            last.idleLooks = bytes === last.bytes ? last.idleLooks + 1 : 0;
-            last.bytes = bytes;
-            // The first look may come right after the last byte.
-            if (last.idleLooks > IDLE_LOOKS) running.cut();
-          }
-        });
+  /** Upstream's side of each connection, and the bytes that had passed when it was last looked at. */
+  const looked = new Map<Socket, { bytes: number; idleLooks: number }>();
+  const look = (): void => {
+    for (const [socket, last] of looked) {
+      const bytes = socket.bytesRead + socket.bytesWritten;
+      last.idleLooks = bytes === last.bytes ? last.idleLooks + 1 : 0;
+      last.bytes = bytes;
+      // The first look may come right after the last byte.
+      if (last.idleLooks > IDLE_LOOKS) cutOff(socket);
+    }
+  };
+  const idle = limits.idleMs === 0 ? null : clock.every(limits.idleMs / IDLE_LOOKS, look);
 
   return {
     name: config.name,
     kind: 'tcp',
     accept(stream, origin) {
+      if (stream.destroyed) return;
       stream.on('error', () => undefined);
       if (connections.draining() || connections.size() >= limits.connections) {
         count('connection_refused');
@@ -70,11 +71,11 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
           door: origin.door,
           proxy: origin.proxy,
         });
-        return void stream.destroy();
+        return cutOff(stream);
       }
       count('connection');
       // Whoever is connected through cannot be asked to end, so draining waits for its own end.
-      const entry = { drain: () => undefined, destroy: () => void stream.destroy() };
+      const entry = { drain: () => undefined, destroy: () => cutOff(stream) };
       connections.add(entry);
       const giveUp = dialTcp(address, clock, limits.connectMs, (error, socket) => {
         if (socket === null) {
@@ -83,12 +84,12 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
             probe.failed(error);
             log.warn('upstream failed', { error: describeError(error), door: origin.door });
           }
-          return void stream.destroy();
+          return cutOff(stream);
         }
         probe.succeeded();
-        const running = splice(stream, socket);
-        looked.set(running, { bytes: 0, idleLooks: 0 });
-        stream.once('close', () => looked.delete(running));
+        splice(stream, socket);
+        looked.set(socket, { bytes: 0, idleLooks: 0 });
+        socket.once('close', () => looked.delete(socket));
       });
       stream.once('close', () => {
         giveUp();

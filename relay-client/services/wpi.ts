@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
+import { cutOff } from '../../shared/splice.ts';
 import type { WpiServiceConfig } from './config.ts';
 import { createConnectionSet } from './connection-set.ts';
 import { guardObserver } from './guarded-observer.ts';
@@ -13,6 +14,7 @@ import type { Observer } from './observer.ts';
 import { servePhone } from './phone-connection.ts';
 import type { PhoneConnection } from './phone-connection.ts';
 import { createPhoneTls } from './phone-tls.ts';
+import { createRareLog } from './rare-log.ts';
 import type { PhoneOrigin, Service } from './service.ts';
 import { createUpstream } from './upstream.ts';
 
@@ -32,8 +34,10 @@ export interface WpiDependencies {
 export function createWpiService(config: WpiServiceConfig, dependencies: WpiDependencies): Service {
   const { clock } = dependencies;
   const log = dependencies.log.child({ service: config.name });
+  const rareLog = createRareLog(log, clock);
   const limits: WpiLimits = { ...WPI_LIMITS, ...config.limits };
-  const tls = config.tls === null ? null : createPhoneTls(config.tls, clock, limits.handshakeMs);
+  const tls =
+    config.tls === null ? null : createPhoneTls(config.tls, clock, limits.handshakeMs, limits.halfCloseMs);
   const upstream = createUpstream(config, limits, clock);
   const count = (event: ServiceEvent): void => dependencies.metrics?.count(config.name, event);
   const parts = {
@@ -44,7 +48,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
     count,
     upstream,
     observer: guardObserver(dependencies.observer, log),
-    log,
+    log: rareLog,
   };
 
   const connections = createConnectionSet(clock);
@@ -53,15 +57,16 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
 
   const refuse = (stream: Duplex, why: string, origin: PhoneOrigin): void => {
     count('connection_refused');
-    log.warn('refused a connection', { why, door: origin.door, proxy: origin.proxy });
+    rareLog.warn('refused a connection', { why, door: origin.door, proxy: origin.proxy });
     stream.on('error', () => undefined);
-    stream.destroy();
+    cutOff(stream);
   };
 
   return {
     name: config.name,
     kind: 'wpi',
     accept(stream, origin) {
+      if (stream.destroyed) return;
       if (connections.draining()) return refuse(stream, 'draining', origin);
       if (connections.size() >= limits.connections) return refuse(stream, 'too many connections', origin);
       if (origin.tls === 'relay' && tls === null) {
@@ -82,7 +87,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
       if (origin.tls === 'proxy' || tls === null) return serve(stream);
       tls.accept(stream, serve, (why) => {
         count('handshake_failed');
-        log.info('a phone made no TLS connection', { why, door: origin.door, phone: origin.address });
+        rareLog.info('a phone made no TLS connection', { why, door: origin.door, phone: origin.address });
         connections.delete(entry);
       });
     },

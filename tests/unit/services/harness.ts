@@ -26,6 +26,11 @@ import type { Authority, Credentials } from '../../fixtures/certificates.ts';
 import { openPhoneDoor } from '../../fixtures/phone-door.ts';
 import type { PhoneDoor } from '../../fixtures/phone-door.ts';
 
+/** Resolves when the condition holds; the test's own time limit is its deadline. */
+export async function eventually(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** A directory of the test's own. */
 export function temporaryDirectory(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), 'services-'));

@@ -14,7 +14,7 @@ import type { Service } from '../../../relay-client/services/service.ts';
 import { createTcpService } from '../../../relay-client/services/tcp.ts';
 import { openPhoneDoor } from '../../fixtures/phone-door.ts';
 import type { PhoneDoor } from '../../fixtures/phone-door.ts';
-import { answering, authority, connectPhone, ok, post, startRawUpstream } from './harness.ts';
+import { answering, authority, connectPhone, eventually, ok, post, startRawUpstream } from './harness.ts';
 import type { Phone } from './harness.ts';
 
 interface TcpUnderTest {
@@ -158,11 +158,6 @@ t.test('a reader that stops holds the writer back, either way', async (t) => {
     writer.destroy();
   }
 });
-
-/** Resolves when the condition holds; the test's own time limit is its deadline. */
-async function eventually(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-}
 
 t.test('an upstream that refuses or never answers cuts the phone and is down at once', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { answering, ok, post, recordingObserver, startRawUpstream, startWpi } from './harness.ts';
+import { answering, eventually, ok, post, recordingObserver, startRawUpstream, startWpi } from './harness.ts';
 
 const allBytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString('latin1');
 
@@ -235,18 +235,25 @@ t.test('pipelined requests are asked one after the other and answered in order',
   t.equal(upstream.connections.length, 1);
 });
 
-t.test('Connection: close of the phone is honoured and passed on', async (t) => {
-  const upstream = await startRawUpstream(t, answering(ok()));
-  const { phone, observer } = await startWpi(t, { upstream: upstream.url });
-  const { send, answer, over } = await phone();
-  send(post('x', 'Connection: close\r\n'));
-  const { head } = await answer();
-  t.match(head, /\r\nConnection: close/);
-  t.equal(await over, 'ended');
-  t.match(upstream.connections[0]?.received(), /\r\nconnection: close\r\n/);
-  await observer.until('closed');
-  t.match(observer.seen.at(-1), { how: 'ended' });
-});
+for (const tls of [null, {}]) {
+  t.test(
+    `Connection: close of the phone is honoured and passed on${tls === null ? '' : ', sealed'}`,
+    async (t) => {
+      const upstream = await startRawUpstream(t, answering(ok()));
+      const { phone, observer, door } = await startWpi(t, { upstream: upstream.url, tls });
+      const { send, answer, over } = await phone();
+      send(post('x', 'Connection: close\r\n'));
+      const { head } = await answer();
+      t.match(head, /\r\nConnection: close/);
+      t.equal(await over, 'ended');
+      t.match(upstream.connections[0]?.received(), /\r\nconnection: close\r\n/);
+      await observer.until('closed');
+      t.match(observer.seen.at(-1), { how: 'ended' });
+      await eventually(() => door.streams() === 0);
+      t.equal(door.cuts(), 0, 'ended by both, reset by none');
+    },
+  );
+}
 
 t.test('Connection: close of upstream reaches the phone', async (t) => {
   const upstream = await startRawUpstream(t, answering(ok('bye', 'Connection: close\r\n')));
