@@ -27,6 +27,8 @@ export interface DialTarget {
   via: URL | null;
 }
 
+/** What HTTP proxies answer to a missing or wrong password: 407 (RFC 9110 §15.5.8), some 401. */
+const WRONG_LOGIN: ReadonlySet<number> = new Set([401, 407]);
 /** Bytes of a refusal's text that are read. */
 const REFUSAL_BYTES = 1_024;
 
@@ -161,7 +163,8 @@ function refusal(target: DialTarget, response: IncomingMessage, text: string): S
   if (target.via !== null && !(response.socket instanceof TLSSocket)) {
     return new SallyportError(
       'LINK_REFUSED',
-      `the HTTP proxy ${target.via.host} answered ${status} to CONNECT ${target.url.host}`,
+      `the HTTP proxy ${target.via.host} answered ${status} to CONNECT ${target.url.host}` +
+        (WRONG_LOGIN.has(response.statusCode ?? 0) ? '; check user and password in via' : ''),
     );
   }
   const code = response.statusCode === 426 ? 'LINK_VERSION' : 'LINK_REFUSED';
