@@ -19,6 +19,7 @@ import { createRelayMetrics } from './metrics.ts';
 import { openSqliteOutbox } from './outbox/sqlite.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { createPendingView } from './pending-view.ts';
+import { createPollSource } from './poll-source.ts';
 import { createPolls } from './polls.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
@@ -236,6 +237,11 @@ async function open(
     })().catch((error: unknown) => log.error('expiry failed', { why: describeError(error) }));
   });
 
+  const pollSource =
+    config.pollSource === null
+      ? null
+      : createPollSource({ config: config.pollSource, outbox, pending, clock, log });
+
   let api: Awaited<ReturnType<typeof createApi>> | null = null;
   if (config.api !== null) {
     api = await createApi({
@@ -262,6 +268,7 @@ async function open(
     reload: services.reload,
     async close() {
       links.drain();
+      await pollSource?.close();
       await Promise.all([api?.close(), catcher?.close()]);
       await services.drain(config.limits.drain_s * 1000);
       await sessions.close();
