@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import t from 'tap';
 import type { Test } from 'tap';
-import { answering, ok, post, startRawUpstream, startWpi } from './harness.ts';
+import { answering, eventually, ok, post, startRawUpstream, startWpi } from './harness.ts';
 
 /** A port on which nobody listens. */
 async function freePort(): Promise<number> {
@@ -311,6 +311,20 @@ t.test('a phone that goes away in the middle of its message asks nothing', async
   t.strictSame(observer.calls(), ['connection', 'closed', 'connection', 'closed']);
   t.equal(upstream.connections.length, 0);
   t.equal(service.connections(), 0);
+});
+
+t.test('an answer that comes before the whole upload is passed, and ends the connection', async (t) => {
+  const upstream = await startRawUpstream(t, ({ socket }) => void socket.write(ok('enough')));
+  const { phone, door } = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 100 } });
+  const { send, answer, over } = await phone();
+  send(`PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(200_000)}`);
+  const { head, body } = await answer();
+  t.equal(body, 'enough');
+  t.match(head, /\r\nConnection: close/);
+  await over;
+  await upstream.connections[0]?.closed;
+  t.equal(upstream.connections.length, 1);
+  await eventually(() => door.streams() === 0);
 });
 
 t.test('a message that stops coming is a 408', async (t) => {
