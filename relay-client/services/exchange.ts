@@ -5,9 +5,10 @@ import type { Clock } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { createAnswerReader } from './answer.ts';
 import type { AnswerHead } from './answer.ts';
+import { writeAnswerHead, writeBody } from './answer-writer.ts';
 import type { Forwarded } from './config.ts';
 import type { Deadline } from './deadline.ts';
-import { endToEndHeaders, headerValues, requestHeaders } from './headers.ts';
+import { headerValues, requestHeaders } from './headers.ts';
 import type { ByteBudget, WpiLimits } from './limits.ts';
 import type { ServiceEvent } from './metrics.ts';
 import type { ConnectionObserver, Exchange, RawHeaders } from './observer.ts';
@@ -52,9 +53,6 @@ export interface RunningExchange {
   malformed(): void;
 }
 
-/** An answer is handed to the phone's connection in pieces, to see whether the phone takes them. */
-const PIECE_BYTES = 65_536;
-
 /**
  * Leads one request of a phone upstream and its answer back. The request goes at most once; the answer comes whole,
  * or as an error status, or is visibly cut off.
@@ -76,8 +74,8 @@ export function startExchange(
   let controller: Dispatcher.DispatchController | null = null;
   let upload: Readable | null = null;
   let taken = 0;
-
-  response.sendDate = false;
+  /** Whether the answer that is being sent is the last on this connection. */
+  let closing = false;
 
   const finish = (): void => {
     over = true;
@@ -98,20 +96,21 @@ export function startExchange(
   };
 
   /** The last byte of an answer was handed over. */
-  const sent = (close: boolean): void => {
+  const sent = (): void => {
     if (over) return;
     finish();
     if (place.phoneEnded()) exchange?.cut('phone');
     else exchange?.delivered();
-    place.done(close);
+    place.done(closing);
   };
 
   /** An answer of our own, after which the connection ends. */
   const refuse = (status: number): void => {
     finish();
-    const send = response.writeHead(status, ['Content-Length', '0', 'Connection', 'close']);
+    response.sendDate = false;
+    response.writeHead(status, ['Content-Length', '0', 'Connection', 'close']);
     deadline.set(limits.phoneIdleMs, place.cut);
-    send.end(() => {
+    response.end(() => {
       deadline.stop();
       place.done(true);
     });
@@ -143,18 +142,10 @@ export function startExchange(
     controller?.abort(error);
   };
 
-  const writeHead = (head: AnswerHead, extra: RawHeaders, length: number | null): boolean => {
-    const bodyless = length === null;
-    const headers = endToEndHeaders(head.headers, head.status === 204 ? ['content-length'] : []);
-    if (!bodyless && headerValues(headers, 'content-length').length === 0) {
-      headers.push('Content-Length', String(length));
-    }
-    headers.push(...extra);
+  const writeHead = (head: AnswerHead, extra: RawHeaders, length: number | null): void => {
     // Bytes of an unfinished body cannot be told from a next request for certain.
-    const close = head.close || place.lastAnswer() || !request.complete || !response.shouldKeepAlive;
-    if (close) headers.push('Connection', 'close');
-    response.writeHead(head.status, /^[\t\x20-\x7e]*$/.test(head.reason) ? head.reason : '', headers);
-    return close;
+    closing = head.close || place.lastAnswer() || !request.complete || !response.shouldKeepAlive;
+    writeAnswerHead(response, head, extra, length, closing);
   };
 
   const ask = (headers: RawHeaders, body: Buffer | Readable | null): void => {
@@ -184,7 +175,6 @@ export function startExchange(
     );
   };
 
-  let closing = false;
   const answer = {
     started(running: Dispatcher.DispatchController): void {
       if (over) return running.abort(new Error('the phone went away'));
@@ -200,16 +190,17 @@ export function startExchange(
       const extra = exchange?.answered({ status: head.status, headers: head.headers, body }) ?? [];
       const bodyless = method === 'HEAD' || head.status === 204 || head.status === 304;
       try {
-        closing = writeHead(head, extra, bodyless ? null : body.length);
+        writeHead(head, extra, bodyless ? null : body.length);
       } catch (error) {
         return upstreamFailed(error instanceof Error ? error : new Error('the answer has unusable headers'));
       }
-      sendWhole(body);
+      const progress = (): void => deadline.set(limits.phoneIdleMs, place.cut);
+      writeBody(response, body, progress, sent);
     },
     begin(head: AnswerHead): void {
       if (over) return;
       exchange?.answeredUnread({ status: head.status });
-      closing = writeHead(head, [], head.length);
+      writeHead(head, [], head.length);
       response.on('drain', () => {
         if (over) return;
         deadline.set(limits.answerIdleMs, timedOut);
@@ -225,26 +216,9 @@ export function startExchange(
     end(): void {
       if (over) return;
       deadline.set(limits.phoneIdleMs, place.cut);
-      response.end(() => sent(closing));
+      response.end(sent);
     },
     failed: upstreamFailed,
-  };
-
-  const sendWhole = (body: Buffer): void => {
-    let at = 0;
-    const next = (): void => {
-      if (over) return;
-      deadline.set(limits.phoneIdleMs, place.cut);
-      while (body.length - at > PIECE_BYTES) {
-        const piece = body.subarray(at, at + PIECE_BYTES);
-        at += PIECE_BYTES;
-        if (!response.write(piece)) return;
-      }
-      response.off('drain', next);
-      response.end(body.subarray(at), () => sent(closing));
-    };
-    response.on('drain', next);
-    next();
   };
 
   const passUnread = (reason: 'method' | 'size', held: Buffer[]): void => {
@@ -261,7 +235,7 @@ export function startExchange(
         controller?.abort(new Error('the body is over the limit'));
       },
     );
-    ask(raw, upload);
+    if (!over) ask(raw, upload);
   };
 
   const begin = (): void => {
