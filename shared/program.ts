@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import { ConfigError } from './config-file.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
@@ -18,7 +17,10 @@ export function explainFailure(program: string, error: unknown): number {
 }
 
 /** Ends a default command that was given a word: it was meant as the name of a command, and there is none such. */
-export function refuseUnknownCommand(command: Command): void {
+export function refuseUnknownCommand(command: {
+  readonly args: readonly string[];
+  error(message: string, options: { exitCode: number }): void;
+}): void {
   const [word] = command.args;
   if (word !== undefined) command.error(`error: unknown command '${word}'`, { exitCode: EXIT.usage });
 }
