@@ -2,14 +2,13 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
-import { contentDigest, createIdMaker, createIncarnation } from './ids.ts';
+import { createIdMaker, createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
 import { EXPIRE_STEP } from './ledger.ts';
 import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
 import type {
   Accepted,
   DeviceRecord,
-  HistoryEntry,
   Incarnation,
   Message,
   Outbox,
@@ -17,8 +16,8 @@ import type {
   Push,
   Sequence,
 } from './outbox.ts';
-import { ACTIONS_LIMIT_BYTES } from './outbox.ts';
-import { busy, closed, tooLarge } from './refusals.ts';
+import { clampLimit, clipFacts, clipText, pushRequest } from './push-request.ts';
+import { busy, closed } from './refusals.ts';
 
 /** Brings calls to a ledger, in order, and their results back once what they changed is durable. */
 export interface Carrier {
@@ -67,18 +66,6 @@ const WAITING_BYTES = 64 * 2 ** 20;
 
 /** How long a note waits for a call to ride along with. */
 const NOTE_WAIT_MS = 1000;
-
-/** Characters of a key, a campaign's name, or a word in a note. */
-const NAME_LIMIT = 200;
-
-/** Rows that one read gives at most. */
-const READ_LIMIT = 10_000;
-
-/** Facts of a note, at most; the rest is left out. */
-const FACTS_LIMIT = 20;
-
-/** The longest time that may be asked for: 10 years. */
-const TIME_LIMIT_MS = 10 * 366 * 24 * 3_600_000;
 
 /**
  * Makes an outbox over a carrier: checks what it is given, names and stamps it, and keeps the number of waiting
@@ -130,28 +117,6 @@ export function createFront(options: FrontOptions): Front {
     waitingNotes = 0;
   }
 
-  function request(push: Push): PushRequest {
-    const ttl = checkTime('ttl', push.ttl, 1);
-    const delay = checkTime('delay', push.delay, 0);
-    const key = checkName('key', push.key);
-    const actions = push.actions ?? null;
-    const bytes = actions === null ? 0 : Buffer.byteLength(actions);
-    if (bytes > ACTIONS_LIMIT_BYTES) throw tooLarge(push.device, bytes);
-    return {
-      id: createId(clock.wall()),
-      device: push.device,
-      kind: push.kind,
-      ttl,
-      delay,
-      key,
-      content: key === null ? null : digestOf(push, ttl, delay),
-      replace: push.replace ?? false,
-      actions,
-      bytes,
-      campaign: checkName('campaign', push.campaign),
-    };
-  }
-
   /** Ends step by step, so that pushes come between. What a later step can't do is left for the next time. */
   async function expire(): Promise<Message[]> {
     const ended = await call('expire', []);
@@ -173,7 +138,7 @@ export function createFront(options: FrontOptions): Front {
       while (next < pushes.length && step.requests.length < MANY_STEP && step.bytes < MANY_STEP_BYTES) {
         const place = next++;
         try {
-          const made = request(pushes[place] as Push);
+          const made = pushRequest(createId(clock.wall()), pushes[place] as Push);
           step.requests.push(made);
           step.places.push(place);
           step.bytes += made.bytes;
@@ -207,7 +172,7 @@ export function createFront(options: FrontOptions): Front {
       return incarnation;
     },
     push: async (push) => {
-      const made = request(push);
+      const made = pushRequest(createId(clock.wall()), push);
       return call('push', [made], made.bytes);
     },
     pushMany,
@@ -220,7 +185,7 @@ export function createFront(options: FrontOptions): Front {
 
     note(device, what, facts = {}, noteOptions = { session: false }) {
       if (closing !== null || waitingNotes >= limits.waiting) return;
-      carrier.carryNote(now(), [device, what.slice(0, NAME_LIMIT), clipFacts(facts), noteOptions.session]);
+      carrier.carryNote(now(), [device, clipText(what), clipFacts(facts), noteOptions.session]);
       waitingNotes++;
       noteTimer ??= clock.after(NOTE_WAIT_MS, () => {
         noteTimer = null;
@@ -298,12 +263,6 @@ export function createFront(options: FrontOptions): Front {
   };
 }
 
-/** What another push under the same key is compared by. */
-function digestOf({ kind, actions, content }: Push, ttl: number, delay: number): string {
-  if (content === undefined) return contentDigest(kind, actions ?? null, ttl, delay);
-  return contentDigest(kind, JSON.stringify([content, actions ?? null]), 0, 0);
-}
-
 /** Makes the error again that a ledger threw in another thread. */
 export function revive(refusal: Refusal): SallyportError {
   return new SallyportError(refusal.code as ErrorCode, refusal.message);
@@ -311,36 +270,4 @@ export function revive(refusal: Refusal): SallyportError {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-function checkTime(name: string, value: number, least: number): number {
-  const whole = Math.ceil(value);
-  if (whole >= least && whole <= TIME_LIMIT_MS) return whole;
-  throw new SallyportError(
-    'REQUEST_INVALID',
-    `The push has a ${name} of ${value} ms; it must be ${least} to ${TIME_LIMIT_MS} ms.`,
-  );
-}
-
-function checkName(name: string, value: string | undefined): string | null {
-  if (value === undefined) return null;
-  if (value.length >= 1 && value.length <= NAME_LIMIT && value.isWellFormed()) return value;
-  throw new SallyportError(
-    'REQUEST_INVALID',
-    `The push has a ${name} of ${value.length} characters; it must be 1 to ${NAME_LIMIT}, in Unicode.`,
-  );
-}
-
-function clampLimit(limit: number): number {
-  return Math.min(Math.max(1, Math.floor(limit)), READ_LIMIT);
-}
-
-function clipFacts(facts: HistoryEntry['facts']): HistoryEntry['facts'] {
-  const clipped = Object.entries(facts)
-    .slice(0, FACTS_LIMIT)
-    .map(([name, fact]) => [
-      name.slice(0, NAME_LIMIT),
-      typeof fact === 'string' ? fact.slice(0, NAME_LIMIT) : fact,
-    ]);
-  return Object.fromEntries(clipped) as HistoryEntry['facts'];
 }

@@ -130,7 +130,7 @@ export const EXPIRE_STEP = 1000;
 export const FORGET_PER_PUSH = 4;
 
 /** Devices that one step of a query looks at, so that pushes don't wait for a long search. */
-export const SCAN_STEP = 5000;
+export const SCAN_STEP = 10_000;
 
 /** Makes a call whose arguments were checked where it was begun. */
 export function callLedger(ledger: Ledger, method: Method, now: Now, args: readonly unknown[]): unknown {

@@ -13,7 +13,7 @@ import {
   storageFailure,
   unwritable,
 } from './sqlite-errors.ts';
-import { readStore } from './sqlite-ledger.ts';
+import { readStore } from './sqlite-statements.ts';
 
 /** The store's file inside the outbox's directory; SQLite keeps its log beside it, with `-wal` and `-shm` added. */
 export const STORE_FILE = 'outbox.db';

@@ -1,0 +1,69 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { MESSAGE_COLUMNS } from './sqlite-rows.ts';
+import type { StoreRow } from './sqlite-rows.ts';
+
+const PENDING_COLUMNS = 'n, id, device, kind, generation, due_at, expires_at';
+
+const MESSAGE = `SELECT ${MESSAGE_COLUMNS} FROM messages`;
+
+/** The store's one row, for which there must be a table. */
+export function readStore(db: DatabaseSync): StoreRow {
+  return { ...(db.prepare('SELECT * FROM store').get() as unknown as StoreRow) };
+}
+
+/** Every statement that the ledger makes, prepared. */
+export function prepareStatements(db: DatabaseSync) {
+  const matches = `(instr(device, ?) > 0
+    OR (? <> '' AND instr(replace(replace(replace(device, ':', ''), '.', ''), '-', ''), ?) > 0))`;
+  const columns = Object.keys(readStore(db)).filter((name) => name !== 'one');
+  const texts = {
+    saveStore: `UPDATE store SET ${columns.map((name) => `${name} = ?`).join(', ')}`,
+    addHistory: 'INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    trimHistory:
+      'DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE seq <= ? ORDER BY seq LIMIT ?)',
+    changes: `SELECT h.seq, h.event, h.message, h.device, h.generation, m.kind, m.due_at, m.expires_at
+      FROM history AS h LEFT JOIN messages AS m
+      ON m.id = h.message AND m.held = 1 AND m.generation = h.generation
+      WHERE h.seq > ? ORDER BY h.seq LIMIT ?`,
+    history: 'SELECT * FROM history WHERE seq > ? ORDER BY seq LIMIT ?',
+    historyOf: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq LIMIT ?',
+    recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
+
+    device: 'SELECT * FROM devices WHERE device = ?',
+    addDevice: 'INSERT INTO devices (device, generation, pending, dead) VALUES (?, ?, ?, 0)',
+    pushDevice: 'UPDATE devices SET generation = generation + 1, pending = pending + ? WHERE device = ?',
+    countDevice: 'UPDATE devices SET pending = pending + ?, dead = dead + ? WHERE device = ?',
+    session: 'UPDATE devices SET session_wall = ?, outcome = ? WHERE device = ?',
+    scan: `SELECT * FROM (SELECT * FROM devices WHERE device > ? ORDER BY device LIMIT ?)
+      WHERE CASE ? WHEN 'pending' THEN pending > 0 WHEN 'idle' THEN pending = 0 ELSE 1 END AND ${matches}
+      ORDER BY device LIMIT ?`,
+    scanEnd: 'SELECT device FROM devices WHERE device > ? ORDER BY device LIMIT 1 OFFSET ?',
+    scanDead: `SELECT * FROM devices WHERE dead > 0 AND device > ? AND ${matches} ORDER BY device LIMIT ?`,
+
+    addMessage: `INSERT INTO messages (id, device, held, generation, kind, state, accepted_wall, ttl, due_at,
+      expires_at, key, content, campaign, bytes, actions)
+      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL
+      WHERE n = ?`,
+    endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?
+      WHERE n = ?`,
+    redrive: `UPDATE messages SET held = 1, state = 'held', ended_wall = NULL, ended_by = NULL, forget_at = NULL,
+      fruitless = 0, generation = ?, due_at = ?, expires_at = ? WHERE n = ?`,
+    fruitless: 'UPDATE messages SET fruitless = ? WHERE n = ?',
+    forget: 'DELETE FROM messages WHERE n = ?',
+    forgettable: `SELECT n, device, state, forget_at FROM messages
+      WHERE held = 0 AND forget_at <= ? ORDER BY forget_at, n LIMIT ?`,
+    nextForgetting: 'SELECT min(forget_at) AS at FROM messages WHERE held = 0',
+    nextExpiry: 'SELECT min(expires_at) AS at FROM messages WHERE held = 1',
+    messageById: `${MESSAGE} WHERE id = ?`,
+    messageByKey: `${MESSAGE} WHERE device = ? AND key = ? ORDER BY generation DESC LIMIT 1`,
+    heldOfDevice: `${MESSAGE} WHERE device = ? AND held = 1 ORDER BY generation`,
+    newestOfDevice: `${MESSAGE} WHERE device = ? AND held = ? ORDER BY generation DESC LIMIT ?`,
+    expired: `${MESSAGE} WHERE held = 1 AND expires_at <= ? ORDER BY expires_at, n LIMIT ?`,
+    heldAlike: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
+    heldLater: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
+    campaign: 'SELECT state, count(*) AS count FROM messages WHERE campaign = ? GROUP BY state',
+  };
+  const entries = Object.entries(texts).map(([name, text]) => [name, db.prepare(text)]);
+  return Object.fromEntries(entries) as Record<keyof typeof texts, StatementSync>;
+}
