@@ -1,0 +1,28 @@
+import { execFileSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+
+/** The command in front of a program that keeps it on these cores; empty where the machine has no others. */
+export function pinned(cores: readonly number[]): string[] {
+  if (availableParallelism() <= cores.length && cores.length > 1) return [];
+  if (availableParallelism() < 2) return [];
+  requireTools({ taskset: 'util-linux' });
+  return ['taskset', '-c', cores.join(',')];
+}
+
+/**
+ * @param tools - each with the Debian package that it comes in
+ * @throws Error naming every tool that is missing
+ */
+export function requireTools(tools: Record<string, string>): void {
+  const missing = Object.keys(tools).filter((tool) => {
+    try {
+      execFileSync('sh', ['-c', `command -v ${tool}`], { stdio: 'ignore' });
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((tool) => tools[tool]))].join(' ');
+  throw new Error(`missing: ${missing.join(', ')} (Debian: apt install ${packages})`);
+}
