@@ -1,6 +1,6 @@
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { SallyportError } from '../shared/errors.ts';
+import { isSallyportError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
@@ -131,7 +131,18 @@ export function createSite(
     return reasons;
   }
 
-  function apply(from: SiteLink, wrong: string | null): string | null {
+  /** Runs `act`; at the limit of devices the reason comes back instead of an error. */
+  function bounded(act: () => string | null): string | null {
+    try {
+      return act();
+    } catch (error) {
+      if (isSallyportError(error, 'TOO_LARGE')) return error.message;
+      throw error;
+    }
+  }
+
+  function apply(from: SiteLink, take: () => string | null): string | null {
+    const wrong = bounded(take);
     const position = mailbox.holds();
     if (wrong !== null || position === null) return wrong;
     if (mailbox.counts().messages > options.held) return `more than ${options.held} held messages`;
@@ -169,12 +180,18 @@ export function createSite(
       if (from !== link) return null;
       switch (frame.type) {
         case 'snapshot':
-          return apply(from, mailbox.snapshot(frame));
+          return apply(from, () => mailbox.snapshot(frame));
         case 'changes':
-          return apply(from, mailbox.changes(frame.seq, frame.changes));
-        case 'known':
-          mailbox.known(frame.devices as DeviceId[]);
+          return apply(from, () => mailbox.changes(frame.seq, frame.changes));
+        case 'known': {
+          // These serve support only: beyond the limit they stay unknown.
+          const beyond = bounded(() => {
+            mailbox.known(frame.devices as DeviceId[]);
+            return null;
+          });
+          if (beyond !== null) log.debug('known devices left out', { site: name, why: beyond });
           return null;
+        }
         case 'quiet': {
           const device = frame.device as DeviceId;
           marks.quiet(name, device, clock.monotonic() + Math.min(frame.ms, QUIET_BUDGET_MS));
