@@ -56,14 +56,7 @@ t.test(
         expiresIn: 60_000,
       }) as const;
     site.takeLink(link);
-    const empty = {
-      type: 'snapshot',
-      incarnation: 'one',
-      seq: 0,
-      first: true,
-      last: true,
-      entries: [],
-    } as const;
+    const whole = { incarnation: 'one', seq: 0, first: true, last: true };
     t.equal(site.frame(link, { type: 'snapshot', ...whole, entries: [] }), null);
     t.equal(site.frame(link, { type: 'changes', seq: 2, changes: [hold(1), hold(2)] }), null);
     const three = ['1', '2', '3'].map((n) => `00:1a:e8:00:00:0${n}`);
