@@ -9,6 +9,7 @@ export const SCHEMA_VERSION = 1;
  *
  * `store` is one row: what the store is (incarnation, the file it was last opened as), the last store time,
  * and the counters, so that accepted = ended + held is written in the same commit as what it counts.
+ * `plain` is the device id without separators, to be searched.
  * Times are whole milliseconds: `*_wall` of the wall clock, the others of the store.
  */
 export const SCHEMA = `
@@ -33,6 +34,7 @@ CREATE TABLE store (
 
 CREATE TABLE devices (
   device       TEXT    NOT NULL PRIMARY KEY,
+  plain        TEXT    NOT NULL,
   generation   INTEGER NOT NULL,
   pending      INTEGER NOT NULL,
   dead         INTEGER NOT NULL,

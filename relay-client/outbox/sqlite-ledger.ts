@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
-import { searchForms } from './device-search.ts';
+import { searchForms, withoutSeparators } from './device-search.ts';
 import { EXPIRE_STEP, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
 import type { Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
@@ -185,7 +185,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       actions: request.actions,
     };
     if (owner === undefined) {
-      sql.addDevice.run(device, 1, 1);
+      sql.addDevice.run(device, withoutSeparators(device), 1, 1);
       store.devices++;
     } else {
       sql.pushDevice.run(1 - superseded.length, device);
@@ -314,7 +314,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       const owner = deviceRow(device);
       if (owner === undefined) {
         if (store.strangers >= limits.strangers) return;
-        sql.addDevice.run(device, 0, 0);
+        sql.addDevice.run(device, withoutSeparators(device), 0, 0);
         store.devices++;
         store.strangers++;
       }

@@ -13,8 +13,7 @@ export function readStore(db: DatabaseSync): StoreRow {
 
 /** Every statement that the ledger makes, prepared. */
 export function prepareStatements(db: DatabaseSync) {
-  const matches = `(instr(device, ?) > 0
-    OR (? <> '' AND instr(replace(replace(replace(device, ':', ''), '.', ''), '-', ''), ?) > 0))`;
+  const matches = "(instr(device, ?) > 0 OR (? <> '' AND instr(plain, ?) > 0))";
   const columns = Object.keys(readStore(db)).filter((name) => name !== 'one');
   const texts = {
     saveStore: `UPDATE store SET ${columns.map((name) => `${name} = ?`).join(', ')}`,
@@ -30,7 +29,7 @@ export function prepareStatements(db: DatabaseSync) {
     recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
 
     device: 'SELECT * FROM devices WHERE device = ?',
-    addDevice: 'INSERT INTO devices (device, generation, pending, dead) VALUES (?, ?, ?, 0)',
+    addDevice: 'INSERT INTO devices (device, plain, generation, pending, dead) VALUES (?, ?, ?, ?, 0)',
     pushDevice: 'UPDATE devices SET generation = generation + 1, pending = pending + ? WHERE device = ?',
     countDevice: 'UPDATE devices SET pending = pending + ?, dead = dead + ? WHERE device = ?',
     session: 'UPDATE devices SET session_wall = ?, outcome = ? WHERE device = ?',
