@@ -128,6 +128,11 @@ export function addressBytes(text: string): Uint8Array | null {
   return bytes;
 }
 
+/** The address as people know it: an IPv4 one that came over an IPv6 socket without its `::ffff:` before it. */
+export function plainAddress(address: string): string {
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
+}
+
 function mapped(a: number, b: number, c: number, d: number): Uint8Array {
   return Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d);
 }

@@ -1,3 +1,4 @@
+import { plainAddress } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
@@ -121,7 +122,8 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     counters.add('unknown_polls', 1);
     // Asking a socket for its peer is a system call, which a flood of made-up ids shall not cost us each time.
     if (unknown.full) return;
-    unknown.note(reader.site, reader.deviceId(), connection.peer(), time);
+    const peer = connection.peer();
+    unknown.note(reader.site, reader.deviceId(), peer === null ? null : plainAddress(peer), time);
   }
 
   function count(status: PollStatus, persistence: Persistence): Buffer {

@@ -2,12 +2,13 @@
  * Polls per second beside nginx's `return 200`: both servers on one core, one thread each, the load on another core,
  * in turn, round after round. `node tests/bench/polls.ts` prints the table.
  */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 
 export interface PollBenchOptions {
   /** Pairs of measurements for each row; default 5. */
@@ -51,6 +52,8 @@ interface Measured {
 const SERVER_CORE = 0;
 const LOAD_CORE = 1;
 const KNOWN = 1_000;
+/** openssl clients at once: one alone would measure its own turn-round times. */
+const CLIENTS = 4;
 const PATH = '/dcmp/contact-me?device-id=001ae800000';
 
 /** Measures all rows. @throws Error naming the tool that is missing */
@@ -86,7 +89,7 @@ export async function run(options: PollBenchOptions = {}): Promise<PollRow[]> {
     await row(
       'polls, a full TLS 1.3 handshake each',
       0.7,
-      'openssl s_time -new, ECDSA P-256, no session reused; the client is the slower end, so see the CPU ratio',
+      `${CLIENTS} × openssl s_time -new, ECDSA P-256, no session reused; the load is the slower end, so see the CPU ratio`,
       (server) => handshakes(server.tls, seconds),
     );
     return rows;
@@ -106,26 +109,24 @@ async function compare(of: {
   rounds: number;
   ours: Server;
   reference: Server;
-  load: (server: Server) => number;
+  load: (server: Server) => Promise<number>;
 }): Promise<PollRow> {
-  const measure = (server: Server): Measured => {
+  const measure = async (server: Server): Promise<Measured> => {
     const before = cpuSeconds(server.pid);
     const startedAt = performance.now();
-    const polls = of.load(server);
+    const polls = await of.load(server);
     const seconds = (performance.now() - startedAt) / 1000;
     return { rate: polls / seconds, cpuPerPoll: (cpuSeconds(server.pid) - before) / polls };
   };
-  measure(of.reference);
-  measure(of.ours);
-  const pairs = Array.from({ length: of.rounds }, (_, round) => {
+  await measure(of.reference);
+  await measure(of.ours);
+  const pairs: { ours: Measured; reference: Measured }[] = [];
+  for (let round = 0; round < of.rounds; round++) {
     // Whoever goes first in one round goes last in the next.
-    if (round % 2 === 0) {
-      const reference = measure(of.reference);
-      return { reference, ours: measure(of.ours) };
-    }
-    const ours = measure(of.ours);
-    return { reference: measure(of.reference), ours };
-  });
+    const first = await measure(round % 2 === 0 ? of.reference : of.ours);
+    const second = await measure(round % 2 === 0 ? of.ours : of.reference);
+    pairs.push(round % 2 === 0 ? { reference: first, ours: second } : { ours: first, reference: second });
+  }
   const ratios = pairs.map((pair) => pair.ours.rate / pair.reference.rate);
   const cpuRatios = pairs.map((pair) => pair.reference.cpuPerPoll / pair.ours.cpuPerPoll);
   return {
@@ -148,36 +149,25 @@ function median(values: number[]): number {
 }
 
 /** @returns how many polls were answered */
-function wrk(url: string, seconds: number, connections: number, close: boolean): number {
+async function wrk(url: string, seconds: number, connections: number, close: boolean): Promise<number> {
   const header = close ? ['-H', 'Connection: close'] : [];
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, ...header, url];
-  const out = onCore(LOAD_CORE, 'wrk', args);
+  const out = await underLoad('wrk', args);
   const bad = /Non-2xx or 3xx responses: (\d+)/.exec(out);
   if (bad !== null) throw new Error(`${bad[1]} polls of ${url} were not answered 2xx`);
   return Number(/(\d+) requests in/.exec(out)?.[1] ?? 0);
 }
 
 /** @returns how many handshakes were made, each with one poll */
-function handshakes(port: number, seconds: number): number {
-  const args = [
-    's_time',
-    '-new',
-    '-tls1_3',
-    '-time',
-    `${seconds}`,
-    '-connect',
-    `127.0.0.1:${port}`,
-    '-www',
-    `${PATH}0`,
-  ];
-  return Number(/^(\d+) connections in/m.exec(onCore(LOAD_CORE, 'openssl', args))?.[1] ?? 0);
+async function handshakes(port: number, seconds: number): Promise<number> {
+  const where = ['-connect', `127.0.0.1:${port}`, '-www', `${PATH}0`];
+  const args = ['s_time', '-new', '-tls1_3', '-time', `${seconds}`, ...where];
+  const outputs = await Promise.all(Array.from({ length: CLIENTS }, () => underLoad('openssl', args)));
+  return outputs.reduce((sum, out) => sum + Number(/^(\d+) connections in/m.exec(out)?.[1] ?? 0), 0);
 }
 
-function onCore(core: number, command: string, args: string[]): string {
-  return execFileSync('taskset', ['-c', `${core}`, command, ...args], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+async function underLoad(command: string, args: string[]): Promise<string> {
+  return (await promisify(execFile)('taskset', ['-c', `${LOAD_CORE}`, command, ...args])).stdout;
 }
 
 /** Processor time of a process and all its threads; the clock tick is 10 ms on Linux. */

@@ -8,6 +8,7 @@ import {
   listenError,
   parseAddress,
   parseAllowList,
+  plainAddress,
 } from '../../../shared/address.ts';
 
 t.test('an address is a host and a port, IPv6 in brackets', async (t) => {
@@ -48,6 +49,12 @@ t.test('a wildcard is told from an address that a peer could dial', async (t) =>
   for (const host of ['0.0.0.0', '::', '0:0::0', '::ffff:0.0.0.0']) t.ok(isWildcard({ host, port: 1 }), host);
   for (const host of ['127.0.0.1', '::1', 'localhost', '10.0.0.0'])
     t.notOk(isWildcard({ host, port: 1 }), host);
+});
+
+t.test('an IPv4 address that came over IPv6 is shown as people know it', async (t) => {
+  t.equal(plainAddress('::ffff:192.0.2.1'), '192.0.2.1');
+  for (const address of ['192.0.2.1', '2001:db8::1', '::ffff:c000:201', '::1'])
+    t.equal(plainAddress(address), address);
 });
 
 t.test('an allow list knows networks of both families and the mapped form of IPv4', async (t) => {
