@@ -82,14 +82,17 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
     const message = fromEntry(entry);
     if (list === undefined) return void into.set(device, [message]);
     const at = list.findIndex(({ id }) => id === entry.id);
-    if (at >= 0) list[at] = message;
-    else list.push(message);
+    if (at >= 0) {
+      if (list[at]!.generation <= message.generation) list[at] = message;
+      return;
+    }
+    list.push(message);
   }
 
-  function end(device: DeviceId, id: string): void {
+  function end(device: DeviceId, id: string, generation: number): void {
     const list = held.get(device);
     const at = list?.findIndex((message) => message.id === id) ?? -1;
-    if (list === undefined || at < 0) return;
+    if (list === undefined || at < 0 || list[at]!.generation > generation) return;
     list.splice(at, 1);
     messages -= 1;
     if (list.length === 0) held.delete(device);
@@ -129,7 +132,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
         const device = change.device as DeviceId;
         touched.add(device);
         if (change.op === 'end') {
-          end(device, change.id);
+          end(device, change.id, change.generation);
         } else {
           const before = held.get(device)?.length ?? 0;
           hold(held, change);

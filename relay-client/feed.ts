@@ -113,5 +113,5 @@ function toEntry({ id, device, kind, generation, dueIn, expiresIn }: PendingEntr
 function toChange(change: Change): HeldChange {
   return change.op === 'hold'
     ? { op: 'hold', ...toEntry(change) }
-    : { op: 'end', id: change.id, device: change.device };
+    : { op: 'end', id: change.id, device: change.device, generation: change.generation };
 }

@@ -47,7 +47,7 @@ const heldEntry = {
   expiresIn: time,
 } satisfies Record<keyof HeldEntry, Check>;
 const holdShape = shape(heldEntry);
-const endShape = shape({ id: text, device });
+const endShape = shape({ id: text, device, generation: count });
 const change: Check = (value) => {
   const op: unknown = (value as HeldChange | null)?.op;
   return op === 'hold' ? holdShape(value) : op === 'end' && endShape(value);

@@ -67,8 +67,12 @@ export interface HeldEntry {
   expiresIn: Milliseconds;
 }
 
-/** One change to what a proxy holds. Within an incarnation, changes apply in the order of `seq`. */
-export type HeldChange = ({ op: 'hold' } & HeldEntry) | { op: 'end'; id: string; device: string };
+/**
+ * One change to what a proxy holds. Within an incarnation, changes apply in the order of `seq`. An end is that of one
+ * generation: a snapshot may already hold the message with a newer one (it was re-driven), which the end leaves alone.
+ */
+export type HeldChange =
+  ({ op: 'hold' } & HeldEntry) | { op: 'end'; id: string; device: string; generation: number };
 
 /** What a relay says on the control lane. */
 export type RelayFrame =
