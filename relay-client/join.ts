@@ -1,16 +1,20 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseDocument } from 'yaml';
+import { isMap, isSeq, parseDocument } from 'yaml';
+import type { Document, YAMLSeq } from 'yaml';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { readJoinString } from '../shared/join-string.ts';
 import type { JoinTicket } from '../shared/join-string.ts';
 import { createPrivateKeyPem, readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
+import { NAME_PATTERN } from '../shared/mux-opening.ts';
 import { PATHS } from '../shared/protocol.ts';
 import type { JoinAnswer } from '../shared/protocol.ts';
 import { postJson } from './dial.ts';
 
 const KEY_FILE = 'relay.key';
 const CONFIG_FILE = 'relay.yaml';
+/** A config may hold the password of a corporate HTTP proxy. */
+const CONFIG_MODE = 0o600;
 
 /** What `join` did. */
 export interface Joined {
@@ -27,7 +31,8 @@ export interface Joined {
  * key is made here and never leaves.
  *
  * @param via - a corporate HTTP proxy to go through
- * @throws SallyportError INVITE_INVALID, FILE_UNWRITABLE, KEY_INVALID, and what dialling can throw
+ * @throws SallyportError INVITE_INVALID, FILE_UNREADABLE, FILE_UNWRITABLE, KEY_INVALID, CONFIG_INVALID, and what
+ *   dialling can throw
  */
 export async function joinProxy(
   joinString: string,
@@ -42,17 +47,31 @@ export async function joinProxy(
     { commonName: 'sallyport relay', hosts: [] },
     options.now,
   );
+  const file = join(dir, CONFIG_FILE);
+  // Looked at before the invite is used: a config that cannot take one more proxy must not cost it.
+  const config = existsSync(file) ? readConfig(file) : null;
   const url = new URL(ticket.url);
   const target = { url, trust: { pin: ticket.pin }, cert, key, via: options.via };
-  const answer = (await postJson(target, PATHS.join, { token: ticket.token })) as JoinAnswer;
-  const file = join(dir, CONFIG_FILE);
-  const added = existsSync(file);
-  const text = added
-    ? withProxy(readFileSync(file, 'utf8'), file, ticket, answer.site, options.via)
-    : newConfig(answer, ticket, options.via);
+  const answer = readAnswer(await postJson(target, PATHS.join, { token: ticket.token }), url);
+  const text =
+    config === null
+      ? newConfig(answer, ticket, options.via)
+      : withProxy(config, file, ticket, answer.site, options.via);
   write(file, text);
-  return { relay: answer.relay, site: answer.site, url: ticket.url, config: file, added };
+  return { relay: answer.relay, site: answer.site, url: ticket.url, config: file, added: config !== null };
 }
+
+/** What a proxy says of the relay that joins. */
+type Joining = Pick<JoinAnswer, 'relay' | 'site'>;
+
+/** What the proxy answered goes into a config that decides where phones are led, so it may hold names only. */
+function readAnswer(answer: unknown, url: URL): Joining {
+  const { relay, site } = (answer ?? {}) as Record<string, unknown>;
+  if (isName(relay) && isName(site)) return { relay, site };
+  throw new SallyportError('LINK_REFUSED', `${url.host} answered the join with something that is no name`);
+}
+
+const isName = (value: unknown): value is string => typeof value === 'string' && NAME_PATTERN.test(value);
 
 /** Makes the directory and the key where there are none, before anything is registered. */
 function prepare(dir: string): string {
@@ -70,7 +89,8 @@ function prepare(dir: string): string {
 
 function write(file: string, text: string): void {
   try {
-    writeFileSync(`${file}.new`, text);
+    const mode = existsSync(file) ? statSync(file).mode & 0o777 : CONFIG_MODE;
+    writeFileSync(`${file}.new`, text, { mode });
     renameSync(`${file}.new`, file);
   } catch (cause) {
     throw new SallyportError(
@@ -81,15 +101,15 @@ function write(file: string, text: string): void {
   }
 }
 
-function newConfig(answer: JoinAnswer, ticket: JoinTicket, via: URL | null): string {
+function newConfig({ relay, site }: Joining, ticket: JoinTicket, via: URL | null): string {
   return `# Sallyport relay. Relative paths are relative to this file. Check with: sallyport-relay check --config THIS
-name: ${answer.relay}
-site: ${answer.site}
+name: ${quote(relay)}
+site: ${quote(site)}
 key: ${KEY_FILE}             # this relay's private key; it never leaves this host
 proxies:
-  - url: "${ticket.url}"
-    pin: "${ticket.pin}"
-${via === null ? '' : `    via: "${via.href}"\n`}outbox: { path: ./outbox }
+  - url: ${quote(ticket.url)}
+    pin: ${quote(ticket.pin)}
+${via === null ? '' : `    via: ${quote(via.href)}\n`}outbox: { path: ./outbox }
 services: []                 # where the proxy's doors lead, by the name that the door says; for example:
 #  - name: wpi
 #    kind: wpi
@@ -102,36 +122,61 @@ api: { listen: 127.0.0.1:9470 }
 `;
 }
 
-/** The config with the proxy added, or its pin renewed where it is there already; comments and order stay. */
-function withProxy(text: string, file: string, ticket: JoinTicket, site: string, via: URL | null): string {
-  const document = parseDocument(text);
+/** Any text as a YAML scalar: a name such as `1e3` or `no` would else be read as something other than text. */
+const quote = (text: string): string => JSON.stringify(text);
+
+interface ExistingConfig {
+  document: Document;
+  proxies: YAMLSeq;
+}
+
+function readConfig(file: string): ExistingConfig {
+  const document: Document = parseDocument(readText(file));
   const proxies: unknown = document.get('proxies');
-  if (
-    document.errors.length > 0 ||
-    typeof proxies !== 'object' ||
-    proxies === null ||
-    !('items' in proxies)
-  ) {
+  if (document.errors.length > 0 || !isSeq(proxies)) {
     throw new SallyportError(
       'CONFIG_INVALID',
-      `the relay has joined, but ${file} has no readable list of proxies; add there: { url: "${ticket.url}", pin: "${ticket.pin}" }`,
+      `${file} has no readable list of proxies to which one could be added; mend it (sallyport-relay check --config ${file}) or join in another directory`,
     );
   }
-  if ((document.get('site') ?? 'default') !== site) {
+  return { document, proxies };
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SallyportError('FILE_UNREADABLE', `cannot read ${file}: ${describeError(cause)}`, { cause });
+  }
+}
+
+/** The config with the proxy added, or its pin renewed where it is there already; comments and order stay. */
+function withProxy(
+  { document, proxies }: ExistingConfig,
+  file: string,
+  ticket: JoinTicket,
+  site: string,
+  via: URL | null,
+): string {
+  const written: unknown = document.get('site') ?? 'default';
+  if (written !== site) {
     throw new SallyportError(
       'CONFIG_INVALID',
-      `the invite is for site ${site}, but ${file} is of site ${String(document.get('site'))}; join in another directory`,
+      `the invite is for site ${site}, but ${file} is of site ${String(written)}; join in another directory`,
     );
   }
-  const known = (document.toJS() as { proxies: { url?: string }[] }).proxies.findIndex(
-    ({ url }) => url === ticket.url,
-  );
-  if (known >= 0) document.setIn(['proxies', known, 'pin'], ticket.pin);
-  else {
-    document.addIn(
-      ['proxies'],
+  const known = proxies.items.find((item) => isMap(item) && sameUrl(item.get('url'), ticket.url));
+  if (isMap(known)) {
+    known.set('pin', ticket.pin);
+    known.delete('ca');
+  } else {
+    proxies.add(
       document.createNode({ url: ticket.url, pin: ticket.pin, ...(via === null ? {} : { via: via.href }) }),
     );
   }
   return document.toString();
+}
+
+function sameUrl(written: unknown, url: string): boolean {
+  return typeof written === 'string' && URL.parse(written)?.href === URL.parse(url)?.href;
 }

@@ -17,21 +17,22 @@ export function writeJoinString(ticket: JoinTicket): string {
   return PREFIX + Buffer.from(JSON.stringify(ticket)).toString('base64url');
 }
 
-/** @throws SallyportError INVITE_INVALID */
+/** Blanks around it, as copying adds them, do no harm. @throws SallyportError INVITE_INVALID */
 export function readJoinString(text: string): JoinTicket {
   const invalid = (): SallyportError =>
     new SallyportError(
       'INVITE_INVALID',
       'this is not a join string; copy the whole last line of sallyport-proxy invite',
     );
-  if (!text.startsWith(PREFIX)) throw invalid();
+  const word = text.trim();
+  if (!word.startsWith(PREFIX)) throw invalid();
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(text.slice(PREFIX.length), 'base64url').toString('utf8'));
+    value = JSON.parse(Buffer.from(word.slice(PREFIX.length), 'base64url').toString('utf8'));
   } catch {
     throw invalid();
   }
-  const { url, pin, token } = value as Record<string, unknown>;
+  const { url, pin, token } = (value ?? {}) as Record<string, unknown>;
   const read = typeof pin === 'string' ? parsePin(pin) : null;
   if (typeof url !== 'string' || URL.parse(url)?.protocol !== 'wss:' || read === null) throw invalid();
   if (typeof token !== 'string') throw invalid();
