@@ -53,6 +53,13 @@ export function servePhone(
   /** Whether what happens to the connection from here on is its proper end. */
   let orderly = false;
 
+  let told = false;
+  const tellClosed = (how: 'ended' | 'cut'): void => {
+    if (told) return;
+    told = true;
+    observed.closed(how);
+  };
+
   const cut = (): void => void socket.destroy();
 
   /** Ends our side and leaves the phone some time to end its own, so that it surely gets the last answer. */
@@ -62,6 +69,8 @@ export function servePhone(
     orderly = true;
     socket.end();
     deadline.set(limits.lingerMs, cut);
+    // No request is taken here any more. The phone's next connection may begin before this one has wholly ended.
+    tellClosed('ended');
   };
 
   const place: ExchangePlace = {
@@ -111,7 +120,7 @@ export function servePhone(
     waiting.length = 0;
     interrupted?.exchange.phoneGone();
     upstream.close();
-    observed.closed(orderly && interrupted === null ? 'ended' : 'cut');
+    tellClosed(orderly && interrupted === null ? 'ended' : 'cut');
     closed();
   });
   deadline.set(limits.headersMs, end);
