@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream';
 import { SallyportError } from './errors.ts';
 import type { CUT } from './mux-frames.ts';
 import { STREAM_WINDOW_BYTES } from './mux-frames.ts';
+import type { Side, Taker } from './splice.ts';
 
 /** What a stream needs of its multiplexer. */
 export interface MuxPort {
@@ -23,15 +24,23 @@ const GRANT_BYTES = STREAM_WINDOW_BYTES / 2;
  * has its own credit, so a stalled stream holds at most one window of memory and slows no other.
  *
  * Destroying it before both directions ended cuts it at the peer too, with STREAM_CUT there.
+ *
+ * Where bytes are only passed on, {@link MuxStream.take} leads them past the Duplex, whose queues and events cost more
+ * than all the rest of the way. From then on its own reading and writing methods have no meaning.
  */
-export class MuxStream extends Duplex {
+export class MuxStream extends Duplex implements Side {
   readonly id: number;
   readonly #port: MuxPort;
   #sendCredit = STREAM_WINDOW_BYTES;
   #receiveCredit = STREAM_WINDOW_BYTES;
+  /** Bytes received for which no credit was given back yet. */
   #ungranted = 0;
+  /** Bytes among them that the taker has not passed on yet. */
+  #held = 0;
   #chunk: Buffer | null = null;
   #done: ((error?: Error | null) => void) | null = null;
+  #taker: Taker | null = null;
+  #endDue = false;
   #endSent = false;
   #endReceived = false;
   #cutByPeer = false;
@@ -42,30 +51,43 @@ export class MuxStream extends Duplex {
     this.#port = port;
   }
 
+  /** Whether both directions have ended in order, as far as this side goes. */
+  get whole(): boolean {
+    return this.#endSent && this.#endReceived;
+  }
+
+  take(taker: Taker): void {
+    let chunk: Buffer | null;
+    while ((chunk = super.read() as Buffer | null) !== null) this.#handOver(taker, chunk);
+    this.#taker = taker;
+    this.#grant();
+    if (this.#endReceived) taker.end();
+  }
+
+  send(bytes: Buffer): boolean {
+    if (this.destroyed || this.#endDue) return false;
+    this.#chunk = this.#chunk === null ? bytes : Buffer.concat([this.#chunk, bytes]);
+    this.#transmit();
+    return this.#chunk === null;
+  }
+
+  finish(): void {
+    if (this.destroyed || this.#endDue) return;
+    this.#endDue = true;
+    if (this.#chunk === null) this.#end();
+  }
+
+  release(): void {
+    this.#held = 0;
+    this.#grant();
+  }
+
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     // No frame would ever take it, so it'd wait for room for good; node:http ends an answer with an empty write.
     if (chunk.length === 0) return done();
     this.#chunk = chunk;
     this.#done = done;
     this.pump();
-  }
-
-  /** Sends what credit and lane allow of the chunk at hand. */
-  pump(): void {
-    while (this.#chunk !== null) {
-      if (this.#sendCredit === 0) return;
-      const sent = this.#port.sendData(this.id, this.#chunk, this.#sendCredit);
-      if (sent === 0) return this.#port.awaitRoom(this);
-      this.#sendCredit -= sent;
-      if (sent < this.#chunk.length) {
-        this.#chunk = this.#chunk.subarray(sent);
-        continue;
-      }
-      const done = this.#done;
-      this.#chunk = null;
-      this.#done = null;
-      done?.();
-    }
   }
 
   override _final(done: (error?: Error | null) => void): void {
@@ -86,7 +108,7 @@ export class MuxStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#port.released(this, !this.#cutByPeer && !(this.#endSent && this.#endReceived));
+    this.#port.released(this, !this.#cutByPeer && !this.whole);
     const waiting = this.#done;
     this.#chunk = null;
     this.#done = null;
@@ -94,12 +116,40 @@ export class MuxStream extends Duplex {
     done(error);
   }
 
+  /** Credit has come or the lane has room: sends what they allow of the chunk at hand, and asks for the next. */
+  pump(): void {
+    if (this.#chunk === null) return;
+    this.#transmit();
+    if (this.#chunk !== null) return;
+    const done = this.#done;
+    this.#done = null;
+    if (done !== null) return done();
+    if (this.#endDue) this.#end();
+    else this.#taker?.room();
+  }
+
+  #transmit(): void {
+    while (this.#chunk !== null && this.#sendCredit > 0) {
+      const sent = this.#port.sendData(this.id, this.#chunk, this.#sendCredit);
+      if (sent === 0) return this.#port.awaitRoom(this);
+      this.#sendCredit -= sent;
+      this.#chunk = sent < this.#chunk.length ? this.#chunk.subarray(sent) : null;
+    }
+  }
+
+  #end(): void {
+    this.#endSent = true;
+    this.#port.sendEnd(this.id);
+    if (this.#endReceived) this.destroy();
+  }
+
   /** The peer sent bytes. Returns false when they exceed its credit. */
   receiveData(payload: Buffer): boolean {
     if (payload.length > this.#receiveCredit || this.#endReceived) return false;
     this.#receiveCredit -= payload.length;
     this.#ungranted += payload.length;
-    this.push(payload);
+    if (this.#taker === null) this.push(payload);
+    else this.#handOver(this.#taker, payload);
     this.#grant();
     return true;
   }
@@ -108,7 +158,12 @@ export class MuxStream extends Duplex {
   receiveEnd(): boolean {
     if (this.#endReceived) return false;
     this.#endReceived = true;
-    this.push(null);
+    if (this.#taker === null) {
+      this.push(null);
+      return true;
+    }
+    this.#taker.end();
+    if (this.#endSent) this.destroy();
     return true;
   }
 
@@ -126,8 +181,13 @@ export class MuxStream extends Duplex {
     this.destroy(error);
   }
 
+  #handOver(taker: Taker, bytes: Buffer): void {
+    if (taker.data(bytes)) this.#held = 0;
+    else this.#held += bytes.length;
+  }
+
   #grant(): void {
-    const consumed = this.#ungranted - this.readableLength;
+    const consumed = this.#ungranted - this.#held - this.readableLength;
     if (consumed < GRANT_BYTES || this.#endReceived || this.destroyed) return;
     this.#ungranted -= consumed;
     this.#receiveCredit += consumed;

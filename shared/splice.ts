@@ -2,6 +2,30 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 
+/** What bytes are led to. */
+export interface Taker {
+  /** Takes bytes; false = it has them, but wants no more until it {@link Side.release}s. */
+  data(bytes: Buffer): boolean;
+  /** There are no more. */
+  end(): void;
+  /** Those who were told to wait may send again. */
+  room(): void;
+}
+
+/** One end of a splice: a connection that bytes come from and go to, each direction with its own end. */
+export interface Side {
+  /** Leads all that comes to `taker`, from what has come already on. */
+  take(taker: Taker): void;
+  /** Sends bytes; false = they are on their way, but wait for `room` with the next. */
+  send(bytes: Buffer): boolean;
+  /** Ends this direction, after what was sent. */
+  finish(): void;
+  /** The taker has passed on all it was given. */
+  release(): void;
+  /** Whether both directions have ended in order. */
+  readonly whole: boolean;
+}
+
 /**
  * Joins two connections byte for byte, each direction with its own end and backpressure. When one is cut, so is the
  * other: an end is only ever passed on where there was one, so a cut transfer cannot look finished.
@@ -9,14 +33,14 @@ import { TLSSocket } from 'node:tls';
  * @param done - called once when both are over; `cut` tells whether by a cut
  */
 export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): void {
+  const [sideA, sideB] = [sideOf(a), sideOf(b)];
   let open = 2;
   let cut = false;
-  const join = (from: Duplex, to: Duplex): void => {
-    from.pipe(to);
+  const watch = (from: Duplex, side: Side, to: Duplex): void => {
     // 'close' tells all that matters; the reason is the other side's to log.
     from.on('error', () => undefined);
     from.once('close', () => {
-      if (!from.readableEnded || !from.writableFinished) {
+      if (!side.whole) {
         cut = true;
         cutOff(to);
       }
@@ -24,8 +48,42 @@ export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): voi
       if (open === 0) done?.(cut);
     });
   };
-  join(a, b);
-  join(b, a);
+  watch(a, sideA, b);
+  watch(b, sideB, a);
+  lead(sideA, sideB);
+  lead(sideB, sideA);
+}
+
+const lead = (from: Side, to: Side): void =>
+  from.take({
+    data: (bytes) => to.send(bytes),
+    end: () => to.finish(),
+    room: () => to.release(),
+  });
+
+function sideOf(stream: Duplex): Side {
+  return isSide(stream) ? stream : sideOfDuplex(stream);
+}
+
+const isSide = (stream: Duplex): stream is Duplex & Side => 'take' in stream && 'release' in stream;
+
+function sideOfDuplex(stream: Duplex): Side {
+  return {
+    take(taker) {
+      stream.on('data', (bytes: Buffer) => {
+        if (!taker.data(bytes)) stream.pause();
+      });
+      stream.on('end', () => taker.end());
+      stream.on('drain', () => taker.room());
+      stream.resume();
+    },
+    send: (bytes) => stream.write(bytes),
+    finish: () => void stream.end(),
+    release: () => void stream.resume(),
+    get whole() {
+      return stream.readableEnded && stream.writableFinished;
+    },
+  };
 }
 
 /**
