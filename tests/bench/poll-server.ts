@@ -1,6 +1,6 @@
 /**
  * The poll door alone, as a process of its own for the benchmark to measure: `node poll-server.ts '<json>'` with
- * `{ "cert": "c.pem", "key": "k.pem", "known": 1000 }`. Prints one line of JSON with its ports.
+ * `{ "cert": "c.pem", "key": "k.pem", "known": 1000 }`. Prints a line of JSON with its ports when it is ready.
  */
 import { randomFillSync } from 'node:crypto';
 import { createMarks } from '../../proxy/marks.ts';
@@ -37,7 +37,7 @@ const door = await createPollDoor(
   },
   { marks, log, clock: systemClock },
 );
-console.log(JSON.stringify({ ports: door.addresses.map((address) => address.port) }));
+console.log(JSON.stringify({ msg: 'ready', ports: door.addresses.map((address) => address.port) }));
 process.once('SIGTERM', () => {
   void door.close().then(() => marks.close());
 });

@@ -1,283 +1,184 @@
 /**
- * Polls per second beside nginx's `return 200`: both servers on one core, one thread each, the load on another core,
- * in turn, round after round. `node tests/bench/polls.ts` prints the table.
+ * Polls beside nginx's `return 200`: either on one core with one thread, the load on another core. The kept and the new
+ * connections are wrk's; full handshakes are openssl's, since wrk takes up its TLS sessions again.
  */
-import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { createAuthority } from '../fixtures/certificates.ts';
+import type { Owner } from '../fixtures/gate.ts';
+import { startProcess } from '../fixtures/program.ts';
+import { pinned, requireTools } from './cores.ts';
+import { cpuMs } from './cpu.ts';
+import { startNginx } from './nginx.ts';
+import { inTurn, median, pairedRow } from './rows.ts';
+import type { BenchOptions, BenchRow, Goal } from './rows.ts';
 
-export interface PollBenchOptions {
-  /** Pairs of measurements for each row; default 5. */
-  rounds?: number;
-  /** Length of one measurement; default 2. */
-  seconds?: number;
-}
+const BENCH = 'polls';
+const SERVER_CORES = [0];
+const LOAD_CORES = [1];
+const KNOWN = 1_000;
+const CONNECTIONS = 64;
+/** openssl clients at once: one alone would measure its own turn-round times. */
+const TLS_CLIENTS = 4;
+const PATH = '/dcmp/contact-me?device-id=001ae8000001';
 
-export interface PollRow {
-  name: string;
-  unit: string;
-  /** Median of ours and of the reference's. */
-  ours: number;
-  reference: number;
-  /** Median of the rounds' ratios, then their least and greatest. */
-  ratio: number;
-  spread: [number, number];
-  /**
-   * The same of the processor time that the servers took for each poll (reference by ours; above 1 = we take less).
-   * It holds where the load, not the server, was the slower end.
-   */
-  cpuRatio: number;
-  cpuSpread: [number, number];
-  /** What the ratio is to be at least. */
-  floor: number;
-  note: string;
-}
+type Name = 'ours' | 'nginx';
 
 interface Server {
-  name: string;
-  pid: number;
   plain: number;
   tls: number;
+  pids: () => number[];
 }
 
-interface Measured {
+interface Figures {
   rate: number;
-  cpuPerPoll: number;
+  /** Processor time of the server for each poll, in microseconds. */
+  cpuUs: number;
 }
 
-const SERVER_CORE = 0;
-const LOAD_CORE = 1;
-const KNOWN = 1_000;
-/** openssl clients at once: one alone would measure its own turn-round times. */
-const CLIENTS = 4;
-const PATH = '/dcmp/contact-me?device-id=001ae800000';
-
-/** Measures all rows. @throws Error naming the tool that is missing */
-export async function run(options: PollBenchOptions = {}): Promise<PollRow[]> {
-  const rounds = options.rounds ?? 5;
-  const seconds = options.seconds ?? 2;
-  for (const tool of ['nginx', 'wrk', 'taskset', 'openssl']) requireTool(tool);
-  if (availableParallelism() < 2)
-    throw new Error('The poll benchmark needs two cores: one to serve, one for the load');
-  const dir = mkdtempSync(join(tmpdir(), 'poll-bench-'));
-  const children: ChildProcess[] = [];
-  try {
-    const cert = makeCertificate(dir);
-    const nginx = await startNginx(dir, cert, children);
-    const ours = await startOurs(cert, children);
-    const url = (server: Server, tls: boolean, digit: number): string =>
-      `${tls ? 'https' : 'http'}://127.0.0.1:${tls ? server.tls : server.plain}${PATH}${digit}`;
-    const rows: PollRow[] = [];
-    const row = async (
-      name: string,
-      floor: number,
-      note: string,
-      load: (server: Server) => number,
-    ): Promise<void> => {
-      rows.push(await compare({ name, floor, note, rounds, ours, reference: nginx, load }));
-    };
-    await row('polls, a new connection each', 1.0, 'wrk, 64 connections, Connection: close', (server) =>
-      wrk(url(server, false, 0), seconds, 64, true),
-    );
-    await row('polls, connections kept', 0.8, 'wrk, 64 connections', (server) =>
-      wrk(url(server, false, 0), seconds, 64, false),
-    );
-    await row(
-      'polls, a full TLS 1.3 handshake each',
-      0.7,
-      `${CLIENTS} × openssl s_time -new, ECDSA P-256, no session reused; the load is the slower end, so see the CPU ratio`,
-      (server) => handshakes(server.tls, seconds),
-    );
-    return rows;
-  } finally {
-    for (const child of children) child.kill('SIGTERM');
-    await Promise.all(
-      children.filter((child) => child.exitCode === null).map((child) => once(child, 'exit')),
-    );
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
-
-async function compare(of: {
+interface Work {
   name: string;
-  floor: number;
+  goal: Goal;
   note: string;
-  rounds: number;
-  ours: Server;
-  reference: Server;
-  load: (server: Server) => Promise<number>;
-}): Promise<PollRow> {
-  const measure = async (server: Server): Promise<Measured> => {
-    const before = cpuSeconds(server.pid);
-    const startedAt = performance.now();
-    const polls = await of.load(server);
-    const seconds = (performance.now() - startedAt) / 1000;
-    return { rate: polls / seconds, cpuPerPoll: (cpuSeconds(server.pid) - before) / polls };
+  /** @returns how many polls were answered */
+  load(server: Server): Promise<number>;
+}
+
+/** Measures what is wanted. @throws Error naming the tools that are missing */
+export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow[]> {
+  const { seconds } = options;
+  const all: Work[] = [
+    {
+      name: 'polls, a new connection each',
+      goal: { ratio: 1 },
+      note: `wrk, ${CONNECTIONS} connections, Connection: close`,
+      load: (server) => wrk(server.plain, seconds, ['-H', 'Connection: close']),
+    },
+    {
+      name: 'polls, connections kept',
+      goal: { ratio: 0.8 },
+      note: `wrk, ${CONNECTIONS} connections`,
+      load: (server) => wrk(server.plain, seconds, []),
+    },
+    {
+      name: 'polls, a full TLS 1.3 handshake each',
+      goal: { ratio: 0.7 },
+      note:
+        `${TLS_CLIENTS} × openssl s_time -new, ECDSA P-256, no session reused; ` +
+        'the clients are the slower end, so the ratio of processor time says more',
+      load: (server) => handshakes(server.tls, seconds),
+    },
+  ];
+  const works = all.filter(({ name }) => options.wanted(BENCH, name));
+  if (works.length === 0) return [];
+  requireTools({ nginx: 'nginx-light', wrk: 'wrk', openssl: 'openssl' });
+
+  const tls = await certificate(owner);
+  const wrap = pinned(SERVER_CORES);
+  const servers: Record<Name, Server> = {
+    ours: await startOurs(owner, wrap, tls),
+    nginx: await startNginx(owner, wrap, tls),
   };
-  await measure(of.reference);
-  await measure(of.ours);
-  const pairs: { ours: Measured; reference: Measured }[] = [];
-  for (let round = 0; round < of.rounds; round++) {
-    // Whoever goes first in one round goes last in the next.
-    const first = await measure(round % 2 === 0 ? of.reference : of.ours);
-    const second = await measure(round % 2 === 0 ? of.ours : of.reference);
-    pairs.push(round % 2 === 0 ? { reference: first, ours: second } : { ours: first, reference: second });
+  const rows: BenchRow[] = [];
+  for (const work of works) {
+    options.progress(work.name);
+    const figures = await inTurn(['ours', 'nginx'], options.rounds, (name) => measure(work, servers[name]));
+    const cpuRatios = figures.nginx.map(({ cpuUs }, round) => cpuUs / (figures.ours[round]?.cpuUs ?? NaN));
+    const rates = (name: Name): number[] => figures[name].map(({ rate }) => rate);
+    rows.push(
+      pairedRow({
+        bench: BENCH,
+        name: work.name,
+        unit: 'polls/s',
+        ours: rates('ours'),
+        peer: { name: 'nginx', values: rates('nginx') },
+        more: true,
+        goal: work.goal,
+        beside: {
+          'CPU µs': median(figures.ours.map(({ cpuUs }) => cpuUs)),
+          'nginx CPU µs': median(figures.nginx.map(({ cpuUs }) => cpuUs)),
+          'CPU ratio': median(cpuRatios),
+        },
+        note: work.note,
+      }),
+    );
   }
-  const ratios = pairs.map((pair) => pair.ours.rate / pair.reference.rate);
-  const cpuRatios = pairs.map((pair) => pair.reference.cpuPerPoll / pair.ours.cpuPerPoll);
-  return {
-    name: of.name,
-    unit: 'polls/s',
-    ours: median(pairs.map((pair) => pair.ours.rate)),
-    reference: median(pairs.map((pair) => pair.reference.rate)),
-    ratio: median(ratios),
-    spread: [Math.min(...ratios), Math.max(...ratios)],
-    cpuRatio: median(cpuRatios),
-    cpuSpread: [Math.min(...cpuRatios), Math.max(...cpuRatios)],
-    floor: of.floor,
-    note: of.note,
-  };
+  return rows;
 }
 
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+async function measure(work: Work, server: Server): Promise<Figures> {
+  const pids = server.pids();
+  const before = cpuMs(pids);
+  const startedAt = performance.now();
+  const polls = await work.load(server);
+  const tookMs = performance.now() - startedAt;
+  return { rate: (polls / tookMs) * 1000, cpuUs: ((cpuMs(pids) - before) * 1000) / polls };
 }
 
-/** @returns how many polls were answered */
-async function wrk(url: string, seconds: number, connections: number, close: boolean): Promise<number> {
-  const header = close ? ['-H', 'Connection: close'] : [];
-  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, ...header, url];
-  const out = await underLoad('wrk', args);
-  const bad = /Non-2xx or 3xx responses: (\d+)/.exec(out);
-  if (bad !== null) throw new Error(`${bad[1]} polls of ${url} were not answered 2xx`);
+async function wrk(port: number, seconds: number, args: string[]): Promise<number> {
+  const url = `http://127.0.0.1:${port}${PATH}`;
+  const out = await load('wrk', ['-t1', `-c${CONNECTIONS}`, `-d${Math.ceil(seconds)}s`, ...args, url]);
+  const refused = /Non-2xx or 3xx responses: (\d+)/.exec(out)?.[1];
+  if (refused !== undefined) throw new Error(`${refused} polls of port ${port} were not answered 2xx`);
   return Number(/(\d+) requests in/.exec(out)?.[1] ?? 0);
 }
 
-/** @returns how many handshakes were made, each with one poll */
+/** Each handshake carries one poll. */
 async function handshakes(port: number, seconds: number): Promise<number> {
-  const where = ['-connect', `127.0.0.1:${port}`, '-www', `${PATH}0`];
-  const args = ['s_time', '-new', '-tls1_3', '-time', `${seconds}`, ...where];
-  const outputs = await Promise.all(Array.from({ length: CLIENTS }, () => underLoad('openssl', args)));
+  const args = ['s_time', '-new', '-tls1_3', '-time', `${Math.ceil(seconds)}`];
+  const client = (): Promise<string> =>
+    load('openssl', [...args, '-connect', `127.0.0.1:${port}`, '-www', PATH]);
+  const outputs = await Promise.all(Array.from({ length: TLS_CLIENTS }, client));
   return outputs.reduce((sum, out) => sum + Number(/^(\d+) connections in/m.exec(out)?.[1] ?? 0), 0);
 }
 
-async function underLoad(command: string, args: string[]): Promise<string> {
-  return (await promisify(execFile)('taskset', ['-c', `${LOAD_CORE}`, command, ...args])).stdout;
+async function load(name: string, given: string[]): Promise<string> {
+  const [command = '', ...args] = [...pinned(LOAD_CORES), name, ...given];
+  return (await promisify(execFile)(command, args)).stdout;
 }
 
-/** Processor time of a process and all its threads; the clock tick is 10 ms on Linux. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-async function startOurs(cert: { cert: string; key: string }, children: ChildProcess[]): Promise<Server> {
+async function startOurs(owner: Owner, wrap: string[], tls: { cert: string; key: string }): Promise<Server> {
   const script = join(import.meta.dirname, 'poll-server.ts');
-  const args = ['-c', `${SERVER_CORE}`, process.execPath, script, JSON.stringify({ ...cert, known: KNOWN })];
-  const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  children.push(child);
-  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-  const { ports } = JSON.parse(line) as { ports: [number, number] };
-  return { name: 'sallyport', pid: child.pid ?? 0, plain: ports[0], tls: ports[1] };
+  const given = JSON.stringify({ ...tls, known: KNOWN });
+  const server = await startProcess('poll-server', [...wrap, process.execPath, script, given]);
+  owner.teardown(() => server.stop());
+  const [plain = 0, secure = 0] = server.ready['ports'] as number[];
+  return { plain, tls: secure, pids: () => [server.pid] };
 }
 
-async function startNginx(
-  dir: string,
-  cert: { cert: string; key: string },
-  children: ChildProcess[],
-): Promise<Server> {
-  const [plain, tls] = [freePort(), freePort()];
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  const config = `
-    daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/error.log;
-    events { worker_connections 4096; }
-    http {
-      access_log off; keepalive_requests 1000; ssl_session_cache off;
-      ${temporary.map((name) => `${name}_temp_path ${dir}/${name};`).join(' ')}
-      server {
-        listen 127.0.0.1:${plain};
-        listen 127.0.0.1:${tls} ssl;
-        ssl_protocols TLSv1.3; ssl_certificate ${cert.cert}; ssl_certificate_key ${cert.key};
-        location / { return 200; }
-      }
-    }`;
-  writeFileSync(join(dir, 'nginx.conf'), config);
-  const args = ['-c', `${SERVER_CORE}`, 'nginx', '-p', dir, '-c', join(dir, 'nginx.conf')];
-  const child = spawn('taskset', args, { stdio: ['ignore', 'ignore', 'ignore'] });
-  children.push(child);
-  const deadline = performance.now() + 5_000;
-  for (;;) {
-    const worker = childrenOf(child.pid ?? 0)[0];
-    if (worker !== undefined) return { name: 'nginx', pid: worker, plain, tls };
-    if (performance.now() > deadline) {
-      throw new Error(`nginx did not start: ${readFileSync(join(dir, 'error.log'), 'utf8')}`);
-    }
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
-}
-
-/** A port that was free a moment ago: nginx cannot choose one itself. */
-function freePort(): number {
-  const script =
-    "const s=require('net').createServer().listen(0,'127.0.0.1',()=>{console.log(s.address().port);s.close()})";
-  return Number(execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' }));
-}
-
-function makeCertificate(dir: string): { cert: string; key: string } {
-  const files = { cert: join(dir, 'c.pem'), key: join(dir, 'k.pem') };
-  const curve = [
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-days',
-    '2',
-    '-subj',
-    '/CN=localhost',
-  ];
-  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', files.key, '-out', files.cert], {
-    stdio: 'ignore',
-  });
+async function certificate(owner: Owner): Promise<{ cert: string; key: string }> {
+  const dir = mkdtempSync(join(tmpdir(), 'poll-bench-'));
+  owner.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  const issued = await (await createAuthority()).issue(['127.0.0.1']);
+  const files = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem') };
+  writeFileSync(files.cert, issued.cert);
+  writeFileSync(files.key, issued.key);
   return files;
 }
 
-function requireTool(tool: string): void {
-  try {
-    execFileSync('sh', ['-c', `command -v ${tool}`], { stdio: 'ignore' });
-  } catch (cause) {
-    throw new Error(
-      `The poll benchmark needs ${tool}; install it (Debian: nginx-light, wrk, util-linux, openssl)`,
-      { cause },
-    );
-  }
-}
-
 if (import.meta.main) {
-  const rows = await run({ rounds: Number(process.argv[2] ?? 5), seconds: Number(process.argv[3] ?? 2) });
-  const two = (value: number): string => value.toFixed(2);
-  console.table(
-    rows.map((row) => ({
-      row: row.name,
-      ours: Math.round(row.ours),
-      nginx: Math.round(row.reference),
-      ratio: two(row.ratio),
-      spread: row.spread.map(two).join('–'),
-      'CPU ratio': two(row.cpuRatio),
-      'CPU spread': row.cpuSpread.map(two).join('–'),
-      floor: row.floor,
-    })),
-  );
-  for (const row of rows) console.log(`${row.name}: ${row.note}`);
+  const tasks: (() => unknown)[] = [];
+  const [rounds = 5, seconds = 2] = process.argv.slice(2).map(Number);
+  try {
+    const progress = (text: string): void => void process.stderr.write(`… ${text}\n`);
+    const rows = await run(
+      { teardown: (task) => tasks.unshift(task) },
+      { rounds, seconds, wanted: () => true, progress },
+    );
+    console.table(
+      rows.map(({ name, ours, peer, ratio, spread, beside }) => ({
+        name,
+        ours,
+        nginx: peer?.value,
+        ratio,
+        spread: spread.map((each) => each.toFixed(2)).join('–'),
+        ...beside,
+      })),
+    );
+  } finally {
+    for (const task of tasks) await task();
+  }
 }
