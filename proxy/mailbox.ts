@@ -36,10 +36,20 @@ export interface Mailbox {
   changes(seq: number, changes: HeldChange[]): string | null;
   /** Makes devices known without changing what is pending for them. */
   known(devices: DeviceId[]): void;
+  /**
+   * Whether messages are offered in windows only: for {@link WINDOW_MS} when they fall due, then as long in each hour.
+   * So it is where nobody inside sees whether a phone came, and a standing 202 would call it at each poll.
+   */
+  windowed(on: boolean): void;
   /** Re-reads the marks of devices whose messages are due at different times. To be called each second. */
   tick(): void;
   counts(): { messages: number; devices: number };
 }
+
+/** How long a message is offered at a stretch where nobody sees whether the phone came. */
+export const WINDOW_MS: Milliseconds = 10 * 60_000;
+/** From the beginning of one such stretch to the next. */
+export const WINDOW_PERIOD_MS: Milliseconds = 60 * 60_000;
 
 const NOTHING: Mark = { pending: false, generation: 0, notBefore: 0, expiry: 0 };
 
@@ -47,6 +57,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
   const { clock, marks } = options;
   let held = new Map<DeviceId, HeldMessage[]>();
   let messages = 0;
+  let windows = false;
   let position: { incarnation: string; seq: number } | null = null;
   let incoming: { held: Map<DeviceId, HeldMessage[]>; incarnation: string; seq: number } | null = null;
   const knownDevices = new Set<DeviceId>();
@@ -58,7 +69,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
     return {
       id: entry.id,
       generation: entry.generation,
-      notBefore: entry.dueIn === 0 ? 0 : now + entry.dueIn,
+      notBefore: now + entry.dueIn,
       expiry: now + entry.expiresIn,
     };
   };
@@ -70,9 +81,10 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
       staggered.delete(device);
       return marks.set(device, NOTHING);
     }
-    const window = windowOf(list, clock.monotonic());
+    const now = clock.monotonic();
+    const window = windowOf(windows ? list.map((message) => inWindow(message, now)) : list, now);
     marks.set(device, window.mark);
-    if (window.whole) staggered.delete(device);
+    if (window.whole && !windows) staggered.delete(device);
     else staggered.add(device);
   }
 
@@ -146,6 +158,11 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
     known(devices) {
       for (const device of devices) if (!knownDevices.has(device)) mark(device);
     },
+    windowed(on) {
+      if (on === windows) return;
+      windows = on;
+      for (const device of held.keys()) mark(device);
+    },
     tick() {
       for (const device of [...staggered]) mark(device);
     },
@@ -172,4 +189,14 @@ function windowOf(list: HeldMessage[], now: Milliseconds): { mark: Mark; whole: 
     generation = Math.max(generation, message.generation);
   }
   return { mark: { pending: true, generation, notBefore: first.notBefore, expiry }, whole };
+}
+
+/** The message as it is offered in the window of now, or in the next one. */
+function inWindow(message: HeldMessage, now: Milliseconds): HeldMessage {
+  const due = message.notBefore;
+  const passed = Math.max(0, Math.floor((now - due) / WINDOW_PERIOD_MS));
+  const began = due + passed * WINDOW_PERIOD_MS;
+  const notBefore = now < began + WINDOW_MS ? began : began + WINDOW_PERIOD_MS;
+  // A window beyond the message's life never opens; the message is then over as far as polls are concerned.
+  return { ...message, notBefore, expiry: Math.min(message.expiry, notBefore + WINDOW_MS) };
 }

@@ -6,7 +6,7 @@ import type { Log } from '../shared/log.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
 import { CLOSE, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
-import type { ProxyFrame } from '../shared/protocol.ts';
+import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readRelayFrame } from '../shared/protocol-read.ts';
 import type { RelayRecord } from './registry.ts';
 import type { Site, SiteLink } from './site.ts';
@@ -85,7 +85,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     streamLanes.clear();
   }
 
-  function hello(frame: { relay: string; site: string; incarnation: string; software: string }): void {
+  function hello(frame: Extract<RelayFrame, { type: 'hello' }>): void {
     greeting.cancel();
     if (frame.site !== site.name) {
       return close(CLOSE.violation, `this relay serves site ${site.name} here, not ${frame.site}`);
@@ -99,7 +99,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     }
     serving = siteLink(frame.incarnation);
     const holds = site.holds();
-    site.takeLink(serving);
+    site.takeLink(serving, frame.blind);
     if (former !== null) {
       log.warn('relay link replaced', { former: former.relay });
       former.close(CLOSE.replaced, 'a newer link of this relay took over');

@@ -63,7 +63,7 @@ export interface Site {
   link(): SiteLink | null;
   holds(): { incarnation: string; seq: number } | null;
   /** A relay has said hello: this link serves the site from now on. A former one must be closed by the caller. */
-  takeLink(link: SiteLink): void;
+  takeLink(link: SiteLink, blind: boolean): void;
   /** The link is gone; ignored unless it is the one that serves. */
   dropLink(link: SiteLink): void;
   /** A frame of the link after its hello. @returns what is wrong with it, or null */
@@ -112,6 +112,7 @@ export function createSite(
     services: [],
   };
   marks.site(name, { direct: config.sessions === 'direct' });
+  mailbox.windowed(config.sessions === 'direct');
 
   function publish(): void {
     const alive = link !== null && current && !draining && link.carries();
@@ -155,8 +156,9 @@ export function createSite(
     config,
     link: () => link,
     holds: mailbox.holds,
-    takeLink(next) {
+    takeLink(next, blind) {
       link = next;
+      mailbox.windowed(blind || config.sessions === 'direct');
       current = false;
       draining = false;
       health = { ready: false, sessions: 0, services: [] };

@@ -29,6 +29,8 @@ export interface LinkOptions {
   site: string;
   software: string;
   services: string[];
+  /** No service sees how sessions end. */
+  blind: boolean;
   outbox: Outbox;
   streamLanes: number;
   maxStreams: number;
@@ -236,6 +238,7 @@ export function createLink(options: LinkOptions): Link {
       seq: outbox.sequence(),
       software: options.software,
       services: options.services,
+      blind: options.blind,
     });
   }
 

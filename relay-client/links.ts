@@ -27,6 +27,8 @@ export interface LinksOptions {
   site: string;
   software: string;
   services: string[];
+  /** No service sees how sessions end. */
+  blind: boolean;
   targets: LinkTarget[];
   outbox: Outbox;
   streamLanes: number;
@@ -95,6 +97,7 @@ export function createLinks(options: LinksOptions): Links {
             site: options.site,
             software: options.software,
             services: options.services,
+            blind: options.blind,
             outbox,
             streamLanes: options.streamLanes,
             maxStreams: options.maxStreams,

@@ -155,6 +155,7 @@ async function open(
     site: config.site,
     software,
     services: config.services.map(({ name }) => name),
+    blind: config.services.every(({ kind }) => kind === 'tcp'),
     targets: config.proxies.map((proxy) => {
       const target = dialTarget(proxy, identity);
       return {

@@ -20,6 +20,7 @@ const name: Check = (value) => typeof value === 'string' && NAME_PATTERN.test(va
 const device: Check = (value) => typeof value === 'string' && /^[0-9a-z:.\-_+]{1,64}$/.test(value);
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const time: Check = (value) => typeof value === 'number' && value >= 0 && value <= LONGEST_MS;
+const signedTime: Check = (value) => typeof value === 'number' && Math.abs(value) <= LONGEST_MS;
 const flag: Check = (value) => typeof value === 'boolean';
 const oneOf =
   (...values: unknown[]): Check =>
@@ -43,7 +44,7 @@ const heldEntry = {
   device,
   kind: oneOf('contact-me', 'dls'),
   generation: count,
-  dueIn: time,
+  dueIn: signedTime,
   expiresIn: time,
 } satisfies Record<keyof HeldEntry, Check>;
 const holdShape = shape(heldEntry);
@@ -65,7 +66,15 @@ const sample = shape({
 const position = shape({ incarnation: text, seq: count });
 
 const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
-  hello: { relay: name, site: name, incarnation: text, seq: count, software: text, services: list(name) },
+  hello: {
+    relay: name,
+    site: name,
+    incarnation: text,
+    seq: count,
+    software: text,
+    services: list(name),
+    blind: flag,
+  },
   snapshot: { incarnation: text, seq: count, first: flag, last: flag, entries: list(holdShape) },
   changes: { seq: count, changes: list(change) },
   known: { devices: list(device) },

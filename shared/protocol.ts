@@ -57,7 +57,10 @@ export const CLOSE = {
   noGreeting: 4006,
 } as const;
 
-/** What a proxy holds of one held message: id, device, kind, generation, ms until due, ms until expiry. */
+/**
+ * What a proxy holds of one held message. `dueIn` is the time until it may be offered, negative once it has been due for
+ * so long; `expiresIn` the time until it expires.
+ */
 export interface HeldEntry {
   id: string;
   device: string;
@@ -85,6 +88,8 @@ export type RelayFrame =
       seq: number;
       software: string;
       services: string[];
+      /** No service of the relay sees how sessions end, so what is pending is offered in windows. */
+      blind: boolean;
     }
   /** Part of everything held. The first part replaces all that the proxy held of the site, the last one makes it whole. */
   | {

@@ -87,8 +87,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
   }
 
   function pending(entry: Entry, now: Now): PendingEntry {
-    const { id, device, kind, generation, dueIn, expiresIn } = view(entry, now);
-    return { id, device, kind, generation, dueIn, expiresIn };
+    const { id, device, kind, generation, expiresIn } = view(entry, now);
+    return { id, device, kind, generation, dueIn: entry.dueAt - now.at, expiresIn };
   }
 
   function record(

@@ -105,6 +105,7 @@ export interface PendingEntry {
   device: DeviceId;
   kind: MessageKind;
   generation: number;
+  /** From now until it may be offered; negative = it has been due for so long. */
   dueIn: Milliseconds;
   expiresIn: Milliseconds;
 }

@@ -113,7 +113,7 @@ export function pendingOf(row: PendingRow, now: Now): PendingEntry {
     device: row.device,
     kind: row.kind,
     generation: row.generation,
-    dueIn: Math.max(0, row.due_at - now.at),
+    dueIn: row.due_at - now.at,
     expiresIn: Math.max(0, row.expires_at - now.at),
   };
 }
