@@ -4,6 +4,7 @@ import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
 import type { Pin } from '../shared/key-pair.ts';
 import type { PollSourceConfig } from './poll-source.ts';
+import { fitsXml } from '../shared/wpi/escape.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 
 /** One proxy to dial. */
@@ -50,6 +51,40 @@ export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 
 const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: 30, stream_lanes: 8 };
 
+/** Items that phones can be told at once. */
+const TAUGHT_ITEMS = 32;
+/** Characters of a taught value. */
+const TAUGHT_CHARACTERS = 1_000;
+
+/** Items for phones, values as text. What the poll's interval is called is known to the phones' owner only. */
+const taughtItems = z
+  .record(
+    z.string(),
+    z.union([z.string(), z.number()], 'a text or a number'),
+    'a map of item names and values',
+  )
+  .transform((items) =>
+    Object.fromEntries(Object.entries(items).map(([name, value]) => [name, String(value)])),
+  )
+  .superRefine((items, context) => {
+    const fault = (path: string[], message: string): void =>
+      context.addIssue({ code: 'custom', path, message });
+    const count = Object.keys(items).length;
+    if (count === 0 || count > TAUGHT_ITEMS) fault([], `1 to ${TAUGHT_ITEMS} items, or null`);
+    for (const [name, value] of Object.entries(items)) {
+      if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) fault([name], 'an item name such as dcmp-url');
+      if (value.length > TAUGHT_CHARACTERS || !fitsXml(value)) {
+        fault([name], `at most ${TAUGHT_CHARACTERS} characters, without control characters`);
+      }
+    }
+    const url = items['dcmp-url'];
+    if (url === undefined) return;
+    const protocol = URL.parse(url)?.protocol;
+    if ((protocol !== 'http:' && protocol !== 'https:') || !url.endsWith('/')) {
+      fault(['dcmp-url'], 'a URL such as http://proxy.example:8080/dcmp/ with a slash at its end');
+    }
+  });
+
 /** The config file as written, field by field; `beside` resolves its paths. docs/configuration.md is held against it. */
 export const relaySchema = (beside: (path: string) => string) => {
   const file = fields.file(beside);
@@ -79,7 +114,7 @@ export const relaySchema = (beside: (path: string) => string) => {
     source_addresses: z.null('null (source addresses are not offered yet)').default(null),
     forwarded: fields.oneOf('none', 'x-forwarded-for', 'forwarded').default('none'),
     rewrite_contact_me: fields.flag.default(true),
-    teach: z.null('null (teaching is not offered yet)').default(null),
+    teach: taughtItems.nullable().default(null),
   });
   const tcp = z.strictObject({ name: fields.name, kind: z.literal('tcp'), upstream: fields.address });
   return z.strictObject(
@@ -186,6 +221,7 @@ export function loadRelayConfig(file: string): RelayConfig {
             upstreamTls: defined(service.upstream_tls ?? {}),
             forwarded: service.forwarded,
             rewriteContactMe: service.rewrite_contact_me,
+            teach: service.teach,
             limits: {},
           },
     ),
@@ -225,6 +261,12 @@ function findFaults(config: Written, fault: (path: (string | number)[], expected
     if (names.indexOf(service.text('name')) !== i) fault(['services', i, 'name'], 'a name of its own');
     if (service.has('upstream_tls') && service.text('upstream')?.startsWith('http:') === true) {
       fault(['services', i, 'upstream_tls'], 'nothing, since the upstream is plain http');
+    }
+    if (service.text('kind') === 'tcp' && service.has('teach')) {
+      fault(
+        ['services', i, 'teach'],
+        'nothing: a service of kind tcp passes sessions unread, so phones can only be taught by one of kind wpi',
+      );
     }
   });
   const urls = config.list('proxies').map((proxy) => proxy.text('url'));

@@ -36,6 +36,12 @@ export function createRelayMetrics(parts: {
     labelNames: ['what'],
     registers,
   });
+  const taught = new Counter({
+    name: 'sallyport_taught_total',
+    help: 'Phones that were taught what their service does not tell them, by result',
+    labelNames: ['result'],
+    registers,
+  });
   const served = new Counter({
     name: 'sallyport_service_events_total',
     help: 'What services met: refused, cut or failed requests and the like',
@@ -80,7 +86,11 @@ export function createRelayMetrics(parts: {
 
   const proxies = new Map<string, MetricSample[]>();
   return {
-    sessions: { session: (outcome) => ended.inc({ outcome }), odd: (what) => odd.inc({ what }) },
+    sessions: {
+      session: (outcome) => ended.inc({ outcome }),
+      odd: (what) => odd.inc({ what }),
+      taught: (result) => taught.inc({ result }),
+    },
     services: { count: (service, event) => served.inc({ service, event }) },
     proxy(url, samples) {
       // A proxy speaks for itself only: what this relay measures is not for it to say.

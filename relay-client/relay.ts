@@ -24,6 +24,7 @@ import { createPolls } from './polls.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
 import { createSessions } from './sessions.ts';
+import { createTeacher } from './teacher/teacher.ts';
 import { createWatcher } from './watcher/watcher.ts';
 
 /** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
@@ -129,13 +130,14 @@ async function open(
     metrics: metrics.sessions,
   });
   const services = createServices(config.services, {
-    observer: ({ rewriteContactMe }) =>
+    observer: ({ rewriteContactMe, teach = null }) =>
       createWatcher({
         listener: sessions,
         clock,
         random,
         log,
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
+        teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
         known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
       }),
     clock,

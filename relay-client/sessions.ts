@@ -4,6 +4,7 @@ import type { DeviceId } from '../shared/device-id.ts';
 import { describeError, isSallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { Outbox } from './outbox/outbox.ts';
+import type { LessonFacts, LessonResult } from './teacher/teacher.ts';
 import type { PendingView } from './pending-view.ts';
 import { createQuiets, QUIET_BUDGET_MS } from './quiets.ts';
 import type { Quiet, QuietLinks } from './quiets.ts';
@@ -25,6 +26,7 @@ export interface SessionLinks extends QuietLinks {
 export interface SessionMetrics {
   session(outcome: SessionOutcome): void;
   odd(what: Oddity): void;
+  taught(result: LessonResult): void;
 }
 
 export interface SessionsOptions {
@@ -49,6 +51,8 @@ export interface SessionChange {
 
 /** Keeps what sessions mean for what is pending: quiet, the session gap, clearing, dead letters, history. */
 export interface Sessions extends SessionListener {
+  /** A phone was taught, or could not be: noted in the device's history and counted. */
+  taught(device: DeviceId, result: LessonResult, facts: LessonFacts): void;
   /** The newest session running with the device; null = none known. */
   session(device: DeviceId): WatchedSession | null;
   /** Sessions running, those of unknown devices included. */
@@ -75,6 +79,14 @@ const MINUTE_MS = 60_000;
 
 /** Outcomes of a session that the service answered, was neither busy, overloaded nor cut, and did not complete. */
 const FRUITLESS: ReadonlySet<SessionOutcome> = new Set(['refused', 'phone-clean-up', 'service-error']);
+
+/** What a lesson is called in a device's history. */
+export const LESSON_NOTES: Readonly<Record<LessonResult, string>> = {
+  taught: 'taught',
+  refused: 'teach-refused',
+  busy: 'teach-busy',
+  cut: 'teach-cut',
+};
 
 interface Running {
   readonly session: WatchedSession;
@@ -206,6 +218,11 @@ export function createSessions(options: SessionsOptions): Sessions {
       }
       lastOdd.set(what, { at: now, unlogged: 0 });
       log.warn('something odd in a session', { what, ...facts, unlogged_before: last?.unlogged ?? 0 });
+    },
+    taught(device, result, facts) {
+      metrics?.taught(result);
+      log.info('teaching ended', { device, result, ...facts });
+      if (mayNote(device)) outbox.note(device, LESSON_NOTES[result], facts);
     },
     session(device) {
       let newest: WatchedSession | null = null;

@@ -58,6 +58,8 @@ export interface WhyFacts {
   unknown: UnknownDevice | null;
   session: WatchedSession | null;
   quietUntil: Milliseconds | null;
+  /** The device's newest lesson in its recent history: its note (`taught`, `teach-refused`, …), and why; null = none. */
+  lesson: { at: Milliseconds; note: string; why: string | null } | null;
   proxies: ProxyState[];
   services: ReturnType<RelayView['services']>;
 }
@@ -196,22 +198,24 @@ function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Findin
 }
 
 /** What a phone that isn't heard of comes to. */
-function silent({ device, now, lastPoll, record, offeredSince }: WhyFacts): Finding | null {
+function silent({ device, now, lastPoll, record, offeredSince, lesson }: WhyFacts): Finding | null {
+  const untaught =
+    lesson === null || lesson.note === 'taught'
+      ? ''
+      : ` The last try to teach it the poll address came out as ${lesson.note}${lesson.why === null ? '' : ` (${lesson.why})`}.`;
   const contact = Math.max(lastPoll?.at ?? 0, record?.lastSession?.at ?? 0);
   if (contact === 0) {
     return {
       verdict: 'never-polled',
       sentence: `${device} has not polled any proxy so far; its work waits.`,
-      advice:
-        'Check that the phone was given the poll address of a proxy, can reach it, and sends this device id.',
+      advice: `Check that the phone was given the poll address of a proxy, can reach it, and sends this device id.${untaught}`,
     };
   }
   if (now - contact > POLL_OVERDUE_MS) {
     return {
       verdict: 'poll-overdue',
       sentence: `${device} was last heard of ${ago(now, contact)}; its work waits.`,
-      advice:
-        'Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.',
+      advice: `Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.${untaught}`,
     };
   }
   if (contact < (offeredSince ?? 0)) {
@@ -312,6 +316,9 @@ function listed(facts: WhyFacts, held: Message[]): Why['facts'] {
     last_session_outcome: record?.lastSession?.outcome ?? null,
     session_running: session !== null,
     quiet_until: facts.quietUntil === null ? null : iso(facts.quietUntil),
+    last_teaching: facts.lesson?.note ?? null,
+    last_teaching_at: facts.lesson === null ? null : iso(facts.lesson.at),
+    last_teaching_why: facts.lesson?.why ?? null,
     proxies_linked: linked,
     proxies: facts.proxies.length,
     services_up: facts.services.filter((service) => service.health.up).length,

@@ -78,10 +78,11 @@ export function readConfigFile<T>(
   }
   const written: unknown = document.toJS() ?? {};
   const read = schema.safeParse(written);
-  const faults: ConfigFault[] = read.success
-    ? []
-    : read.error.issues.flatMap((issue) => describeIssue(issue, fault));
-  also(asWritten(written), (path, expected) => void faults.push(fault(path, expected)));
+  const found: ConfigFault[] = [];
+  also(asWritten(written), (path, expected) => void found.push(fault(path, expected)));
+  const issues = read.success ? [] : read.error.issues.flatMap((issue) => describeIssue(issue, fault));
+  // Of one and the same field, what `also` has found says more.
+  const faults = [...issues.filter(({ path }) => found.every((other) => other.path !== path)), ...found];
   if (faults.length > 0) throw new ConfigError(file, faults);
   return (read as { data: T }).data;
 }

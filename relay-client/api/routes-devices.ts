@@ -1,8 +1,9 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { HistoryEntry, Message } from '../outbox/outbox.ts';
+import { LESSON_NOTES } from '../sessions.ts';
 import { why } from '../why.ts';
-import type { Why } from '../why.ts';
+import type { Why, WhyFacts } from '../why.ts';
 import type { Context } from './context.ts';
 import { ApiError } from './errors.ts';
 import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage } from './present.ts';
@@ -142,9 +143,18 @@ export async function explain(
     unknown: view.unknownDevices().find((each) => each.device === device) ?? null,
     session: view.session(device),
     quietUntil: view.quietUntil(device),
+    lesson: lessonOf(history),
     proxies: view.proxies(),
     services: view.services(),
   });
+}
+
+function lessonOf(history: HistoryEntry[]): WhyFacts['lesson'] {
+  const notes = Object.values(LESSON_NOTES);
+  const entry = history.find(({ event, what }) => event === 'note' && notes.includes(what));
+  if (entry === undefined) return null;
+  const { at, what, facts } = entry;
+  return { at, note: what, why: typeof facts['why'] === 'string' ? facts['why'] : null };
 }
 
 function offeredSince(messages: Message[], history: HistoryEntry[]): Milliseconds | null {

@@ -37,6 +37,8 @@ export interface WpiServiceConfig {
   forwarded: Forwarded;
   /** For whoever makes the observer; the service itself knows no XML. */
   rewriteContactMe: boolean;
+  /** Items written into phones at each start-up, for whoever makes the observer; null or left out = none. */
+  teach?: Readonly<Record<string, string>> | null;
   limits: Partial<WpiLimits>;
 }
 

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Readable } from 'node:stream';
@@ -11,7 +12,7 @@ import type { Deadline } from './deadline.ts';
 import { headerValues, requestHeaders } from './headers.ts';
 import type { ByteBudget, WpiLimits } from './limits.ts';
 import type { ServiceEvent } from './metrics.ts';
-import type { ConnectionObserver, Exchange, RawHeaders } from './observer.ts';
+import type { ConnectionObserver, Exchange, OwnAnswer, RawHeaders } from './observer.ts';
 import { checkRequest } from './request-check.ts';
 import { readBody, streamBody } from './request-body.ts';
 import type { RareLog } from './rare-log.ts';
@@ -148,6 +149,21 @@ export function startExchange(
     writeAnswerHead(response, head, extra, length, closing);
   };
 
+  /** Writes an answer that is held whole. */
+  const reply = (head: AnswerHead, extra: RawHeaders, body: Buffer): void => {
+    const bodyless = method === 'HEAD' || head.status === 204 || head.status === 304;
+    try {
+      writeHead(head, extra, bodyless ? null : body.length);
+    } catch (error) {
+      return upstreamFailed(error instanceof Error ? error : new Error('the answer has unusable headers'));
+    }
+    writeBody(response, body, () => deadline.set(limits.phoneIdleMs, place.cut), sent);
+  };
+
+  /** Writes the observer's answer. The phone's connection stays, whatever upstream does with its own. */
+  const replyOwn = ({ status, headers, body }: OwnAnswer): void =>
+    reply({ status, reason: STATUS_CODES[status] ?? '', headers, length: null, close: false }, [], body);
+
   const ask = (headers: RawHeaders, body: Buffer | Readable | null): void => {
     const without = body instanceof Buffer || body === null ? ['content-length'] : [];
     count('request');
@@ -187,15 +203,9 @@ export function startExchange(
     whole(head: AnswerHead, body: Buffer): void {
       if (over) return budget.give(body.length);
       taken += body.length;
-      const extra = exchange?.answered({ status: head.status, headers: head.headers, body }) ?? [];
-      const bodyless = method === 'HEAD' || head.status === 204 || head.status === 304;
-      try {
-        writeHead(head, extra, bodyless ? null : body.length);
-      } catch (error) {
-        return upstreamFailed(error instanceof Error ? error : new Error('the answer has unusable headers'));
-      }
-      const progress = (): void => deadline.set(limits.phoneIdleMs, place.cut);
-      writeBody(response, body, progress, sent);
+      const shown = exchange?.answered({ status: head.status, headers: head.headers, body }) ?? [];
+      if ('body' in shown) replyOwn(shown);
+      else reply(head, shown, body);
     },
     begin(head: AnswerHead): void {
       if (over) return;
@@ -268,7 +278,8 @@ export function startExchange(
         }
         taken = result.body.length;
         exchange = observed.message({ path: target, headers: raw, body: result.body });
-        ask(exchange.headers, exchange.body);
+        if (exchange.local !== undefined) replyOwn(exchange.local);
+        else ask(exchange.headers, exchange.body);
       },
     );
   };

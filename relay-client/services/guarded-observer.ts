@@ -27,6 +27,7 @@ export function guardObserver(observer: Observer, log: Log): Observer {
   const guardExchange = (inner: Exchange): Exchange => ({
     body: inner.body,
     headers: inner.headers,
+    ...(inner.local === undefined ? {} : { local: inner.local }),
     answered: (response) =>
       guard(
         'answered',

@@ -22,6 +22,15 @@ export function headerValues(headers: RawHeaders, name: string): string[] {
   return values;
 }
 
+/** The lines of `name` (lower case) as they stand, names and values in turn. */
+export function headerLines(headers: RawHeaders, name: string): RawHeaders {
+  const lines: string[] = [];
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    if (headers[i]!.toLowerCase() === name) lines.push(headers[i]!, headers[i + 1]!);
+  }
+  return lines;
+}
+
 /** The options named by all `Connection` headers, in lower case. */
 export function connectionOptions(headers: RawHeaders): string[] {
   return headerValues(headers, 'connection')

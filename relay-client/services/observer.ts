@@ -2,8 +2,9 @@ import type { PhoneOrigin } from './service.ts';
 
 /**
  * How the `wpi` service shows its traffic to the watcher, and lets it change the two things that may be changed:
- * the contact-me value in a phone's message, and a cookie of our own. The service knows HTTP and no XML; the
- * observer knows XML and no sockets.
+ * the contact-me value in a phone's message, and a cookie of our own. Where it teaches, it may also put an exchange
+ * of its own between upstream's last answer and the phone. The service knows HTTP and no XML; the observer knows XML
+ * and no sockets.
  */
 export interface Observer {
   /** A phone's connection begins (after TLS, if the door is sealed). */
@@ -22,14 +23,26 @@ export interface ConnectionObserver {
   closed(how: 'ended' | 'cut'): void;
 }
 
+/** An answer that the observer gives by itself. Needs no Content-Length. */
+export interface OwnAnswer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+}
+
 /** One request of a phone and its answer. Ends by exactly one of `delivered` and `cut`. */
 export interface Exchange {
   /** What goes upstream in place of the phone's body; the very same Buffer when nothing changes. */
   readonly body: Buffer;
   /** What goes upstream in place of the phone's headers; the very same array when nothing changes. */
   readonly headers: RawHeaders;
-  /** Upstream's whole answer has come. Returns header lines to add towards the phone (our own cookie), mostly none. */
-  answered(response: { status: number; headers: RawHeaders; body: Buffer }): RawHeaders;
+  /** Where it's there, the request does not go upstream: the phone gets this, and nothing comes to be `answered`. */
+  readonly local?: OwnAnswer;
+  /**
+   * Upstream's whole answer has come. Returns header lines to add towards the phone (our own cookie), mostly none;
+   * or what the phone gets instead of all of it.
+   */
+  answered(response: { status: number; headers: RawHeaders; body: Buffer }): RawHeaders | OwnAnswer;
   /** Upstream's answer passes unread, because it is over the reading limit. */
   answeredUnread(response: { status: number }): void;
   /** The answer's last byte was handed to the phone's connection. */

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { PhoneOrigin } from '../services/service.ts';
+import type { Lesson } from '../teacher/teacher.ts';
 import type { WatcherLimits } from './limits.ts';
 import { SWEEP_MS } from './limits.ts';
 import type { SessionListener, SessionOutcome, WatchedSession } from './session-events.ts';
@@ -14,6 +15,8 @@ export interface Conversation extends WatchedSession {
   expected: readonly string[];
   /** The status of the phone's last reply. */
   status: string | null;
+  /** What we teach the phone after the service's last answer, or have taught it; null = nothing so far. */
+  lesson: Lesson | null;
   /** The exchange under way; null while the phone's next message is awaited. */
   exchange: object | null;
   /** The connection on which the phone last spoke; null once it is closed. */
@@ -84,6 +87,7 @@ export function createConversations(options: {
     there?.delete(conversation);
     if (there?.size === 0) byAddress.delete(conversation.origin.address);
     if (outcome === 'cut') doubt(conversation.origin.address);
+    conversation.lesson?.lapse();
     listener.ended(conversation, outcome);
   };
 
@@ -115,6 +119,7 @@ export function createConversations(options: {
         action: null,
         expected: [],
         status: null,
+        lesson: null,
         exchange: null,
         connection: null,
         lapse: 'cut',

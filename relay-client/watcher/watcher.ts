@@ -5,8 +5,9 @@ import type { Log } from '../../shared/log.ts';
 import { replaceContactMe } from '../../shared/wpi/contact-me-value.ts';
 import { itemValue } from '../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../shared/wpi/read.ts';
-import type { ConnectionObserver, Exchange, Observer, RawHeaders } from '../services/observer.ts';
+import type { ConnectionObserver, Exchange, Observer, OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
+import type { Conclusion, Teacher } from '../teacher/teacher.ts';
 import { cookiesSent, cookiesSet, takeOwnCookie } from './cookies.ts';
 import { createConversations } from './conversations.ts';
 import type { Conversation } from './conversations.ts';
@@ -35,6 +36,8 @@ export interface WatcherOptions {
   /** Name of the cookie that we set where upstream sets none. Default `sallyport`. */
   ownCookieName?: string;
   limits?: Partial<WatcherLimits>;
+  /** Teaches phones what the service doesn't tell them; null or left out = nobody. */
+  teacher?: Teacher | null;
 }
 
 /** An observer that follows sessions. */
@@ -54,6 +57,7 @@ const PLAIN_REASON = /^[a-z][a-z-]{0,31}$/;
 export function createWatcher(options: WatcherOptions): Watcher {
   const { listener, clock, random, log, contactMeAddress, known = () => false } = options;
   const limits = { ...DEFAULT_WATCHER_LIMITS, ...options.limits };
+  const teacher = options.teacher ?? null;
   const ownCookieName = options.ownCookieName ?? 'sallyport';
   const identities = createIdentities({ limits, clock, random, known });
   const conversations = createConversations({ listener, clock, random, limits });
@@ -111,6 +115,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const changed = withContactMe(body, named ?? conversation?.device ?? null);
     if (conversation === null) return pass(connection, changed, own.headers);
     attach(connection, conversation);
+    const conclusion = conversation.lesson?.hear(message) ?? null;
+    if (conclusion !== null) return conclude(conversation, conclusion, changed, own.headers);
     return follow(conversation, heard, changed, own.headers);
   };
 
@@ -133,6 +139,29 @@ export function createWatcher(options: WatcherOptions): Watcher {
     cut: () => undefined,
   });
 
+  /** Answers the phone's last message of a session, of which the service has taken its leave before. */
+  const conclude = (
+    conversation: Conversation,
+    { answer, outcome }: Conclusion,
+    body: Buffer,
+    headers: RawHeaders,
+  ): Exchange => {
+    const token = {};
+    conversation.exchange = token;
+    const end = (how: SessionOutcome): void => {
+      if (conversation.exchange === token) conversations.end(conversation, how);
+    };
+    return {
+      body,
+      headers,
+      local: answer,
+      answered: () => [],
+      answeredUnread: () => undefined,
+      delivered: () => end(outcome),
+      cut: () => end('cut'),
+    };
+  };
+
   /** Follows one message of a session and its answer. */
   const follow = (conversation: Conversation, heard: Heard, body: Buffer, headers: RawHeaders): Exchange => {
     const { message } = heard;
@@ -144,7 +173,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
     /** False once the phone has gone on without waiting for this answer, or the session is over. */
     const current = (): boolean => conversation.exchange === token && !conversation.over;
 
-    const take = (answer: { status: number; headers: RawHeaders; body: Buffer | null }): RawHeaders => {
+    const take = (answer: {
+      status: number;
+      headers: RawHeaders;
+      body: Buffer | null;
+    }): RawHeaders | OwnAnswer => {
       if (!current()) return [];
       const verdict = judge(answer, { cleanUp: message.reason === 'clean-up', status: conversation.status });
       outcome = verdict.outcome;
@@ -166,7 +199,24 @@ export function createWatcher(options: WatcherOptions): Watcher {
         if (sendsToFtp(verdict.message)) listener.odd('ftp', { device });
       }
       listener.answered(conversation, verdict.action);
-      return device === null ? disown(answer) : cookies(device, answer.headers);
+      if (device === null) return disown(answer);
+      const lesson =
+        outcome === null || answer.body === null || conversation.lesson !== null
+          ? null
+          : (teacher?.begin({
+              device,
+              reason: conversation.reason,
+              asked: message,
+              answer: { headers: answer.headers, body: answer.body, message: verdict.message },
+              outcome,
+            }) ?? null);
+      if (lesson === null) return cookies(device, answer.headers);
+      // For the phone the session goes on.
+      outcome = null;
+      conversation.lesson = lesson;
+      conversation.expected = [lesson.action];
+      const { status, headers: lines, body: written } = lesson.answer;
+      return { status, headers: [...lines, ...cookies(device, answer.headers)], body: written };
     };
 
     /** Learns upstream's cookies; where there are none, gives one of our own. */

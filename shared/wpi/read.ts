@@ -28,6 +28,13 @@ export function readServiceMessage(body: Buffer): ServiceMessage | Unreadable {
   return 'unreadable' in inner ? inner : serviceMessage(inner);
 }
 
+/** Whether a service's answer is wrapped in an XML signature, which it may be even where it's not well-formed. */
+export function isSigned(body: Buffer): boolean {
+  const document = readDocument(body);
+  if (!('unreadable' in document)) return isNamed(document.root, 'Signature');
+  return document.unreadable === 'not well-formed' && signedKernel(body) !== null;
+}
+
 /** A readable document's places of interest. */
 export interface MessageParts {
   readonly document: XmlDocument;

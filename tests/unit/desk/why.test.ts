@@ -48,6 +48,7 @@ function facts(changes: Partial<WhyFacts> = {}): WhyFacts {
     unknown: null,
     session: null,
     quietUntil: null,
+    lesson: null,
     proxies: [linkedProxy()],
     services: [wpiService()],
     ...changes,

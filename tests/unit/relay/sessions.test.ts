@@ -268,6 +268,7 @@ t.test('oddities are counted always and logged once a minute', async (t) => {
   const metrics = {
     session: (outcome: string) => counted.push(outcome),
     odd: (what: string) => counted.push(what),
+    taught: (result: string) => counted.push(result),
   };
   const { clock, sessions, logged, begin } = await setUp({ metrics });
   for (let n = 0; n < 5; n += 1) sessions.odd('unidentified', { device: null, why: 'x' });

@@ -2,7 +2,7 @@ import { buildPhoneMessage, buildServiceMessage } from '../../../shared/wpi/buil
 import type { NewItem } from '../../../shared/wpi/build.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
-import type { Exchange, RawHeaders } from '../../../relay-client/services/observer.ts';
+import type { Exchange, OwnAnswer, RawHeaders } from '../../../relay-client/services/observer.ts';
 import type { PhoneOrigin } from '../../../relay-client/services/service.ts';
 import type { SessionListener, SessionOutcome } from '../../../relay-client/watcher/session-events.ts';
 import { createWatcher } from '../../../relay-client/watcher/watcher.ts';
@@ -55,6 +55,8 @@ export interface Step {
   undelivered(action: string, options?: { items?: NewItem[] }): RawHeaders;
   /** Upstream answers with these bytes and it's delivered. */
   answer(status: number, body?: string | Buffer): RawHeaders;
+  /** What the phone gets in place of upstream's last answer; null = that answer. */
+  instead: OwnAnswer | null;
 }
 
 export function createStage(options: Partial<WatcherOptions> = {}): Stage {
@@ -99,30 +101,37 @@ function phoneSide(watcher: Watcher, address: string): PhoneSide {
   const connection = watcher.connection(phoneOrigin(address));
   const post = (body: Buffer, headers: RawHeaders = []): Step => {
     const exchange = connection.message({ path: '/DeploymentService/LoginService', headers, body });
+    const added = (answer: Parameters<Exchange['answered']>[0]): RawHeaders => {
+      const shown = exchange.answered(answer);
+      step.instead = 'body' in shown ? shown : null;
+      return 'body' in shown ? shown.headers : shown;
+    };
     const undelivered: Step['undelivered'] = (action, given: Parameters<Step['action']>[1] = {}) => {
       const { items = [], setCookie = [], nonce = NONCE } = given;
       const cookies = [setCookie].flat().flatMap((cookie) => ['Set-Cookie', cookie]);
       const answer = buildServiceMessage({ nonce, action, items });
-      return exchange.answered({
+      return added({
         status: 200,
         headers: ['Content-Type', 'text/xml', ...cookies],
         body: answer,
       });
     };
-    return {
+    const step: Step = {
       exchange,
+      instead: null,
       undelivered,
       action(action, given) {
-        const added = undelivered(action, given);
+        const lines = undelivered(action, given);
         exchange.delivered();
-        return added;
+        return lines;
       },
-      answer(status, answered = '') {
-        const added = exchange.answered({ status, headers: [], body: Buffer.from(answered) });
+      answer(status, answer = '') {
+        const lines = added({ status, headers: [], body: Buffer.from(answer) });
         exchange.delivered();
-        return added;
+        return lines;
       },
     };
+    return step;
   };
   const cookieLine = (cookie: string | undefined): RawHeaders =>
     cookie === undefined ? ['Host', 'dls'] : ['Host', 'dls', 'Cookie', cookie];

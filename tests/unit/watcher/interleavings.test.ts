@@ -263,7 +263,7 @@ function createPhone(
             ? Buffer.alloc(0)
             : buildServiceMessage({ nonce: NONCE, action, items });
       const added = current.exchange.answered({ status: answer === 'error' ? 500 : 200, headers: set, body });
-      keep([...set, ...added]);
+      keep([...set, ...('body' in added ? added.headers : added)]);
     },
   };
 }
