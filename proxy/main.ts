@@ -111,7 +111,7 @@ program
   .option(...configOption)
   .option('--json', 'as JSON')
   .action(({ config: file, json }: { config: string; json?: boolean }) => {
-    const relays = openRegistry(loadProxyConfig(file).relay.state).list();
+    const relays = openRegistry(loadProxyConfig(file).relay.state, warn).list();
     if (json === true) return say(JSON.stringify(relays));
     if (relays.length === 0)
       return say(`no relay has joined; make one a join string: ${PROGRAM} invite NAME`);
@@ -124,7 +124,7 @@ program
   .option(...configOption)
   .action((name: string, { config: file }: { config: string }) => {
     const state = loadProxyConfig(file).relay.state;
-    if (!openRegistry(state).remove(name)) {
+    if (!openRegistry(state, warn).remove(name)) {
       throw new SallyportError('RELAY_UNKNOWN', `no relay ${name} in ${state}; ${PROGRAM} relays lists them`);
     }
     say(`relay ${name} is revoked`);
@@ -143,6 +143,10 @@ program
     else say(status === 200 ? 'ready: every site has its relay' : `not ready: ${reasons.join('; ')}`);
     process.exitCode = status === 200 ? EXIT.ok : EXIT.failure;
   });
+
+function warn(text: string): void {
+  process.stderr.write(`${PROGRAM}: ${text}\n`);
+}
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Address } from '../shared/address.ts';
-import type { Clock } from '../shared/clock.ts';
 import { describeError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
@@ -13,7 +13,6 @@ export interface OpsParts {
   /** For `/status`: what there is to tell beside the sites. */
   status: () => Record<string, unknown>;
   metrics: () => Promise<string>;
-  clock: Clock;
   log: Log;
 }
 
@@ -25,45 +24,18 @@ export interface Ops {
 
 export async function createOps(address: Address, parts: OpsParts): Promise<Ops> {
   const server = createServer({ maxHeaderSize: 8_192, requestTimeout: 10_000 }, (request, response) => {
-    const reply = (status: number, type: string, text: string): void => {
-      response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) });
-      response.end(request.method === 'HEAD' ? undefined : text);
-    };
-    const json = (status: number, value: unknown): void =>
-      reply(status, 'application/json', `${JSON.stringify(value, null, 2)}\n`);
-    if (request.method !== 'GET' && request.method !== 'HEAD')
-      return json(405, { message: 'only GET and HEAD' });
-    const url = URL.parse(request.url ?? '/', 'http://ops');
-    switch (url?.pathname) {
-      case '/healthz':
-        return json(200, { status: 'ok' });
-      case '/readyz':
-        return ready(url.searchParams.get('site'));
-      case '/status':
-        return json(200, { ...parts.status(), sites: parts.sites() });
-      case '/metrics':
-        parts.metrics().then(
-          (text) => reply(200, 'text/plain; version=0.0.4; charset=utf-8', text),
-          (error: unknown) => {
-            parts.log.error('metrics failed', { why: describeError(error) });
-            json(500, { message: 'metrics failed; see the log' });
-          },
-        );
-        return;
-      default:
-        return json(404, { message: 'try /healthz, /readyz, /status or /metrics' });
-    }
-
-    function ready(wanted: string | null): void {
-      const sites = parts.sites().filter(({ name }) => wanted === null || name === wanted);
-      if (sites.length === 0) return json(404, { message: `there is no site ${wanted}` });
-      // Readiness is about the link; what is behind it is the relay's to say, and in /status.
-      const reasons = sites.flatMap((site) => (site.linked ? [] : site.reasons));
-      if (parts.draining()) reasons.push('this proxy is going away');
-      json(reasons.length === 0 ? 200 : 503, { ready: reasons.length === 0, reasons });
-    }
+    void answer(request, parts)
+      .catch((error: unknown): Answer => {
+        parts.log.error('ops request failed', { path: request.url, why: describeError(error) });
+        return asJson(500, { message: 'this failed; the log says why' });
+      })
+      .then(({ status, type, text }) => {
+        response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) });
+        response.end(request.method === 'HEAD' ? undefined : text);
+      });
   });
   const bound = await listen(server, address, 'The ops listener');
+  server.on('error', (error) => parts.log.error('ops listener failed', { why: describeError(error) }));
   return {
     address: bound,
     async close() {
@@ -72,4 +44,43 @@ export async function createOps(address: Address, parts: OpsParts): Promise<Ops>
       await closed;
     },
   };
+}
+
+interface Answer {
+  status: number;
+  type: string;
+  text: string;
+}
+
+async function answer(request: IncomingMessage, parts: OpsParts): Promise<Answer> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return asJson(405, { message: 'only GET and HEAD' });
+  }
+  const url = URL.parse(request.url ?? '/', 'http://ops');
+  switch (url?.pathname) {
+    case '/healthz':
+      return asJson(200, { status: 'ok' });
+    case '/readyz':
+      return readiness(url.searchParams.get('site'), parts);
+    case '/status':
+      return asJson(200, { ...parts.status(), sites: parts.sites() });
+    case '/metrics':
+      return { status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', text: await parts.metrics() };
+    default:
+      return asJson(404, { message: 'try /healthz, /readyz, /status or /metrics' });
+  }
+}
+
+/** @param wanted - one site's name; null = all sites */
+function readiness(wanted: string | null, parts: OpsParts): Answer {
+  const sites = parts.sites().filter(({ name }) => wanted === null || name === wanted);
+  if (sites.length === 0) return asJson(404, { message: `there is no site ${wanted}` });
+  // Readiness is about the link; what is behind it is the relay's to say, and in /status.
+  const reasons = sites.flatMap((site) => (site.linked ? [] : site.reasons));
+  if (parts.draining()) reasons.push('this proxy is going away');
+  return asJson(reasons.length === 0 ? 200 : 503, { ready: reasons.length === 0, reasons });
+}
+
+function asJson(status: number, value: unknown): Answer {
+  return { status, type: 'application/json', text: `${JSON.stringify(value, null, 2)}\n` };
 }

@@ -72,7 +72,7 @@ export async function createProxy(
 
   async function open(): Promise<Proxy> {
     const startedAt = clock.wall();
-    const registry = openRegistry(config.relay.state);
+    const registry = openRegistry(config.relay.state, (why) => log.error('relay record unusable', { why }));
     const marks = createMarks({
       sites: config.sites.map(({ name }) => name),
       clock,
@@ -152,7 +152,6 @@ export async function createProxy(
           unknown: unknown.list().map(({ site, device, polls }) => ({ site, device, polls })),
         }),
         metrics: metrics.text,
-        clock,
         log,
       }),
     );

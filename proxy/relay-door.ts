@@ -63,6 +63,8 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   const refused: Record<string, number> = {};
   const pins = new WeakMap<Duplex, Pin>();
   const connections = new Set<Duplex>();
+  /** Connections that have become lanes. */
+  const upgraded = new WeakSet<Duplex>();
   let strangers = 0;
   let material = readMaterial(options.tls);
 
@@ -99,6 +101,16 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     log.warn('relay door refused', { why });
   }
 
+  /** Who has this key; null = nobody, 'unreadable' = the registry cannot be read now. */
+  function ownerOf(pin: Pin): RelayRecord | null | 'unreadable' {
+    try {
+      return registry.byPin(pin);
+    } catch (error) {
+      log.error('registry failed', { why: describeError(error) });
+      return 'unreadable';
+    }
+  }
+
   // Before HTTP is spoken: who shows no key is cut, and strangers are few.
   server.prependListener('secureConnection', (socket: TLSSocket) => {
     connections.add(socket);
@@ -111,13 +123,14 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
     const pin = pinOf(certificate);
     pins.set(socket, pin);
-    if (registry.byPin(pin) !== null) return;
+    const owner = ownerOf(pin);
+    if (owner !== null && owner !== 'unreadable') return;
     if (strangers >= STRANGERS) {
       count('too-many-strangers');
       return void socket.destroy();
     }
     strangers += 1;
-    const late = clock.after(GREETING_MS, () => socket.destroy());
+    const late = clock.after(GREETING_MS, () => void (upgraded.has(socket) || socket.destroy()));
     socket.once('close', () => {
       strangers -= 1;
       late.cancel();
@@ -142,7 +155,11 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       return refuse(socket, 'version', '426 Upgrade Required', text);
     }
     const pin = pins.get(socket);
-    const record = pin === undefined ? null : registry.byPin(pin);
+    const record = pin === undefined ? null : ownerOf(pin);
+    if (record === 'unreadable') {
+      const text = 'the proxy cannot read its registry of relays; its log says why';
+      return refuse(socket, 'registry', '503 Service Unavailable', text);
+    }
     if (record === null) {
       return refuse(
         socket,
@@ -185,6 +202,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock });
     links.set(link.id, link);
     ws.once('close', () => links.delete(link.id));
+    upgraded.add(socket);
     link.start(laneOverWebSocket(ws, socket, false, link.events));
   }
 
@@ -195,6 +213,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       if (left === 0) lanes.delete(link);
       else lanes.set(link, left);
     });
+    upgraded.add(socket);
     const place = link.addStreamLane();
     place.start(laneOverWebSocket(ws, socket, true, place.events));
   }
@@ -239,7 +258,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
 
   const revocations = clock.every(REVOCATION_CHECK_MS, () => {
     for (const link of links.values()) {
-      if (registry.byPin(link.record.pin) !== null) continue;
+      if (ownerOf(link.record.pin) !== null) continue;
       log.warn('relay revoked', { relay: link.record.name });
       link.close(CLOSE.revoked, 'this relay was revoked');
     }
@@ -256,8 +275,9 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     links: () => links.size,
     refused: () => refused,
     reload() {
-      material = readMaterial(options.tls);
-      server.setSecureContext({ ...material.tls, minVersion: 'TLSv1.3' });
+      const fresh = readMaterial(options.tls);
+      server.setSecureContext({ ...fresh.tls, minVersion: 'TLSv1.3' });
+      material = fresh;
     },
     async close() {
       revocations.cancel();
@@ -286,7 +306,14 @@ async function readToken(request: IncomingMessage): Promise<string> {
     length += (chunk as Buffer).length;
     if (length > JOIN_BYTES) throw new SallyportError('INVITE_INVALID', 'the join request is too large');
   }
-  const { token } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as { token?: unknown };
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    // What the parser says would quote the token.
+    throw new SallyportError('INVITE_INVALID', 'the join request is not JSON');
+  }
+  const { token } = (value ?? {}) as { token?: unknown };
   if (typeof token !== 'string') throw new SallyportError('INVITE_INVALID', 'the join request has no token');
   return token;
 }

@@ -1,0 +1,104 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Test } from 'tap';
+import { openRegistry } from '../../../proxy/registry.ts';
+import type { RelayRecord } from '../../../proxy/registry.ts';
+
+const record = (name: string, letter: string): RelayRecord => ({
+  name,
+  site: 'default',
+  pin: `sha256:${letter.repeat(43)}=`,
+  added: '2026-01-05T08:00:00.000Z',
+});
+
+function open(t: Test) {
+  const dir = join(t.testdir({}), 'state');
+  const faults: string[] = [];
+  return { dir, faults, registry: openRegistry(dir, (why) => faults.push(why)) };
+}
+
+t.test('relays are found by their pin, also by another process, until they are removed', async (t) => {
+  const { dir, registry } = open(t);
+  const other = openRegistry(dir, (why) => t.fail(why));
+  registry.put(record('hq-1', 'A'));
+  registry.put(record('hq-2', 'B'));
+  t.same(other.byPin(record('', 'B').pin), record('hq-2', 'B'));
+  t.equal(other.byPin(record('', 'C').pin), null);
+  t.equal(other.remove('hq-2'), true);
+  t.equal(other.remove('hq-2'), false);
+  t.same(registry.list(), [record('hq-1', 'A')]);
+});
+
+t.test('a known name that joins again has its new key only', async (t) => {
+  const { registry } = open(t);
+  registry.put(record('hq-1', 'A'));
+  registry.put(record('hq-1', 'B'));
+  t.equal(registry.byPin(record('', 'A').pin), null);
+  t.equal(registry.list().length, 1);
+});
+
+t.test('an invite is used once, whichever process asks', async (t) => {
+  const { dir, registry } = open(t);
+  t.equal(registry.use('token'), true);
+  t.equal(registry.use('token'), false);
+  t.equal(openRegistry(dir, () => undefined).use('token'), false);
+  t.equal(registry.use('another'), true);
+});
+
+t.test('only hashes of invites are written, and nothing is for other users', async (t) => {
+  const { dir, registry } = open(t);
+  registry.use('a-secret-token');
+  registry.put(record('hq-1', 'A'));
+  const [used = ''] = readdirSync(join(dir, 'used-invites'));
+  t.match(used, /^[0-9a-f]{64}$/);
+  t.equal(readFileSync(join(dir, 'used-invites', used), 'utf8'), '');
+  t.equal(statSync(dir).mode & 0o777, 0o700);
+  t.equal(statSync(join(dir, 'relays', 'hq-1.json')).mode & 0o777, 0o600);
+});
+
+t.test('a record that cannot be used is told, hides no other, and can be removed', async (t) => {
+  const { dir, faults, registry } = open(t);
+  registry.put(record('hq-1', 'A'));
+  const relays = join(dir, 'relays');
+  const broken = {
+    'empty.json': '',
+    'null.json': 'null',
+    'list.json': '[]',
+    'torn.json': '{"name":"torn","site":"defau',
+    'pin.json': JSON.stringify({ ...record('pin', 'A'), pin: 'sha256:short' }),
+    'other.json': JSON.stringify(record('not-other', 'A')),
+  };
+  for (const [name, text] of Object.entries(broken)) writeFileSync(join(relays, name), text);
+  mkdirSync(join(relays, 'folder.json'));
+  writeFileSync(join(relays, 'hq-3.json.new'), 'half a rec');
+  t.same(registry.list(), [record('hq-1', 'A')]);
+  t.equal(faults.length, 7);
+  for (const fault of faults) t.match(fault, /relays\/\w+\.json/);
+  t.equal(registry.remove('torn'), true);
+  t.equal(registry.remove('empty'), true);
+  faults.length = 0;
+  registry.list();
+  t.equal(faults.length, 5);
+});
+
+t.test('no name leads out of the directory', async (t) => {
+  const { dir, registry } = open(t);
+  writeFileSync(join(dir, 'kept.json'), 'x');
+  t.equal(registry.remove('../kept'), false);
+  t.equal(readFileSync(join(dir, 'kept.json'), 'utf8'), 'x');
+});
+
+t.test('a state directory that is gone or no directory is named', async (t) => {
+  const { dir, registry } = open(t);
+  rmSync(dir, { recursive: true });
+  t.throws(() => registry.list(), { code: 'FILE_UNREADABLE', message: /state\/relays/ });
+  t.throws(() => registry.byPin(record('', 'A').pin), { code: 'FILE_UNREADABLE' });
+  t.throws(() => registry.use('token'), { code: 'FILE_UNWRITABLE', message: /used-invites/ });
+  t.throws(() => registry.put(record('hq-1', 'A')), { code: 'FILE_UNWRITABLE', message: /hq-1\.json/ });
+  writeFileSync(dir, 'a file');
+  t.throws(() => openRegistry(dir, () => undefined), {
+    code: 'FILE_UNWRITABLE',
+    message: /must be writable by the proxy's user/,
+  });
+});
