@@ -1,0 +1,95 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import t from 'tap';
+import { blocksOf, documents, proseOf, readDocument, ROOT, tableUnder } from '../../fixtures/documents.ts';
+import { readModules } from '../../fixtures/project/imports.ts';
+import { VERDICTS } from '../../../relay-client/why.ts';
+
+const pages = documents();
+
+/** The anchors of a page, as forges make them of its headings. */
+function anchorsOf(page: string): Set<string> {
+  const headings = [...proseOf(readDocument(page)).matchAll(/^#+ (.*)$/gm)].map(([, text = '']) => text);
+  return new Set(
+    headings.map((text) =>
+      text
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}
+
+t.test('every link between documents leads somewhere', async (t) => {
+  for (const page of pages) {
+    const links = [...proseOf(readDocument(page)).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
+    for (const link of links.filter((each) => !/^https?:/.test(each))) {
+      const [file = '', anchor] = link.split('#', 2);
+      const target = file === '' ? page : normalize(join(dirname(page), file));
+      t.ok(existsSync(join(ROOT, target)), `${page}: ${link}`);
+      if (anchor !== undefined && target.endsWith('.md') && existsSync(join(ROOT, target))) {
+        t.ok(anchorsOf(target).has(anchor), `${page}: ${link} is a heading there`);
+      }
+    }
+  }
+});
+
+t.test('README leads to every document', async (t) => {
+  const readme = readDocument('README.md');
+  for (const page of pages.filter((each) => /^(docs\/|[A-Z]+\.md$)/.test(each) && each !== 'README.md')) {
+    t.ok(readme.includes(`](${page})`), page);
+  }
+});
+
+t.test('documents hold nothing that is meant for their writers', async (t) => {
+  for (const page of pages) {
+    t.notMatch(readDocument(page), /\bTODO\b|\bFIXME\b|\bXXX\b|(^|[\s`(])\/work\b/m, page);
+  }
+});
+
+t.test('commands that documents name exist', async (t) => {
+  const verbs = (folder: string): string[] =>
+    readModules(ROOT, [folder]).flatMap(({ file }) =>
+      [...readFileSync(join(ROOT, file), 'utf8').matchAll(/\.command\('([a-z-]+)/g)].map(
+        ([, verb = '']) => verb,
+      ),
+    );
+  const known = {
+    'sallyport-proxy': verbs('proxy/'),
+    'sallyport-relay': verbs('relay-client/'),
+    'sallyport-phones': verbs('tests/phones/'),
+  };
+  const named = /(?:^|`)(sallyport-(?:proxy|relay|phones)) ([a-z]+)\b/gm;
+  for (const page of pages) {
+    const shown = blocksOf(readDocument(page)).filter(({ language }) => language === 'sh');
+    // In a block a command begins a line, in a sentence it stands in backticks.
+    const text = [proseOf(readDocument(page)), ...shown.map((block) => block.text)].join('\n');
+    for (const [, program = '', verb = ''] of text.matchAll(named)) {
+      t.ok(known[program as keyof typeof known].includes(verb), `${page}: ${program} ${verb}`);
+    }
+  }
+});
+
+t.test('docs/operating.md explains exactly the verdicts of why', async (t) => {
+  const text = readDocument('docs/operating.md');
+  const rows = tableUnder(text, '## Troubles by symptom').map(([verdict]) => verdict);
+  t.same(rows, [...VERDICTS]);
+});
+
+t.test('docs/operating.md quotes log lines as they are', async (t) => {
+  const sources = readModules(ROOT, ['proxy/', 'relay-client/', 'shared/'])
+    .map(({ file }) => readFileSync(join(ROOT, file), 'utf8'))
+    .join('\n');
+  for (const [, messages = ''] of tableUnder(readDocument('docs/operating.md'), '## Logs')) {
+    // A line may hold a comma itself.
+    for (const message of sources.includes(`'${messages}'`) ? [messages] : messages.split(', ')) {
+      t.ok(sources.includes(`'${message}'`), message);
+    }
+  }
+});
+
+t.test('the example in docs/sdk.md is the one that is checked', async (t) => {
+  const [shown] = blocksOf(readDocument('docs/sdk.md')).filter(({ language }) => language === 'ts');
+  const checked = readDocument('docs/examples/service.ts');
+  t.equal(shown?.text, checked.replace(`'../../relay-client/index.ts'`, `'sallyport'`));
+});
