@@ -44,7 +44,7 @@ const network = ['node:http', 'node:https', 'node:http2', 'node:net', 'node:tls'
 
 /** Doors know no stores: what they need is handed to them, so they may name its type, not load it. */
 const doorFiles = [
-  'proxy/poll-door',
+  'proxy/poll/',
   'proxy/session-door',
   'proxy/ops',
   'relay-client/api/',
