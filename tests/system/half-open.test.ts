@@ -1,3 +1,4 @@
+// runs alone: it measures how soon silence is noticed
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { createTopology, packets, whyNoNamespaces } from '../fixtures/namespaces.ts';

@@ -58,38 +58,45 @@ const LOGINS = {
   'a missing password': { login: '', answer: '407 Proxy Authentication Required' },
   'a wrong password': { login: `${AUTH.user}:${WRONG}@`, answer: '401 Unauthorized' },
 };
-for (const [what, { login, answer }] of Object.entries(LOGINS)) {
-  t.test(
-    `${what} is named in the log, without being told, and the relay keeps trying`,
-    { skip },
-    async (t) => {
-      const tinyproxy = await startTinyproxy(t, AUTH);
-      const gate = await startGate(t, { via: `http://${CREDENTIALS}@${tinyproxy.address}` });
-      await gate.relay.stop();
+t.test(
+  'a refused password is named in the log, without being told, and the relay keeps trying',
+  { skip },
+  async (t) => {
+    const tinyproxy = await startTinyproxy(t, AUTH);
+    const gate = await startGate(t, { via: `http://${CREDENTIALS}@${tinyproxy.address}` });
+    await gate.relay.stop();
+    const door = await relayDoor(gate);
+    for (const [what, { login, answer }] of Object.entries(LOGINS)) {
       await setVia(gate, `http://${login}${tinyproxy.address}`);
       const relay = await startProgram('sallyport-relay', ['run', '--config', gate.relayConfig]);
       t.teardown(() => relay.stop());
-
       const why =
-        `the HTTP proxy ${tinyproxy.address} answered ${answer} to CONNECT ${await relayDoor(gate)}; ` +
+        `the HTTP proxy ${tinyproxy.address} answered ${answer} to CONNECT ${door}; ` +
         'check user and password in via';
       const tries = (): number => relay.lines.filter(({ msg }) => msg === 'link down').length;
-      t.match(await relay.line(({ msg }) => msg === 'link down'), { why }, 'the log says what to look at');
+      t.match(
+        await relay.line(({ msg }) => msg === 'link down'),
+        { why },
+        `${what}: the log says where to look`,
+      );
       await relay.line(() => tries() >= 3, TRIES_MS);
       const { body } = await gate.call('GET', '/v1/proxies');
       t.match(body, { proxies: [{ why }] }, 'and so does the API');
-      const status = await runProgram('sallyport-relay', ['status', '--config', gate.relayConfig]);
-      const said = JSON.stringify([relay.lines, body, status]);
+      const said = JSON.stringify([relay.lines, body]);
       t.notMatch(said, WRONG, 'the password is told nowhere');
       t.notMatch(said, Buffer.from(`${AUTH.user}:${WRONG}`).toString('base64'), 'nor the header made of it');
 
+      // As if the password had been mended at the other end.
       await tinyproxy.stop();
       await tinyproxy.start(login === '' ? undefined : { ...AUTH, password: WRONG });
       await relay.line(({ msg }) => msg === 'link up', 2 * TRIES_MS);
-      t.pass('once the HTTP proxy accepts it, the link comes up by itself');
-    },
-  );
-}
+      t.pass('once it is accepted the link comes up by itself');
+      await relay.stop();
+      await tinyproxy.stop();
+      await tinyproxy.start(AUTH);
+    }
+  },
+);
 
 t.test(
   'a join with a wrong password says so, keeps it to itself and leaves the invite good',
