@@ -11,9 +11,19 @@ interface HeldMessage {
   expiry: Milliseconds;
 }
 
+/** A snapshot of which not all parts have come. */
+interface Incoming {
+  held: Map<DeviceId, HeldMessage[]>;
+  messages: number;
+  incarnation: string;
+  seq: number;
+}
+
 /** Where a mailbox writes what polls are answered from. */
 export interface MailboxMarks {
   set(device: DeviceId, mark: Mark): void;
+  /** The device is one of those that nobody knows. */
+  remove(device: DeviceId): void;
 }
 
 /** The pending messages of one site, in memory, as copied from its relay's outbox. */
@@ -32,16 +42,18 @@ export interface Mailbox {
     last: boolean;
     entries: HeldEntry[];
   }): string | null;
+  /** Lets go of the parts of a snapshot whose link has ended. */
+  abandonSnapshot(): void;
   /** Applies changes in order. @returns what is wrong, or null */
   changes(seq: number, changes: HeldChange[]): string | null;
-  /** Makes devices known without changing what is pending for them. */
+  /** Makes devices known without changing what is pending for them. At the limit further ones stay unknown. */
   known(devices: DeviceId[]): void;
   /**
    * Whether messages are offered in windows only: for {@link WINDOW_MS} when they fall due, then as long in each hour.
    * So it is where nobody inside sees whether a phone came, and a standing 202 would call it at each poll.
    */
   windowed(on: boolean): void;
-  /** Re-reads the marks of devices whose messages are due at different times. To be called each second. */
+  /** Renews marks that tell of one stretch of time and are over, where another follows. To be called each second. */
   tick(): void;
   counts(): { messages: number; devices: number };
 }
@@ -53,16 +65,21 @@ export const WINDOW_PERIOD_MS: Milliseconds = 60 * 60_000;
 
 const NOTHING: Mark = { pending: false, generation: 0, notBefore: 0, expiry: 0 };
 
-export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): Mailbox {
-  const { clock, marks } = options;
+/**
+ * @param options - `limit`: messages held; more are refused. As many devices are known besides those that have some.
+ */
+export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limit: number }): Mailbox {
+  const { clock, marks, limit } = options;
   let held = new Map<DeviceId, HeldMessage[]>();
   let messages = 0;
   let windows = false;
   let position: { incarnation: string; seq: number } | null = null;
-  let incoming: { held: Map<DeviceId, HeldMessage[]>; incarnation: string; seq: number } | null = null;
+  let incoming: Incoming | null = null;
   const knownDevices = new Set<DeviceId>();
-  /** Devices of which one window does not tell the whole future. */
-  const staggered = new Set<DeviceId>();
+  /** Devices whose mark does not tell the whole future, and when it is over. */
+  const staggered = new Map<DeviceId, Milliseconds>();
+
+  const tooMany = `more than ${limit} held messages; raise limits.held at the proxy`;
 
   const fromEntry = (entry: HeldEntry): HeldMessage => {
     const now = clock.monotonic();
@@ -76,29 +93,45 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
 
   function mark(device: DeviceId): void {
     const list = held.get(device);
-    knownDevices.add(device);
     if (list === undefined) {
       staggered.delete(device);
-      return marks.set(device, NOTHING);
+      return rest(device);
     }
+    knownDevices.add(device);
     const now = clock.monotonic();
     const window = windowOf(windows ? list.map((message) => inWindow(message, now)) : list, now);
     marks.set(device, window.mark);
-    if (window.whole && !windows) staggered.delete(device);
-    else staggered.add(device);
+    const more = window.mark.pending && (windows || !window.whole);
+    if (more) staggered.set(device, window.mark.expiry);
+    else staggered.delete(device);
   }
 
-  function hold(into: Map<DeviceId, HeldMessage[]>, entry: HeldEntry): void {
+  /** Nothing is pending: the device stays known, unless too many are. */
+  function rest(device: DeviceId): void {
+    if (knownDevices.size > limit || (knownDevices.size === limit && !knownDevices.has(device))) {
+      knownDevices.delete(device);
+      return marks.remove(device);
+    }
+    knownDevices.add(device);
+    marks.set(device, NOTHING);
+  }
+
+  /** Returns how many messages there are more now: 1, or 0 where it was there already. */
+  function hold(into: Map<DeviceId, HeldMessage[]>, entry: HeldEntry): 0 | 1 {
     const device = entry.device as DeviceId;
     const list = into.get(device);
     const message = fromEntry(entry);
-    if (list === undefined) return void into.set(device, [message]);
+    if (list === undefined) {
+      into.set(device, [message]);
+      return 1;
+    }
     const at = list.findIndex(({ id }) => id === entry.id);
     if (at >= 0) {
       if (list[at]!.generation <= message.generation) list[at] = message;
-      return;
+      return 0;
     }
     list.push(message);
+    return 1;
   }
 
   function end(device: DeviceId, id: string, generation: number): void {
@@ -110,30 +143,35 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
     if (list.length === 0) held.delete(device);
   }
 
-  function replace(next: Map<DeviceId, HeldMessage[]>): void {
+  function replace(next: Incoming): void {
     const before = held;
-    held = next;
-    messages = 0;
-    for (const [device, list] of held) {
-      messages += list.length;
-      mark(device);
-    }
+    held = next.held;
+    messages = next.messages;
+    // What is gone goes first, so that there are never more marks than the limit allows.
     for (const device of before.keys()) if (!held.has(device)) mark(device);
+    for (const device of held.keys()) mark(device);
   }
 
   return {
     holds: () => position,
     snapshot(part) {
-      if (part.first) incoming = { held: new Map(), incarnation: part.incarnation, seq: part.seq };
+      const { incarnation, seq } = part;
+      if (part.first) incoming = { held: new Map(), messages: 0, incarnation, seq };
       if (incoming === null) return 'a snapshot without its first part';
-      if (incoming.incarnation !== part.incarnation || incoming.seq !== part.seq)
-        return 'parts of two snapshots';
-      for (const entry of part.entries) hold(incoming.held, entry);
+      if (incoming.incarnation !== incarnation || incoming.seq !== seq) return 'parts of two snapshots';
+      for (const entry of part.entries) incoming.messages += hold(incoming.held, entry);
+      if (incoming.messages > limit) {
+        incoming = null;
+        return tooMany;
+      }
       if (!part.last) return null;
-      replace(incoming.held);
-      position = { incarnation: incoming.incarnation, seq: incoming.seq };
+      replace(incoming);
+      position = { incarnation, seq };
       incoming = null;
       return null;
+    },
+    abandonSnapshot() {
+      incoming = null;
     },
     changes(seq, changes) {
       if (position === null || incoming !== null) return 'changes before a whole snapshot';
@@ -143,20 +181,16 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
       for (const change of changes) {
         const device = change.device as DeviceId;
         touched.add(device);
-        if (change.op === 'end') {
-          end(device, change.id, change.generation);
-        } else {
-          const before = held.get(device)?.length ?? 0;
-          hold(held, change);
-          messages += (held.get(device)?.length ?? 0) - before;
-        }
+        if (change.op === 'end') end(device, change.id, change.generation);
+        else messages += hold(held, change);
       }
+      if (messages > limit) return tooMany;
       for (const device of touched) mark(device);
       position = { incarnation: position.incarnation, seq };
       return null;
     },
     known(devices) {
-      for (const device of devices) if (!knownDevices.has(device)) mark(device);
+      for (const device of devices) if (!knownDevices.has(device)) rest(device);
     },
     windowed(on) {
       if (on === windows) return;
@@ -164,7 +198,8 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks }): M
       for (const device of held.keys()) mark(device);
     },
     tick() {
-      for (const device of [...staggered]) mark(device);
+      const now = clock.monotonic();
+      for (const [device, until] of staggered) if (until <= now) mark(device);
     },
     counts: () => ({ messages, devices: held.size }),
   };

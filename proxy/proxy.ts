@@ -77,7 +77,8 @@ export async function createProxy(
       sites: config.sites.map(({ name }) => name),
       clock,
       random: (bytes) => void randomFillSync(bytes),
-      limit: limits.held,
+      // Of each site, devices with something pending and as many that are merely known.
+      limit: 2 * limits.held * config.sites.length,
     });
     const unknown = createUnknownDevices();
     const sites = config.sites.map((site) =>

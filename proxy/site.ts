@@ -1,14 +1,14 @@
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { isSallyportError, SallyportError } from '../shared/errors.ts';
+import { SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
 import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
+import { createAdmission } from './admission.ts';
 import type { SiteConfig } from './config.ts';
 import { createMailbox } from './mailbox.ts';
-import { ADMIT_ALL } from './marks-layout.ts';
 import type { Marks, PolledDevice } from './marks.ts';
 
 /** What a site needs of the link that serves it. */
@@ -95,13 +95,18 @@ export function createSite(
   const { name } = config;
   const mailbox = createMailbox({
     clock,
+    limit: options.held,
     marks: {
       set(device, mark) {
         marks.set(name, device, mark);
         options.onKnown(device);
       },
+      remove: (device) => void marks.remove(name, device),
     },
   });
+  const admission = createAdmission(clock, config.maxSessions);
+  /** Devices that the link has made quiet and not loud again. */
+  const quieted = new Set<DeviceId>();
   let link: SiteLink | null = null;
   /** The link's resync is whole, and it hasn't said that it goes away. */
   let current = false;
@@ -114,13 +119,18 @@ export function createSite(
   marks.site(name, { direct: config.sessions === 'direct' });
   mailbox.windowed(config.sessions === 'direct');
 
+  /** Renews the lease, too: to be called when the link was heard or has changed. */
   function publish(): void {
     const alive = link !== null && current && !draining && link.carries();
     marks.site(name, {
       aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
       upstreamOk: health.ready,
-      admit: admission(health.sessions, config.maxSessions, mailbox.counts().devices),
     });
+    admit();
+  }
+
+  function admit(): void {
+    marks.site(name, { admit: admission.share(health.sessions, mailbox.counts().devices) });
   }
 
   function linkReasons(): string[] {
@@ -132,23 +142,13 @@ export function createSite(
     return reasons;
   }
 
-  /** Runs `act`; at the limit of devices the reason comes back instead of an error. */
-  function bounded(act: () => string | null): string | null {
-    try {
-      return act();
-    } catch (error) {
-      if (isSallyportError(error, 'TOO_LARGE')) return error.message;
-      throw error;
-    }
-  }
+  /** Whether what is held here came from the outbox that this link speaks for. */
+  const isOf = (from: SiteLink): boolean => mailbox.holds()?.incarnation === from.incarnation;
 
-  function apply(from: SiteLink, take: () => string | null): string | null {
-    const wrong = bounded(take);
+  function apply(from: SiteLink, wrong: string | null): string | null {
     const position = mailbox.holds();
-    if (wrong !== null || position === null) return wrong;
-    if (mailbox.counts().messages > options.held) return `more than ${options.held} held messages`;
-    from.sendApplied(position);
-    return null;
+    if (wrong === null && position !== null) from.sendApplied(position);
+    return wrong;
   }
 
   return {
@@ -158,7 +158,11 @@ export function createSite(
     holds: mailbox.holds,
     takeLink(next, blind) {
       link = next;
+      mailbox.abandonSnapshot();
       mailbox.windowed(blind || config.sessions === 'direct');
+      // What is still quiet the relay tells again; a loud that a former link did not get through must not be waited for.
+      for (const device of quieted) marks.quiet(name, device, 0);
+      quieted.clear();
       current = false;
       draining = false;
       health = { ready: false, sessions: 0, services: [] };
@@ -182,24 +186,23 @@ export function createSite(
       if (from !== link) return null;
       switch (frame.type) {
         case 'snapshot':
-          return apply(from, () => mailbox.snapshot(frame));
+          if (frame.incarnation !== from.incarnation)
+            return 'a snapshot of another outbox than the hello named';
+          return apply(from, mailbox.snapshot(frame));
         case 'changes':
-          return apply(from, () => mailbox.changes(frame.seq, frame.changes));
-        case 'known': {
-          // These serve support only: beyond the limit they stay unknown.
-          const beyond = bounded(() => {
-            mailbox.known(frame.devices as DeviceId[]);
-            return null;
-          });
-          if (beyond !== null) log.debug('known devices left out', { site: name, why: beyond });
+          if (!isOf(from)) return 'changes to what another outbox had sent';
+          return apply(from, mailbox.changes(frame.seq, frame.changes));
+        case 'known':
+          mailbox.known(frame.devices as DeviceId[]);
           return null;
-        }
         case 'quiet': {
           const device = frame.device as DeviceId;
-          marks.quiet(name, device, clock.monotonic() + Math.min(frame.ms, QUIET_BUDGET_MS));
+          const until = clock.monotonic() + Math.min(frame.ms, QUIET_BUDGET_MS);
+          if (marks.quiet(name, device, until)) quieted.add(device);
           return null;
         }
         case 'loud':
+          quieted.delete(frame.device as DeviceId);
           marks.quiet(name, frame.device as DeviceId, 0);
           return null;
         case 'gap':
@@ -208,6 +211,7 @@ export function createSite(
           }
           return null;
         case 'health':
+          if (!isOf(from)) return 'health before the resync is whole';
           if (!current) log.info('site current', { site: name, relay: from.relay, ...mailbox.counts() });
           current = true;
           health = frame;
@@ -251,14 +255,11 @@ export function createSite(
         services: health.services,
       };
     },
-    tick: () => mailbox.tick(),
+    tick() {
+      mailbox.tick();
+      admit();
+    },
   };
-}
-
-/** Which share of the pending devices may be told 202 in one admission window, so that sessions stay within bounds. */
-function admission(sessions: number, most: number, pending: number): number {
-  const free = Math.max(0, most - sessions);
-  return pending <= free ? ADMIT_ALL : Math.floor((ADMIT_ALL * free) / pending);
 }
 
 function never(frame: never): string {

@@ -9,7 +9,11 @@ const DAY_MS = 24 * 3_600_000;
 function start(dueIn: number, expiresIn = DAY_MS) {
   const clock = createFakeClock();
   const marks = new Map<string, Mark>();
-  const mailbox = createMailbox({ clock, marks: { set: (device, mark) => void marks.set(device, mark) } });
+  const mailbox = createMailbox({
+    clock,
+    marks: { set: (device, mark) => void marks.set(device, mark), remove: () => undefined },
+    limit: 10,
+  });
   mailbox.windowed(true);
   const entry = { id: 'm1', device: DEVICE, kind: 'contact-me' as const, generation: 1, dueIn, expiresIn };
   mailbox.snapshot({ incarnation: 'i', seq: 1, first: true, last: true, entries: [entry] });

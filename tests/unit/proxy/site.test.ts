@@ -1,68 +1,200 @@
 import { randomFillSync } from 'node:crypto';
 import t from 'tap';
+import type { Test } from 'tap';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
-import { systemClock } from '../../../shared/clock.ts';
+import type { HeldEntry } from '../../../shared/protocol.ts';
 import { createMarks } from '../../../proxy/marks.ts';
 import { createSite } from '../../../proxy/site.ts';
 import type { SiteLink } from '../../../proxy/site.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
-const LIMIT = 2;
+const device = (n: number) => `00:1a:e8:00:00:${String(n).padStart(2, '0')}` as DeviceId;
+const entry = (n: number, more: Partial<HeldEntry> = {}): HeldEntry => ({
+  id: `m${n}`,
+  device: device(n),
+  kind: 'contact-me',
+  generation: 1,
+  dueIn: 0,
+  expiresIn: 600_000,
+  ...more,
+});
+const hold = (n: number) => ({ op: 'hold' as const, ...entry(n) });
+
+function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
+  const { held = 100, maxSessions = 10 } = options;
+  const clock = createFakeClock();
+  const applied: number[] = [];
+  const marks = createMarks({
+    sites: ['default'],
+    clock,
+    random: (bytes) => void randomFillSync(bytes),
+    limit: 2 * held,
+  });
+  t.teardown(() => marks.close());
+  const site = createSite(
+    {
+      name: 'default',
+      pollPrefixes: null,
+      doors: [],
+      sessions: 'relayed',
+      sessionGapMs: 30_000,
+      maxSessions,
+    },
+    { marks, clock, log: silentLog, held, onKnown: () => undefined },
+  );
+  const createLink = (incarnation: string, relay = 'hq-1'): SiteLink => ({
+    relay,
+    incarnation,
+    since: clock.monotonic(),
+    open: () => t.fail('nothing is opened') as never,
+    carries: () => true,
+    streams: () => 0,
+    roundTrip: () => null,
+    sendPolls: () => undefined,
+    sendMetrics: () => undefined,
+    sendApplied: ({ seq }) => void applied.push(seq),
+    drain: () => undefined,
+    close: () => undefined,
+  });
+  /** A link that has said hello. */
+  const take = (incarnation = 'one', relay = 'hq-1'): SiteLink => {
+    const link = createLink(incarnation, relay);
+    site.takeLink(link, false);
+    return link;
+  };
+  const snapshot = (link: SiteLink, seq: number, entries: HeldEntry[], part: object = {}) =>
+    site.frame(link, {
+      type: 'snapshot',
+      incarnation: link.incarnation,
+      seq,
+      first: true,
+      last: true,
+      entries,
+      ...part,
+    });
+  const health = (link: SiteLink, sessions = 0) =>
+    site.frame(link, { type: 'health', ready: true, sessions, services: [] });
+  return {
+    clock,
+    marks,
+    site,
+    applied,
+    take,
+    snapshot,
+    health,
+    verdict: (n: number) => marks.why('default', device(n)),
+  };
+}
+
+t.test('a relay that brings more than the proxy may hold is told so, and the proxy lives', async (t) => {
+  const { site, marks, applied, take, snapshot, health } = start(t, { held: 2 });
+  const link = take();
+  t.equal(snapshot(link, 0, []), null);
+  t.equal(site.frame(link, { type: 'changes', seq: 2, changes: [hold(1), hold(2)] }), null);
+  t.equal(site.frame(link, { type: 'known', devices: [device(1), device(2), device(3)] }), null);
+  t.equal(marks.stats().known, 2, 'who is merely known is left out');
+  t.match(site.frame(link, { type: 'changes', seq: 3, changes: [hold(3)] }), /more than 2 held messages/);
+  t.same(applied, [0, 2], 'what was not taken is not confirmed');
+  const next = take('two');
+  t.equal(snapshot(next, 1, [entry(4), entry(5)]), null, 'others take the place of those that are gone');
+  t.equal(snapshot(next, 1, [entry(6), entry(7)], { last: false }), null);
+  t.match(
+    snapshot(next, 1, [entry(8)], { first: false }),
+    /more than 2 held messages/,
+    'counted before all parts are there',
+  );
+  t.equal(health(next), null);
+  for (let n = 10; n < 60; n++) {
+    t.equal(site.frame(next, { type: 'known', devices: [device(n)] }), null);
+  }
+  t.ok(marks.stats().known <= 4);
+});
 
 t.test(
-  'a relay that brings more devices than the proxy may hold is told so, and the proxy lives',
+  'what is left of a snapshot whose link ended does not keep the next link from its changes',
   async (t) => {
-    const applied: number[] = [];
-    const marks = createMarks({
-      sites: ['default'],
-      clock: systemClock,
-      random: (bytes) => void randomFillSync(bytes),
-      limit: LIMIT,
-    });
-    t.teardown(() => marks.close());
-    const site = createSite(
-      {
-        name: 'default',
-        pollPrefixes: null,
-        doors: [],
-        sessions: 'relayed',
-        sessionGapMs: 0,
-        maxSessions: 10,
-      },
-      { marks, clock: systemClock, log: silentLog, held: LIMIT, onKnown: () => undefined },
-    );
-    const link: SiteLink = {
-      relay: 'hq-1',
-      incarnation: 'one',
-      since: 0,
-      open: () => t.fail('nothing is opened') as never,
-      carries: () => true,
-      streams: () => 0,
-      roundTrip: () => null,
-      sendPolls: () => undefined,
-      sendMetrics: () => undefined,
-      sendApplied: ({ seq }) => void applied.push(seq),
-      drain: () => undefined,
-      close: () => undefined,
-    };
-    const hold = (n: number) =>
-      ({
-        op: 'hold',
-        id: `m${n}`,
-        device: `00:1a:e8:00:00:0${n}` as DeviceId,
-        kind: 'contact-me',
-        generation: 1,
-        dueIn: 0,
-        expiresIn: 60_000,
-      }) as const;
-    site.takeLink(link);
-    const whole = { incarnation: 'one', seq: 0, first: true, last: true };
-    t.equal(site.frame(link, { type: 'snapshot', ...whole, entries: [] }), null);
-    t.equal(site.frame(link, { type: 'changes', seq: 2, changes: [hold(1), hold(2)] }), null);
-    const three = ['1', '2', '3'].map((n) => `00:1a:e8:00:00:0${n}`);
-    t.equal(site.frame(link, { type: 'known', devices: three }), null, 'who is merely known is left out');
-    t.equal(marks.stats().known, LIMIT, 'no more than the limit are known');
-    t.match(site.frame(link, { type: 'changes', seq: 3, changes: [hold(3)] }), /holds 2 devices already/);
-    t.same(applied, [0, 2], 'what was not taken is not confirmed');
+    const { site, take, snapshot, health, verdict } = start(t);
+    const first = take('one');
+    snapshot(first, 1, [entry(1)]);
+    health(first);
+    t.equal(verdict(1), 'offer');
+    const other = take('two', 'hq-2');
+    t.equal(snapshot(other, 9, [entry(2)], { last: false }), null);
+    site.dropLink(other);
+    const back = take('one');
+    t.same(site.holds(), { incarnation: 'one', seq: 1 });
+    t.equal(site.frame(back, { type: 'changes', seq: 2, changes: [hold(3)] }), null);
+    health(back);
+    t.same([verdict(1), verdict(2), verdict(3)], ['offer', null, 'offer']);
   },
 );
+
+t.test('what one outbox sent is never taken for the state of another', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t);
+  const first = take('one');
+  snapshot(first, 5, [entry(1)]);
+  health(first);
+  const second = take('two');
+  t.match(health(second), /before the resync is whole/);
+  t.match(site.frame(second, { type: 'changes', seq: 6, changes: [hold(2)] }), /another outbox/);
+  t.match(snapshot(second, 6, [], { incarnation: 'three' }), /another outbox than the hello named/);
+  t.equal(verdict(1), 'link_down', 'until then nothing is offered');
+  t.equal(snapshot(second, 6, [entry(2)]), null);
+  t.equal(health(second), null);
+  t.same([verdict(1), verdict(2)], ['idle', 'offer']);
+});
+
+t.test('quiet that a former link did not get to end ends with it, unless it is told again', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t);
+  const first = take();
+  snapshot(first, 1, [entry(1), entry(2)]);
+  health(first);
+  for (const n of [1, 2]) {
+    site.frame(first, { type: 'quiet', device: device(n), generation: 1, ms: 120_000 });
+    t.equal(verdict(n), 'in_session');
+  }
+  site.dropLink(first);
+  const second = take();
+  site.frame(second, { type: 'quiet', device: device(2), generation: 1, ms: 60_000 });
+  health(second);
+  t.same([verdict(1), verdict(2)], ['offer', 'in_session']);
+});
+
+t.test('no quiet lasts longer than its budget, whatever the relay says', async (t) => {
+  const { clock, site, take, snapshot, health, verdict } = start(t);
+  const link = take();
+  snapshot(link, 1, [entry(1)]);
+  health(link);
+  site.frame(link, { type: 'quiet', device: device(1), generation: 1, ms: 9_000_000 });
+  clock.advance(121_000);
+  site.heard(link);
+  t.equal(verdict(1), 'offer');
+});
+
+t.test('the lease ends without a word of the link, and only its own words renew it', async (t) => {
+  const { clock, site, take, snapshot, health, verdict } = start(t);
+  const former = take();
+  const link = take();
+  snapshot(link, 1, [entry(1)]);
+  health(link);
+  for (let i = 0; i < 10; i++) {
+    clock.advance(1_000);
+    site.tick();
+    site.heard(former);
+  }
+  t.equal(verdict(1), 'link_down');
+  site.heard(link);
+  t.equal(verdict(1), 'offer');
+});
+
+t.test('sessions that ran at the link that is gone hold back nobody at the next', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t, { maxSessions: 1 });
+  const first = take();
+  snapshot(first, 1, [entry(1)]);
+  health(first, 1);
+  t.equal(verdict(1), 'not_admitted');
+  site.dropLink(first);
+  health(take(), 0);
+  t.equal(verdict(1), 'offer');
+});

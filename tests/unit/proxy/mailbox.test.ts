@@ -1,0 +1,222 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { createMailbox } from '../../../proxy/mailbox.ts';
+import type { Mark } from '../../../proxy/marks.ts';
+import type { HeldChange, HeldEntry } from '../../../shared/protocol.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+
+const DEVICE = '00:1a:e8:00:00:01';
+const OTHER = '00:1a:e8:00:00:02';
+
+const entry = (id: string, more: Partial<HeldEntry> = {}): HeldEntry => ({
+  id,
+  device: DEVICE,
+  kind: 'contact-me',
+  generation: 1,
+  dueIn: 0,
+  expiresIn: 60_000,
+  ...more,
+});
+const whole = { incarnation: 'i', first: true, last: true };
+
+function start(limit = 100) {
+  const clock = createFakeClock();
+  const marks = new Map<string, Mark>();
+  let written = 0;
+  const mailbox = createMailbox({
+    clock,
+    marks: {
+      set(device, mark) {
+        written += 1;
+        marks.set(device, mark);
+      },
+      remove: (device) => void marks.delete(device),
+    },
+    limit,
+  });
+  const offered = (device: string = DEVICE): boolean => {
+    const mark = marks.get(device);
+    const now = clock.monotonic();
+    return mark !== undefined && mark.pending && mark.notBefore <= now && now < mark.expiry;
+  };
+  /** At which of the next seconds the device is offered. */
+  const offeredSeconds = (seconds: number): number[] => {
+    const found: number[] = [];
+    for (let second = 0; second < seconds; second++) {
+      if (offered()) found.push(second);
+      clock.advance(1_000);
+      mailbox.tick();
+    }
+    return found;
+  };
+  return { clock, marks, mailbox, offered, offeredSeconds, written: () => written };
+}
+
+const span = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+t.test('a message is offered from when it is due until it expires', async (t) => {
+  const { mailbox, offeredSeconds } = start();
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a', { dueIn: 5_000, expiresIn: 12_000 })] });
+  t.same(offeredSeconds(20), span(5, 12));
+});
+
+t.test('of several messages each is offered in its own time', async (t) => {
+  const { mailbox, offeredSeconds } = start();
+  mailbox.snapshot({
+    ...whole,
+    seq: 1,
+    entries: [
+      entry('late', { dueIn: 30_000, expiresIn: 40_000 }),
+      entry('first', { dueIn: 2_000, expiresIn: 10_000 }),
+      entry('within', { dueIn: 4_000, expiresIn: 6_000 }),
+      entry('overlapping', { dueIn: 9_000, expiresIn: 15_000 }),
+      entry('gone', { dueIn: 0, expiresIn: 0 }),
+    ],
+  });
+  t.same(offeredSeconds(50), [...span(2, 15), ...span(30, 40)]);
+});
+
+t.test('the end of one message leaves the others', async (t) => {
+  const { mailbox, offered } = start();
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a'), entry('b', { generation: 2 })] });
+  mailbox.changes(2, [{ op: 'end', id: 'b', device: DEVICE, generation: 2 }]);
+  t.ok(offered());
+  mailbox.changes(3, [{ op: 'end', id: 'nobody', device: DEVICE, generation: 9 }]);
+  t.ok(offered(), 'what is not there cannot end');
+  mailbox.changes(4, [{ op: 'end', id: 'a', device: DEVICE, generation: 1 }]);
+  t.notOk(offered());
+  t.same(mailbox.counts(), { messages: 0, devices: 0 });
+});
+
+t.test('what supersedes and what is superseded change in one, so that no poll falls between', async (t) => {
+  const { mailbox, marks, written } = start();
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a')] });
+  const before = written();
+  mailbox.changes(3, [
+    { op: 'end', id: 'a', device: DEVICE, generation: 1 },
+    { op: 'hold', ...entry('b', { generation: 2 }) },
+  ]);
+  t.equal(written(), before + 1);
+  t.match(marks.get(DEVICE), { pending: true, generation: 2 });
+});
+
+t.test('marks stand until the last part of a snapshot has come', async (t) => {
+  const { mailbox, offered } = start();
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a')] });
+  const part = { incarnation: 'j', seq: 7 };
+  mailbox.snapshot({ ...part, first: true, last: false, entries: [entry('b', { device: OTHER })] });
+  t.same([offered(DEVICE), offered(OTHER)], [true, false]);
+  t.same(mailbox.holds(), { incarnation: 'i', seq: 1 });
+  t.match(mailbox.changes(8, []), /before a whole snapshot/);
+  t.match(mailbox.snapshot({ ...part, seq: 8, first: false, last: true, entries: [] }), /two snapshots/);
+  mailbox.snapshot({ ...part, first: false, last: true, entries: [] });
+  t.same([offered(DEVICE), offered(OTHER)], [false, true]);
+  t.same(mailbox.holds(), { incarnation: 'j', seq: 7 });
+});
+
+t.test('what comes out of order is refused', async (t) => {
+  const { mailbox } = start();
+  t.match(mailbox.changes(1, []), /before a whole snapshot/);
+  t.match(
+    mailbox.snapshot({ incarnation: 'i', seq: 1, first: false, last: true, entries: [] }),
+    /without its first part/,
+  );
+  mailbox.snapshot({ ...whole, seq: 5, entries: [] });
+  t.match(mailbox.changes(4, []), /changes to 4 after 5/);
+  t.equal(mailbox.changes(5, []), null);
+});
+
+t.test('devices are known with nothing pending, and stay known when something ends', async (t) => {
+  const { mailbox, marks } = start();
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a')] });
+  mailbox.known([DEVICE as never, OTHER as never]);
+  t.match(marks.get(DEVICE), { pending: true }, 'to be known takes nothing from what is pending');
+  t.match(marks.get(OTHER), { pending: false });
+  mailbox.changes(2, [{ op: 'end', id: 'a', device: DEVICE, generation: 1 }]);
+  t.match(marks.get(DEVICE), { pending: false });
+});
+
+t.test('only marks whose time is over are written anew each second', async (t) => {
+  const { clock, mailbox, written } = start(5_000);
+  const entries = Array.from({ length: 1_000 }, (_, i) => [
+    entry(`a${i}`, { device: `d${i}`, expiresIn: 10_000 }),
+    entry(`b${i}`, { device: `d${i}`, dueIn: 20_000 }),
+  ]).flat();
+  mailbox.snapshot({ ...whole, seq: 1, entries });
+  const before = written();
+  for (let second = 0; second < 9; second++) {
+    clock.advance(1_000);
+    mailbox.tick();
+  }
+  t.equal(written(), before);
+  clock.advance(1_000);
+  mailbox.tick();
+  t.equal(written(), before + 1_000);
+});
+
+t.test('whatever snapshots and changes say, counts and marks agree with what is held', (t) => {
+  const device = fc.constantFrom('d1', 'd2', 'd3');
+  const held = fc.record({
+    id: fc.constantFrom('a', 'b', 'c', 'd'),
+    device,
+    kind: fc.constant('contact-me' as const),
+    generation: fc.integer({ min: 1, max: 4 }),
+    dueIn: fc.nat(20_000),
+    expiresIn: fc.nat(40_000),
+  });
+  const change: fc.Arbitrary<HeldChange> = fc.oneof(
+    held.map((each) => ({ op: 'hold' as const, ...each })),
+    held.map(({ id, device, generation }) => ({ op: 'end' as const, id, device, generation })),
+  );
+  const step = fc.oneof(
+    fc.record({ entries: fc.array(held, { maxLength: 6 }) }),
+    fc.record({ changes: fc.array(change, { maxLength: 6 }) }),
+    fc.record({ pause: fc.nat(15_000) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const { clock, mailbox, marks, offered } = start(20);
+      // A model that keeps every message by itself.
+      let model = new Map<string, { device: string; generation: number; from: number; until: number }>();
+      const hold = (each: HeldEntry): void => {
+        const key = `${each.device} ${each.id}`;
+        if ((model.get(key)?.generation ?? 0) > each.generation) return;
+        const now = clock.monotonic();
+        const { device, generation } = each;
+        model.set(key, { device, generation, from: now + each.dueIn, until: now + each.expiresIn });
+      };
+      let seq = 1;
+      mailbox.snapshot({ ...whole, seq, entries: [] });
+      for (const each of steps) {
+        if ('pause' in each) {
+          clock.advance(each.pause);
+          mailbox.tick();
+        } else if ('entries' in each) {
+          model = new Map();
+          each.entries.forEach(hold);
+          mailbox.snapshot({ ...whole, seq: (seq += 1), entries: each.entries });
+        } else {
+          for (const change of each.changes) {
+            const known = model.get(`${change.device} ${change.id}`);
+            if (change.op === 'hold') hold(change);
+            else if (known !== undefined && known.generation <= change.generation) {
+              model.delete(`${change.device} ${change.id}`);
+            }
+          }
+          mailbox.changes((seq += 1), each.changes);
+        }
+        const now = clock.monotonic();
+        const all = [...model.values()];
+        if (mailbox.counts().messages !== all.length) return false;
+        if (mailbox.counts().devices !== new Set(all.map(({ device }) => device)).size) return false;
+        for (const name of ['d1', 'd2', 'd3']) {
+          const due = all.some(({ device, from, until }) => device === name && from <= now && now < until);
+          if (offered(name) !== due) return false;
+        }
+      }
+      return marks.size <= 3;
+    }),
+    { numRuns: 300 },
+  );
+  t.end();
+});
