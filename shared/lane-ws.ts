@@ -26,6 +26,8 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
   let error: Error | null = null;
   // Set when this side cuts: the reason that the owner hears is ours, not "abnormal closure".
   let own: { code: number; reason: string } | null = null;
+  /** Whether frames are being gathered: those sent in one go leave by one write. */
+  let gathering = false;
   ws.on('message', (data, isBinary) => {
     if (isBinary !== binary) return close(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
     events.frame(binary ? (data as Buffer) : (data as Buffer).toString('utf8'));
@@ -55,8 +57,17 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
   }
 
   return {
-    send(frame) {
-      if (ws.readyState === ws.OPEN) ws.send(frame, { binary });
+    send(frame, sent) {
+      if (ws.readyState !== ws.OPEN) return;
+      if (!gathering) {
+        gathering = true;
+        socket.cork();
+        process.nextTick(() => {
+          gathering = false;
+          socket.uncork();
+        });
+      }
+      ws.send(frame, { binary }, sent);
     },
     backlog: () => ws.bufferedAmount,
     close,

@@ -3,8 +3,12 @@
  * one way to make it; a simulation's queue is another.
  */
 export interface Lane {
-  /** Queues one frame: text on a control lane, bytes on a stream lane. Does nothing once closed. */
-  send(frame: string | Uint8Array): void;
+  /**
+   * Queues one frame: text on a control lane, bytes on a stream lane. Does nothing once closed.
+   *
+   * @param sent - called when the lane needs the bytes no more, if it ever comes to that; they may not change before
+   */
+  send(frame: string | Uint8Array, sent?: () => void): void;
   /** Bytes queued here and not yet taken by the network. */
   backlog(): number;
   /** Closes in order with a code and a reason that the peer may read. */

@@ -25,7 +25,7 @@ const GRANT_BYTES = STREAM_WINDOW_BYTES / 2;
  *
  * Destroying it before both directions ended cuts it at the peer too, with STREAM_CUT there.
  *
- * Where bytes are only passed on, {@link MuxStream.take} leads them past the Duplex, whose queues and events cost more
+ * Where bytes are only passed on, {@link MuxStream.leadTo} leads them past the Duplex, whose queues and events cost more
  * than all the rest of the way. From then on its own reading and writing methods have no meaning.
  */
 export class MuxStream extends Duplex implements Side {
@@ -56,7 +56,7 @@ export class MuxStream extends Duplex implements Side {
     return this.#endSent && this.#endReceived;
   }
 
-  take(taker: Taker): void {
+  leadTo(taker: Taker): void {
     let chunk: Buffer | null;
     while ((chunk = super.read() as Buffer | null) !== null) this.#handOver(taker, chunk);
     this.#taker = taker;

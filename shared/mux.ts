@@ -9,20 +9,18 @@ import {
   MUX_MESSAGE_BYTES,
   MUX_PAYLOAD_BYTES,
   OPENING_BYTES,
-  writeMuxHeader,
 } from './mux-frames.ts';
 import type { StreamOpening } from './mux-frames.ts';
 import { MuxStream } from './mux-stream.ts';
 import type { CutCode, MuxPort } from './mux-stream.ts';
 import { readOpening } from './mux-opening.ts';
+import { createMuxWriter } from './mux-writer.ts';
 import { CLOSE } from './protocol.ts';
 
 /** Bytes that may wait in a lane before its streams are held back. */
 export const LANE_BACKLOG_BYTES = 1_048_576;
 /** Streams at once in one lane, unless configured; more are refused. */
 export const LANE_STREAMS = 4_096;
-/** Queued bytes at which a message is sent without waiting for more. */
-const FLUSH_BYTES = 131_072;
 
 /** One stream lane's multiplexer: many byte streams over one lane, with credit for each. */
 export interface Mux {
@@ -58,15 +56,12 @@ export interface MuxOptions {
 export function createMux(options: MuxOptions): Mux {
   const { lane, side } = options;
   const maxStreams = options.maxStreams ?? LANE_STREAMS;
-  const soon = options.soon ?? ((task) => void setImmediate(task));
+  const writer = createMuxWriter(lane, options.soon ?? ((task) => void setImmediate(task)));
   const streams = new Map<number, MuxStream>();
   const waiting = new Set<MuxStream>();
   const moved = { sent: 0, received: 0 };
   let newest = 0;
   let down: Error | null = null;
-  let queue: Buffer[] = [];
-  let queuedBytes = 0;
-  let flushing = false;
 
   const heartbeat = createHeartbeat({
     clock: options.clock,
@@ -74,40 +69,16 @@ export function createMux(options: MuxOptions): Mux {
     onSilent: (ms) => lane.close(CLOSE.silent, `nothing heard for ${Math.round(ms)} ms`),
   });
 
-  function send(type: number, stream: number, payload: Buffer | null): void {
-    if (down !== null) return;
-    const header = Buffer.allocUnsafe(MUX_HEADER_BYTES);
-    writeMuxHeader(header, 0, type, payload?.length ?? 0, stream);
-    queue.push(header);
-    queuedBytes += MUX_HEADER_BYTES;
-    if (payload !== null) {
-      queue.push(payload);
-      queuedBytes += payload.length;
-    }
-    if (queuedBytes >= FLUSH_BYTES) return flush();
-    if (flushing) return;
-    flushing = true;
-    soon(() => {
-      flushing = false;
-      flush();
-    });
-  }
-
-  function flush(): void {
-    if (queuedBytes === 0 || down !== null) return;
-    const message = queue.length === 1 ? queue[0]! : Buffer.concat(queue, queuedBytes);
-    queue = [];
-    queuedBytes = 0;
-    lane.send(message);
+  function send(type: number, stream: number, payload: Uint8Array | null): void {
+    if (down === null) writer.frame(type, stream, payload);
   }
 
   const port: MuxPort = {
     sendData(stream, chunk, budget) {
       if (down !== null || lane.backlog() >= LANE_BACKLOG_BYTES) return 0;
-      const length = Math.min(chunk.length, budget, MUX_PAYLOAD_BYTES);
-      send(MUX.data, stream, length === chunk.length ? chunk : chunk.subarray(0, length));
-      moved.sent += length;
-      return length;
+      const sent = writer.part(MUX.data, stream, chunk, Math.min(chunk.length, budget));
+      moved.sent += sent;
+      return sent;
     },
     sendEnd: (stream) => send(MUX.end, stream, null),
     sendCredit(stream, bytes) {
@@ -204,7 +175,7 @@ export function createMux(options: MuxOptions): Mux {
     if (down !== null) return;
     down = error;
     heartbeat.stop();
-    queue = [];
+    writer.stop();
     waiting.clear();
     const all = [...streams.values()];
     streams.clear();

@@ -15,7 +15,7 @@ export interface Taker {
 /** One end of a splice: a connection that bytes come from and go to, each direction with its own end. */
 export interface Side {
   /** Leads all that comes to `taker`, from what has come already on. */
-  take(taker: Taker): void;
+  leadTo(taker: Taker): void;
   /** Sends bytes; false = they are on their way, but wait for `room` with the next. */
   send(bytes: Buffer): boolean;
   /** Ends this direction, after what was sent. */
@@ -55,7 +55,7 @@ export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): voi
 }
 
 const lead = (from: Side, to: Side): void =>
-  from.take({
+  from.leadTo({
     data: (bytes) => to.send(bytes),
     end: () => to.finish(),
     room: () => to.release(),
@@ -65,11 +65,11 @@ function sideOf(stream: Duplex): Side {
   return isSide(stream) ? stream : sideOfDuplex(stream);
 }
 
-const isSide = (stream: Duplex): stream is Duplex & Side => 'take' in stream && 'release' in stream;
+const isSide = (stream: Duplex): stream is Duplex & Side => 'leadTo' in stream && 'release' in stream;
 
 function sideOfDuplex(stream: Duplex): Side {
   return {
-    take(taker) {
+    leadTo(taker) {
       stream.on('data', (bytes: Buffer) => {
         if (!taker.data(bytes)) stream.pause();
       });

@@ -13,7 +13,7 @@ export function readAnswer(bytes: Buffer): 'whole' | 'more' | 'bad' {
 export function messageSize(bytes: Buffer): number | null {
   const head = bytes.indexOf(HEAD_END);
   if (head < 0) return null;
-  const text = bytes.latin1Slice(0, head + 2);
+  const text = bytes.toString('latin1', 0, head + 2);
   const length = /\r\ncontent-length: *(\d+)\r\n/i.exec(text)?.[1] ?? '0';
   return head + HEAD_END.length + Number(length);
 }

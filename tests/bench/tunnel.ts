@@ -12,7 +12,7 @@ import { cpuMs } from './cpu.ts';
 import type { LoadDone, LoadJob } from './load.ts';
 import { startLoad } from './load-process.ts';
 import { inTurn, median, pairedRow } from './rows.ts';
-import type { BenchOptions, BenchRow, Goal } from './rows.ts';
+import type { BenchOptions, BenchRow } from './rows.ts';
 import { startSshReverse } from './ssh-reverse.ts';
 
 const BENCH = 'tunnel';
