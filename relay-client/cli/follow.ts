@@ -1,4 +1,5 @@
 import type { DeskClient } from '../api/client.ts';
+import { SallyportError } from '../../shared/errors.ts';
 import type { DeskEvent } from '../api/event-stream.ts';
 
 /** What a followed message came to; null = not ended in time. */
@@ -12,6 +13,7 @@ const END_STATES = new Set(['cleared', 'superseded', 'expired', 'cancelled', 'de
  * @param push - resolves to the ids to follow
  * @param ended - called once for each message as it ends
  * @returns ids that had not ended when `signal` aborted
+ * @throws SallyportError API_UNREACHABLE when it aborted before anything was pushed
  */
 export async function followToEnd(
   client: DeskClient,
@@ -41,7 +43,11 @@ export async function followToEnd(
       close(event.entry.message, { state: event.entry.event, by: event.entry.what });
     if (open !== null && open.size === 0) return [];
   }
-  return [...(open ?? [])];
+  if (open !== null) return [...open];
+  throw new SallyportError(
+    'API_UNREACHABLE',
+    "The relay's events did not begin in time, so nothing was pushed; give it more time",
+  );
 }
 
 function isEnd(event: Extract<DeskEvent, { type: 'history' }>): boolean {

@@ -1,4 +1,6 @@
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { device, PROXY_URL } from '../../fixtures/fake-view.ts';
@@ -107,8 +109,18 @@ t.test('push --wait cleared waits for every device', async (t) => {
 
 t.test('push --wait cleared gives up after --timeout', async (t) => {
   const { url } = await startApi(t);
-  const waited = await runCli(['push', 'aa', '--wait', 'cleared', '--timeout', '50ms', '--api', url]);
+  const waited = await runCli(['push', 'aa', '--wait', 'cleared', '--timeout', '1s', '--api', url]);
   t.match(waited, { code: 1, err: /^aa: not cleared in time; "why aa" says/ });
+});
+
+t.test('push --wait cleared fails when its time is over before it could push', async (t) => {
+  const silent = createServer();
+  t.teardown(() => silent.close());
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const { port } = silent.address() as AddressInfo;
+  const api = `http://127.0.0.1:${port}`;
+  const waited = await runCli(['push', 'aa', '--wait', 'cleared', '--timeout', '50ms', '--api', api]);
+  t.match(waited, { code: 1, out: '', err: /nothing was pushed/ });
 });
 
 t.test('a command line that makes no sense exits with 2 and says why', async (t) => {
