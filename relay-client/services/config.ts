@@ -23,8 +23,11 @@ export interface UpstreamTlsConfig {
   verify?: boolean;
 }
 
-/** What upstream is told about where a phone's request came from. Default `none`: nothing is added or removed. */
-export type Forwarded = 'none' | 'x-forwarded-for' | 'forwarded';
+/**
+ * What upstream is told about where a phone's request came from: a header line, or a PROXY v2 header as the first bytes
+ * of each connection. Default `none`: nothing is added or removed.
+ */
+export type Forwarded = 'none' | 'x-forwarded-for' | 'forwarded' | 'proxy-v2';
 
 export interface WpiServiceConfig {
   name: string;
@@ -34,6 +37,8 @@ export interface WpiServiceConfig {
   /** `https://host[:port]` or `http://host[:port]`, with no path. */
   upstream: string;
   upstreamTls: UpstreamTlsConfig;
+  /** The range in which each device has an address of its own towards upstream, as `127.64.0.0/16`; null or left out = none. */
+  sourceAddresses?: string | null;
   forwarded: Forwarded;
   /** For whoever makes the observer; the service itself knows no XML. */
   rewriteContactMe: boolean;

@@ -1,5 +1,5 @@
 import { connect as connectTcp, isIP } from 'node:net';
-import type { Socket } from 'node:net';
+import type { Socket, TcpNetConnectOpts } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
@@ -12,6 +12,17 @@ import type { Pin } from '../../shared/key-pair.ts';
 /** Takes the connection or the reason why there's none; called once. */
 export type Dialled = (error: SallyportError | null, socket: Socket | null) => void;
 
+/** How a connection begins. */
+export interface DialManner {
+  /** Local address that it's made from, IPv4. Default: the system's choice. */
+  from?: string;
+  /** Its first bytes, before any TLS, once it's known where it leads. Default: none. */
+  header?: (to: Address) => Buffer;
+}
+
+/** What a TLS connection stands on: one that's there, or one to be made. */
+type TlsOver = Pick<ConnectionOptions, 'socket'> & Pick<TcpNetConnectOpts, 'localAddress' | 'family'>;
+
 /** Bytes read from a socket at once, and written before it counts as full. */
 const SOCKET_BYTES = 65_536;
 
@@ -20,7 +31,13 @@ const SOCKET_BYTES = 65_536;
  *
  * @returns the way to give up; `done` is not called then
  */
-export function dialTcp(address: Address, clock: Clock, limitMs: Milliseconds, done: Dialled): () => void {
+export function dialTcp(
+  address: Address,
+  clock: Clock,
+  limitMs: Milliseconds,
+  done: Dialled,
+  { from, header }: DialManner = {},
+): () => void {
   const options = {
     host: address.host,
     port: address.port,
@@ -28,9 +45,16 @@ export function dialTcp(address: Address, clock: Clock, limitMs: Milliseconds, d
     keepAlive: true,
     allowHalfOpen: true,
     highWaterMark: SOCKET_BYTES,
+    ...localTo(from),
   };
   const socket = connectTcp(options);
-  return settle(socket, 'connect', formatAddress(address), clock, limitMs, () => null, done);
+  const begin = (): null => {
+    if (header !== undefined) {
+      socket.write(header({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }));
+    }
+    return null;
+  };
+  return settle(socket, 'connect', formatAddress(address), clock, limitMs, begin, done);
 }
 
 /** What a TLS connection to upstream trusts. */
@@ -45,7 +69,7 @@ export interface DialTls {
 /** Opens TLS connections to one upstream, resuming earlier sessions with it. */
 export interface TlsDialler {
   /** @returns the way to give up; `done` is not called then */
-  dial(done: Dialled): () => void;
+  dial(done: Dialled, manner?: DialManner): () => void;
 }
 
 /** A dialler for `address`. HTTP/1.1 is the one protocol offered, so an upstream that knows HTTP/2 speaks 1.1. */
@@ -69,30 +93,51 @@ export function createTlsDialler(
   let session: Buffer | null = null;
 
   return {
-    dial(done) {
-      const socket = connectTls(session === null ? options : { ...options, session });
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, 60_000);
-      let trusted = false;
-      let offered: Buffer | null = null;
-      // Only a session of a server that passed the checks is resumed: resuming skips them.
-      socket.on('session', (ticket) => {
-        if (trusted) session = ticket;
-        else offered = ticket;
-      });
-      const check = (): SallyportError | null => {
-        // A resumed session shows no certificate; the server that took it up is the one that passed when it was made.
-        const error = byPin && !socket.isSessionReused() ? checkPin(socket, trust.pin, name) : null;
-        trusted = error === null;
-        if (trusted && offered !== null) session = offered;
-        return error;
-      };
-      return settle(socket, 'secureConnect', name, clock, limitMs, check, (error, result) => {
-        if (error !== null) session = null;
-        done(error, result);
-      });
+    dial(done, { from, header } = {}) {
+      if (header === undefined) return handshake(localTo(from), limitMs, done);
+      const until = clock.monotonic() + limitMs;
+      let giveUp = dialTcp(
+        address,
+        clock,
+        limitMs,
+        (error, carrier) => {
+          if (carrier === null) return done(error, null);
+          giveUp = handshake({ socket: carrier }, Math.max(1, until - clock.monotonic()), done);
+        },
+        { header, ...(from === undefined ? {} : { from }) },
+      );
+      return () => giveUp();
     },
   };
+
+  function handshake(over: TlsOver, withinMs: Milliseconds, done: Dialled): () => void {
+    const socket = connectTls({ ...options, ...over, ...(session === null ? {} : { session }) });
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 60_000);
+    let trusted = false;
+    let offered: Buffer | null = null;
+    // Only a session of a server that passed the checks is resumed: resuming skips them.
+    socket.on('session', (ticket) => {
+      if (trusted) session = ticket;
+      else offered = ticket;
+    });
+    const check = (): SallyportError | null => {
+      // A resumed session shows no certificate; the server that took it up is the one that passed when it was made.
+      const error = byPin && !socket.isSessionReused() ? checkPin(socket, trust.pin, name) : null;
+      trusted = error === null;
+      if (trusted && offered !== null) session = offered;
+      return error;
+    };
+    return settle(socket, 'secureConnect', name, clock, withinMs, check, (error, result) => {
+      if (error !== null) session = null;
+      done(error, result);
+    });
+  }
+}
+
+/** An IPv4 address can only lead to another one, whatever else the name of upstream stands for. */
+function localTo(from: string | undefined): { localAddress?: string; family?: 4 } {
+  return from === undefined ? {} : { localAddress: from, family: 4 };
 }
 
 function checkPin(socket: TLSSocket, pin: Pin | null, name: string): SallyportError | null {

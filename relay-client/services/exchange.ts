@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { createAnswerReader } from './answer.ts';
 import type { AnswerHead } from './answer.ts';
@@ -17,6 +18,7 @@ import { checkRequest } from './request-check.ts';
 import { readBody, streamBody } from './request-body.ts';
 import type { RareLog } from './rare-log.ts';
 import type { PhoneOrigin } from './service.ts';
+import type { PhoneUpstream } from './phone-upstream.ts';
 import type { UpstreamConnection } from './upstream.ts';
 
 /** What every exchange of a service needs. */
@@ -32,7 +34,7 @@ export interface ExchangeParts {
 export interface ExchangePlace {
   origin: PhoneOrigin;
   observed: ConnectionObserver;
-  upstream: UpstreamConnection;
+  upstream: PhoneUpstream;
   /** The connection's one running wait; the exchange's while it runs. */
   deadline: Deadline;
   log: RareLog;
@@ -164,22 +166,48 @@ export function startExchange(
   const replyOwn = ({ status, headers, body }: OwnAnswer): void =>
     reply({ status, reason: STATUS_CODES[status] ?? '', headers, length: null, close: false }, [], body);
 
-  const ask = (headers: RawHeaders, body: Buffer | Readable | null): void => {
-    const without = body instanceof Buffer || body === null ? ['content-length'] : [];
-    count('request');
+  /** The device could be given no address to be led upstream from. */
+  const unaddressed = (error: Error): void => {
+    if (over) return;
+    count('address_refused');
+    log.warn('refused a request: its device gets no source address', { error: describeError(error) });
+    exchange?.cut('upstream');
+    refuse(502);
+  };
+
+  /** @param device - undefined = the request passes unread */
+  const ask = (
+    headers: RawHeaders,
+    body: Buffer | Readable | null,
+    device: DeviceId | null | undefined,
+  ): void => {
     // Connecting has its own limit; this one is for what nobody thought of.
     deadline.set(limits.connectMs + limits.answerMs, timedOut);
+    place.upstream.take(device, (error, connection) => {
+      if (over) return;
+      if (connection === null) return unaddressed(error ?? new Error('there is none'));
+      send(connection, headers, body);
+    });
+  };
+
+  const send = (
+    connection: UpstreamConnection,
+    headers: RawHeaders,
+    body: Buffer | Readable | null,
+  ): void => {
+    const without = body instanceof Buffer || body === null ? ['content-length'] : [];
+    count('request');
     const reader = createAnswerReader(
       {
         method,
         hold: exchange !== null,
         limit: limits.answerBytes,
         budget,
-        broken: () => place.upstream.broken(),
+        broken: () => connection.broken(),
       },
       answer,
     );
-    place.upstream.send(
+    connection.send(
       {
         method,
         target,
@@ -245,7 +273,7 @@ export function startExchange(
         controller?.abort(new Error('the body is over the limit'));
       },
     );
-    if (!over) ask(raw, upload);
+    if (!over) ask(raw, upload, undefined);
   };
 
   const begin = (): void => {
@@ -258,7 +286,7 @@ export function startExchange(
       if (chunked || Number(length ?? 0) > 0) return passUnread('method', []);
       observed.unread({ method, path: target, reason: 'method' });
       request.resume();
-      return ask(raw, null);
+      return ask(raw, null, undefined);
     }
     if (Number(length ?? 0) > limits.messageBytes) return passUnread('size', []);
 
@@ -279,7 +307,7 @@ export function startExchange(
         taken = result.body.length;
         exchange = observed.message({ path: target, headers: raw, body: result.body });
         if (exchange.local !== undefined) replyOwn(exchange.local);
-        else ask(exchange.headers, exchange.body);
+        else ask(exchange.headers, exchange.body, exchange.device);
       },
     );
   };

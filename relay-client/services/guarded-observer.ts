@@ -25,6 +25,7 @@ export function guardObserver(observer: Observer, log: Log): Observer {
   const nothing = (): undefined => undefined;
 
   const guardExchange = (inner: Exchange): Exchange => ({
+    device: inner.device,
     body: inner.body,
     headers: inner.headers,
     ...(inner.local === undefined ? {} : { local: inner.local }),

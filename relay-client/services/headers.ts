@@ -63,6 +63,8 @@ export function requestHeaders(
 ): string[] {
   if (forwarded === 'none') return endToEndHeaders(headers, without);
   const kept = endToEndHeaders(headers, [...without, 'x-forwarded-for', 'forwarded']);
+  // Upstream was told at the beginning of the connection.
+  if (forwarded === 'proxy-v2') return kept;
   // An IPv4 phone at a door that listens on [::] has a mapped address.
   const address = origin.address.replace(/^::ffff:(?=\d+\.)/i, '');
   if (forwarded === 'x-forwarded-for') kept.push('X-Forwarded-For', address);

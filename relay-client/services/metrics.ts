@@ -17,7 +17,11 @@ export type ServiceEvent =
   /** Upstream went away, or answered what cannot be passed on. */
   | 'upstream_cut'
   /** The phone went away before it had the answer. */
-  | 'phone_cut';
+  | 'phone_cut'
+  /** Where devices have addresses of their own: a request went from the ordinary one, as nobody knows whose it is. */
+  | 'address_unknown'
+  /** A request was refused, because its device could be given no address of its own. */
+  | 'address_refused';
 
 /** Takes the counts of all services. */
 export interface ServiceMetrics {

@@ -1,3 +1,4 @@
+import type { DeviceId } from '../../shared/device-id.ts';
 import type { PhoneOrigin } from './service.ts';
 
 /**
@@ -32,6 +33,8 @@ export interface OwnAnswer {
 
 /** One request of a phone and its answer. Ends by exactly one of `delivered` and `cut`. */
 export interface Exchange {
+  /** Whose message it is; null where that isn't certain. */
+  readonly device: DeviceId | null;
   /** What goes upstream in place of the phone's body; the very same Buffer when nothing changes. */
   readonly body: Buffer;
   /** What goes upstream in place of the phone's headers; the very same array when nothing changes. */

@@ -4,6 +4,7 @@ import type { Observer } from './observer.ts';
 export const passiveObserver: Observer = {
   connection: () => ({
     message: ({ body, headers }) => ({
+      device: null,
       body,
       headers,
       answered: () => [],

@@ -7,10 +7,13 @@ import type { ExchangeParts, ExchangePlace, RunningExchange } from './exchange.t
 import type { Observer } from './observer.ts';
 import type { RareLog } from './rare-log.ts';
 import type { PhoneOrigin } from './service.ts';
+import type { SourceAddresses } from '../addresses/book.ts';
+import { createPhoneUpstream } from './phone-upstream.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface PhoneConnectionParts extends ExchangeParts {
   upstream: Upstream;
+  addresses: SourceAddresses | null;
   observer: Observer;
   log: RareLog;
 }
@@ -41,7 +44,7 @@ export function servePhone(
   const { limits, clock } = parts;
   const log = parts.log.child({ proxy: origin.proxy, door: origin.door, phone: origin.address });
   const observed = parts.observer.connection(origin);
-  const upstream = parts.upstream.connection();
+  const upstream = createPhoneUpstream(parts, origin);
   const deadline = createDeadline(clock);
   const halfClose = createDeadline(clock);
   const waiting: { request: IncomingMessage; response: ServerResponse }[] = [];

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { SourceAddresses } from '../addresses/book.ts';
 import type { ServiceConfig, WpiServiceConfig } from './config.ts';
 import type { ServiceMetrics } from './metrics.ts';
 import type { Observer } from './observer.ts';
@@ -12,6 +13,8 @@ import { createWpiService } from './wpi.ts';
 export interface ServicesDependencies {
   /** The observer for a `wpi` service. */
   observer(service: WpiServiceConfig): Observer;
+  /** The addresses of a `wpi` service's devices; null = none. Left out = for none of the services. */
+  addresses?(service: WpiServiceConfig): SourceAddresses | null;
   clock: Clock;
   log: Log;
   metrics?: ServiceMetrics;
@@ -45,7 +48,11 @@ export function createServices(
     }
     switch (config.kind) {
       case 'wpi':
-        return createWpiService(config, { ...dependencies, observer: dependencies.observer(config) });
+        return createWpiService(config, {
+          ...dependencies,
+          observer: dependencies.observer(config),
+          addresses: dependencies.addresses?.(config) ?? null,
+        });
       case 'tcp':
         return createTcpService(config, dependencies);
     }

@@ -5,12 +5,14 @@ import type { Address } from '../../shared/address.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { readAuthorities } from './authorities.ts';
-import type { UpstreamTlsConfig } from './config.ts';
+import type { Forwarded, UpstreamTlsConfig } from './config.ts';
 import { createTlsDialler, dialTcp } from './dial.ts';
-import type { Dialled, DialTls, TlsDialler } from './dial.ts';
+import type { Dialled, DialManner, DialTls, TlsDialler } from './dial.ts';
 import type { WpiLimits } from './limits.ts';
 import type { Probe } from './probe.ts';
 import { createProbe } from './probe.ts';
+import { encodeProxyHeader } from './proxy-header.ts';
+import type { PhoneOrigin } from './service.ts';
 
 /** A request as it goes upstream. */
 export interface UpstreamRequest {
@@ -35,7 +37,8 @@ export interface UpstreamConnection {
 /** The one place where a `wpi` service's requests go. */
 export interface Upstream {
   readonly probe: Probe;
-  connection(): UpstreamConnection;
+  /** @param from - local address that it is made from, IPv4; null = the machine's ordinary one */
+  connection(origin: PhoneOrigin, from: string | null): UpstreamConnection;
   /** Re-reads the authorities; throws with the old ones kept. */
   reload(): void;
   close(): void;
@@ -70,20 +73,28 @@ export function parseUpstreamUrl(text: string): { secure: boolean; address: Addr
 
 /** @throws SallyportError ADDRESS_INVALID, FILE_UNREADABLE, KEY_INVALID */
 export function createUpstream(
-  config: { upstream: string; upstreamTls: UpstreamTlsConfig },
+  config: { upstream: string; upstreamTls: UpstreamTlsConfig; forwarded: Forwarded },
   limits: WpiLimits,
   clock: Clock,
 ): Upstream {
   const { secure, address } = parseUpstreamUrl(config.upstream);
-  const origin = new URL(config.upstream).origin;
+  const url = new URL(config.upstream).origin;
   const createDialler = (): TlsDialler | null =>
     secure ? createTlsDialler(address, readTrust(config.upstreamTls), clock, limits.connectMs) : null;
   let dialler = createDialler();
   // A bare TCP connection says nothing about a certificate: after a TLS failure only a whole handshake is a success.
   let tlsFailed = false;
 
-  const dial = (done: Dialled): (() => void) =>
-    dialler === null ? dialTcp(address, clock, limits.connectMs, done) : dialler.dial(done);
+  const dial = (done: Dialled, origin: PhoneOrigin | null, from: string | null): (() => void) => {
+    const source = origin === null ? null : { host: origin.address, port: origin.port };
+    const manner: DialManner = {
+      ...(from === null ? {} : { from }),
+      ...(config.forwarded === 'proxy-v2' ? { header: (to) => encodeProxyHeader(source, to) } : {}),
+    };
+    return dialler === null
+      ? dialTcp(address, clock, limits.connectMs, done, manner)
+      : dialler.dial(done, manner);
+  };
   const probe = createProbe({
     clock,
     periodMs: limits.probeMs,
@@ -93,35 +104,39 @@ export function createUpstream(
         socket?.destroy();
         done(error);
       };
-      return tlsFailed ? dial(tried) : dialTcp(address, clock, limits.connectMs, tried);
+      return tlsFailed ? dial(tried, null, null) : dialTcp(address, clock, limits.connectMs, tried);
     },
   });
 
   return {
     probe,
-    connection() {
+    connection(origin, from) {
       let giveUp: (() => void) | null = null;
       let failed = false;
       let client: Client | null = null;
       const open = (): Client =>
-        new Client(origin, {
+        new Client(url, {
           // Undici would take the server's name for TLS from the phone's Host header; our dialler knows it.
           connect: (_options, callback) => {
             failed = false;
-            giveUp = dial((error, socket) => {
-              giveUp = null;
-              if (socket === null) {
-                const reason =
-                  error ?? new SallyportError('UPSTREAM_REFUSED', `upstream ${origin} is not there`);
-                tlsFailed = secure;
-                probe.failed(reason);
-                return callback(reason, null);
-              }
-              tlsFailed = false;
-              probe.succeeded();
-              socket.on('error', () => (failed = true));
-              callback(null, socket);
-            });
+            giveUp = dial(
+              (error, socket) => {
+                giveUp = null;
+                if (socket === null) {
+                  const reason =
+                    error ?? new SallyportError('UPSTREAM_REFUSED', `upstream ${url} is not there`);
+                  tlsFailed = secure;
+                  probe.failed(reason);
+                  return callback(reason, null);
+                }
+                tlsFailed = false;
+                probe.succeeded();
+                socket.on('error', () => (failed = true));
+                callback(null, socket);
+              },
+              origin,
+              from,
+            );
           },
           pipelining: 1,
           allowH2: false,

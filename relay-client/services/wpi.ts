@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
 import { cutOff } from '../../shared/splice.ts';
+import type { SourceAddresses } from '../addresses/book.ts';
 import type { WpiServiceConfig } from './config.ts';
 import { createConnectionSet } from './connection-set.ts';
 import { guardObserver } from './guarded-observer.ts';
@@ -20,6 +21,8 @@ import { createUpstream } from './upstream.ts';
 
 export interface WpiDependencies {
   observer: Observer;
+  /** Addresses of its `sourceAddresses`; null or left out = all requests come from the machine's ordinary one. */
+  addresses?: SourceAddresses | null;
   clock: Clock;
   log: Log;
   metrics?: ServiceMetrics;
@@ -47,6 +50,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
     clock,
     count,
     upstream,
+    addresses: dependencies.addresses ?? null,
     observer: guardObserver(dependencies.observer, log),
     log: rareLog,
   };

@@ -34,6 +34,8 @@ export interface Recognition {
   deviceOf(connection: Connection, heard: Heard): DeviceId | null;
   /** The session that a reply or clean-up belongs to; null where that isn't certain. */
   conversationOf(connection: Connection, heard: Heard): Conversation | null;
+  /** Whose message it is by all that it says and brings, session or not; null where that says nothing or disagrees. */
+  claimedBy(connection: Connection, heard: Heard): DeviceId | null;
 }
 
 export function createRecognition(options: {
@@ -49,20 +51,26 @@ export function createRecognition(options: {
     return null;
   };
 
+  const byCookies = ({ cookies, tokens }: Heard): DeviceId[] =>
+    [identities.ownerOf(cookies), identities.bearerOf(tokens)].filter((claim) => claim !== null);
+
+  /** The devices that connection, cookies and message tell of: one, if all is well. */
+  const claimed = (connection: Connection, heard: Heard): Set<DeviceId> => {
+    const claims = [connection.device, ...byCookies(heard), heard.named];
+    return new Set(claims.filter((claim) => claim !== null));
+  };
+
   /** The session of the device that connection, cookies and message agree on; undefined where none says anything. */
-  const byClaims = (connection: Connection, { message, named, cookies, tokens }: Heard) => {
-    const byCookie = [identities.ownerOf(cookies), identities.bearerOf(tokens)].filter(
-      (claim) => claim !== null,
-    );
-    const claims = [connection.device, ...byCookie, named].filter((claim) => claim !== null);
-    const devices = new Set(claims);
+  const byClaims = (connection: Connection, heard: Heard) => {
+    const { message } = heard;
+    const devices = claimed(connection, heard);
     const [device] = devices;
     if (device === undefined) return undefined;
     if (devices.size > 1) return unidentified(connection, 'contradicting device ids');
     const conversation = conversations.of(device);
     // Only a cookie proves that the phone has come over from another connection. Without one, its session has to be
     // waiting for just that reply, on no connection in particular.
-    if (conversation !== null && (byCookie.length > 0 || awaits(conversation, message.action)))
+    if (conversation !== null && (byCookies(heard).length > 0 || awaits(conversation, message.action)))
       return conversation;
     if (message.reason === 'reply-to') listener.odd('no-session', { device });
     return null;
@@ -97,6 +105,13 @@ export function createRecognition(options: {
       return (
         there ?? unidentified(connection, `${reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`)
       );
+    },
+    claimedBy(connection, heard) {
+      const { message, named } = heard;
+      const [device, ...others] = claimed(connection, heard);
+      if (device === undefined || others.length > 0) return null;
+      if (named === null) return hasItem(message.items, 'mac-addr') ? null : device;
+      return identities.admit(device) ? device : null;
     },
   };
 }

@@ -105,7 +105,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const message = readPhoneMessage(body);
     if ('unreadable' in message) {
       listener.odd('unreadable', { device: connection.device, why: message.unreadable, bytes: body.length });
-      return pass(connection, body, own.headers);
+      return pass(connection, connection.device, body, own.headers);
     }
     const mac = itemValue(message.items, 'mac-addr');
     const named = mac === null ? null : parseDeviceId(mac);
@@ -113,7 +113,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const initiating = message.reason !== 'reply-to' && message.reason !== 'clean-up';
     const conversation = initiating ? begin(connection, heard) : proceed(connection, heard);
     const changed = withContactMe(body, named ?? conversation?.device ?? null);
-    if (conversation === null) return pass(connection, changed, own.headers);
+    if (conversation === null) {
+      return pass(connection, recognition.claimedBy(connection, heard), changed, own.headers);
+    }
     attach(connection, conversation);
     const conclusion = conversation.lesson?.hear(message) ?? null;
     if (conclusion !== null) return conclude(conversation, conclusion, changed, own.headers);
@@ -127,7 +129,13 @@ export function createWatcher(options: WatcherOptions): Watcher {
   };
 
   /** A message that belongs to no session. */
-  const pass = (connection: Connection, body: Buffer, headers: RawHeaders): Exchange => ({
+  const pass = (
+    connection: Connection,
+    device: DeviceId | null,
+    body: Buffer,
+    headers: RawHeaders,
+  ): Exchange => ({
+    device,
     body,
     headers,
     answered(answer) {
@@ -152,6 +160,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       if (conversation.exchange === token) conversations.end(conversation, how);
     };
     return {
+      device: conversation.device,
       body,
       headers,
       local: answer,
@@ -229,6 +238,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     };
 
     return {
+      device,
       body,
       headers,
       answered: take,

@@ -117,6 +117,8 @@ t.test('docs/metrics.md lists exactly the values of labels', async (t) => {
     upstream_timeout: true,
     upstream_cut: true,
     phone_cut: true,
+    address_unknown: true,
+    address_refused: true,
   };
   const reasons: readonly CutReason[] = CUT_REASONS;
   const words = (heading: string): (string | undefined)[] => tableUnder(page, heading).map(([word]) => word);

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import type { ConnectionOptions, TlsOptions } from 'node:tls';
 import type { Test } from 'tap';
+import type { SourceAddresses } from '../../../relay-client/addresses/book.ts';
+import type { DeviceId } from '../../../shared/device-id.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import type { Clock } from '../../../shared/clock.ts';
 import { silentLog } from '../../../shared/log.ts';
@@ -193,6 +195,8 @@ export function recordingObserver(
   change: {
     request?: (body: Buffer, headers: readonly string[]) => Partial<Pick<Exchange, 'body' | 'headers'>>;
     answer?: () => readonly string[];
+    /** Whose message it is; default nobody knows. */
+    device?: (body: Buffer) => DeviceId | null;
   } = {},
 ): RecordingObserver {
   const seen: Seen[] = [];
@@ -207,6 +211,7 @@ export function recordingObserver(
       message({ path, headers, body }) {
         note({ call: 'message', path, headers, body: body.toString('latin1') });
         return {
+          device: change.device?.(body) ?? null,
           body,
           headers,
           ...change.request?.(body, headers),
@@ -257,6 +262,7 @@ export interface WpiOptions {
   forwarded?: WpiServiceConfig['forwarded'];
   limits?: Partial<WpiLimits>;
   observer?: Observer & Partial<RecordingObserver>;
+  addresses?: SourceAddresses | null;
   clock?: Clock;
 }
 
@@ -291,6 +297,7 @@ export async function startWpi(t: Test, options: WpiOptions): Promise<WpiUnderTe
     },
     {
       observer,
+      addresses: options.addresses ?? null,
       clock: options.clock ?? systemClock,
       log: silentLog,
       metrics: { count: (_service, event) => void counted.push(event) },
