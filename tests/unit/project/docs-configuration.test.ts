@@ -35,6 +35,24 @@ for (const [program, schema] of [
   });
 }
 
+t.test('what is not offered yet is said so, in README too, and nothing else', async (t) => {
+  const fields = [proxySchema, relaySchema].flatMap((schema) => fieldsOf(schema((path) => path)));
+  const closed = fields.filter((field) => field.closed).map(({ path }) => path);
+  const rows = ['proxy', 'relay'].flatMap((program) => tableUnder(page, `### Fields of the ${program}`));
+  t.same(
+    rows.filter(([, , meaning]) => meaning?.endsWith('so far')).map(([path]) => path),
+    closed,
+  );
+  const readme = readDocument('README.md');
+  const [section = ''] = readme.slice(readme.indexOf('\nNot yet')).split('\n## ');
+  const named = [...section.matchAll(/`(\w+)`/g)].map(([, word = '']) => word);
+  const names = (paths: string[]): string[] => paths.map((path) => path.split('.').at(-1) ?? path);
+  t.same(
+    named.filter((word) => names(fields.map(({ path }) => path)).includes(word)).toSorted(),
+    names(closed).toSorted(),
+  );
+});
+
 t.test('docs/configuration.md lists exactly the limits that are fixed', async (t) => {
   /** Limits that the configs set. */
   const set = {
