@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { WebSocket } from 'ws';
+import type { Milliseconds } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { pinOf } from '../shared/key-pair.ts';
 import type { Pin } from '../shared/key-pair.ts';
@@ -32,25 +33,34 @@ const WRONG_LOGIN: ReadonlySet<number> = new Set([401, 407]);
 /** Bytes of a refusal's text that are read. */
 const REFUSAL_BYTES = 1_024;
 
+/** How a dial may end before its time. */
+export interface DialOptions {
+  /** Gives the dial up, and all that it has under way. */
+  signal?: AbortSignal;
+  /** From the first packet to the open lane or the whole answer. Default {@link GREETING_MS}. */
+  withinMs?: Milliseconds;
+}
+
 /**
  * Dials one lane and resolves once it is open.
  *
- * @throws SallyportError LINK_DOWN (not reached), PIN_MISMATCH, LINK_REFUSED (reached, and it said no), LINK_VERSION
+ * @throws SallyportError LINK_DOWN (not reached, or given up), PIN_MISMATCH, LINK_REFUSED (reached, and it said no),
+ *   LINK_VERSION
  */
 export function dialLane(
   target: DialTarget,
   lane: { kind: 'control' } | { kind: 'stream'; link: string },
   events: LaneEvents,
+  options: DialOptions = {},
 ): Promise<Lane> {
   const url = new URL(PATHS[lane.kind], target.url);
   if (lane.kind === 'stream') url.searchParams.set('link', lane.link);
   const binary = lane.kind === 'stream';
-  return new Promise((resolve, reject) => {
+  return withDeadline(target, options, (signal, resolve, reject) => {
     let socket: Duplex | null = null;
     const ws = new WebSocket(url, [SUBPROTOCOL], {
       ...laneOptions(binary ? MUX_MESSAGE_BYTES : CONTROL_FRAME_BYTES),
-      ...connectOptions(target),
-      handshakeTimeout: GREETING_MS,
+      ...connectOptions(target, signal),
       finishRequest: (request) => sendWhenTrusted(request, target, (error) => request.destroy(error)),
       // Masks protect against confused HTTP caches in between (RFC 6455 §10.3). Here TLS to a pinned key leaves none,
       // and a mask of zeros spares both ends a pass over every byte.
@@ -65,6 +75,7 @@ export function dialLane(
     });
     ws.on('error', (cause) => reject(asLinkError(target, cause)));
     ws.once('open', () => resolve(laneOverWebSocket(ws, socket!, binary, events)));
+    return () => ws.terminate();
   });
 }
 
@@ -73,18 +84,21 @@ export function dialLane(
  *
  * @throws as {@link dialLane}
  */
-export function postJson(target: DialTarget, path: string, body: unknown): Promise<unknown> {
-  return new Promise((resolve, reject) => {
+export function postJson(
+  target: DialTarget,
+  path: string,
+  body: unknown,
+  options: DialOptions = {},
+): Promise<unknown> {
+  return withDeadline(target, options, (signal, resolve, reject) => {
     const url = new URL(path, target.url);
     url.protocol = 'https:';
     const text = JSON.stringify(body);
     const request = httpsRequest(url, {
-      ...connectOptions(target),
+      ...connectOptions(target, signal),
       method: 'POST',
-      timeout: GREETING_MS,
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
     });
-    request.on('timeout', () => request.destroy(new Error(`no answer within ${GREETING_MS} ms`)));
     request.on('error', (cause) => reject(asLinkError(target, cause)));
     request.on('response', (response) => {
       void readRefusal(response).then((answer) => {
@@ -97,10 +111,41 @@ export function postJson(target: DialTarget, path: string, body: unknown): Promi
       });
     });
     sendWhenTrusted(request, target, (error) => request.destroy(error), text);
+    return () => void request.destroy();
   });
 }
 
-function connectOptions(target: DialTarget) {
+/**
+ * Runs one dial, but no longer than it may take: a corporate proxy may accept and never answer, a peer may send a
+ * byte a minute, and the timeouts of the libraries watch neither.
+ *
+ * @param begin - begins it; returns the way to end it. Its signal ends connections that the way doesn't reach yet.
+ */
+function withDeadline<T>(
+  target: DialTarget,
+  { signal: outer, withinMs = GREETING_MS }: DialOptions,
+  begin: (signal: AbortSignal, resolve: (made: T) => void, reject: (error: Error) => void) => () => void,
+): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const inner = new AbortController();
+  let stop: () => void = () => undefined;
+  const giveUp = (why: string): void => {
+    reject(asLinkError(target, new Error(why)));
+    inner.abort();
+    stop();
+  };
+  const closed = (): void => giveUp('the link was closed meanwhile');
+  const late = setTimeout(() => giveUp(`not done within ${withinMs} ms`), withinMs);
+  outer?.addEventListener('abort', closed);
+  stop = begin(inner.signal, resolve, reject);
+  if (outer?.aborted === true) closed();
+  return promise.finally(() => {
+    clearTimeout(late);
+    outer?.removeEventListener('abort', closed);
+  });
+}
+
+function connectOptions(target: DialTarget, signal: AbortSignal) {
   const tls = {
     cert: target.cert,
     key: target.key,
@@ -108,9 +153,10 @@ function connectOptions(target: DialTarget) {
     // With a pin the key is all that counts, and it is compared before a byte is sent.
     ...('ca' in target.trust ? { ca: target.trust.ca } : { rejectUnauthorized: false }),
   };
+  // The agent hands its connection over only when the HTTP proxy has answered; until then this alone ends it.
   return target.via === null
     ? { ...tls, agent: false as const }
-    : { ...tls, agent: new HttpsProxyAgent(target.via) };
+    : { ...tls, agent: new HttpsProxyAgent(target.via, { signal }) };
 }
 
 /** Ends the request, hence sends it, only once the peer has shown the trusted key. */

@@ -69,7 +69,8 @@ export function createFeed(options: FeedOptions): Feed {
     return found.seq;
   }
 
-  async function known(): Promise<void> {
+  /** Tells of all devices; between two pages goes what has changed, since polls are answered by it already. */
+  async function known(upToDate: () => Promise<void>): Promise<void> {
     let cursor: DeviceId | null = null;
     do {
       const page: Awaited<ReturnType<Outbox['devices']>> = await outbox.devices({
@@ -78,6 +79,7 @@ export function createFeed(options: FeedOptions): Feed {
       });
       if (page.devices.length > 0) send({ type: 'known', devices: page.devices.map(({ device }) => device) });
       cursor = page.next;
+      await upToDate();
       await room();
     } while (cursor !== null && !stopped);
   }
@@ -85,13 +87,19 @@ export function createFeed(options: FeedOptions): Feed {
   async function run(): Promise<void> {
     const { holds } = options;
     let sent = holds === null || holds.incarnation !== outbox.incarnation ? await snapshot() : holds.seq;
-    while (sent < outbox.sequence() && !stopped) sent = await changes(sent);
+    const upToDate = async (): Promise<void> => {
+      while (sent < outbox.sequence() && !stopped) {
+        sent = await changes(sent);
+        await room();
+      }
+    };
+    await upToDate();
     if (stopped) return;
     options.onSynced();
-    await known();
+    await known(upToDate);
     while (!stopped) {
-      await woken(() => outbox.sequence() > sent && options.backlog() < FEED_BACKLOG_BYTES);
-      if (!stopped) sent = await changes(sent);
+      await woken(() => outbox.sequence() > sent);
+      await upToDate();
     }
   }
 

@@ -8,12 +8,18 @@ import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { CutCode, MuxStream } from '../shared/mux-stream.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
-import { CLOSE, GREETING_MS } from '../shared/protocol.ts';
+import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS } from '../shared/protocol.ts';
 import type { MetricSample, ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readProxyFrame } from '../shared/protocol-read.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { createFeed } from './feed.ts';
 import type { Feed } from './feed.ts';
+
+export type DialLane = (
+  lane: { kind: 'control' } | { kind: 'stream'; link: string },
+  events: LaneEvents,
+  signal: AbortSignal,
+) => Promise<Lane>;
 
 /** How a link ended. */
 export interface LinkEnd {
@@ -36,13 +42,17 @@ export interface LinkOptions {
   maxStreams: number;
   clock: Clock;
   log: Log;
-  /** Dials one lane of this link's proxy. */
-  dial: (lane: { kind: 'control' } | { kind: 'stream'; link: string }, events: LaneEvents) => Promise<Lane>;
+  /** Dials one lane of this link's proxy, unless the signal says that the link is over. */
+  dial: DialLane;
   /** What the proxy must know besides the outbox: running quiets, then health. Said after each resync. */
   afterResync: () => RelayFrame[];
   onStream: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
-  /** A proxy holds more than this outbox ever had: all proxies must be told everything anew. */
-  onRestored: () => void;
+  /**
+   * A proxy claims to hold more than this outbox ever had: then all proxies must be told everything anew.
+   *
+   * @returns what is wrong with the claim, or null
+   */
+  onRestored: () => string | null;
   onPolls: (frame: PollsFrame) => void;
   onMetrics: (samples: MetricSample[]) => void;
   /** State, round trip or position changed. */
@@ -82,11 +92,22 @@ export function createLink(options: LinkOptions): Link {
   let pingedAt = 0;
   let roundTrip: number | null = null;
 
-  const send = (frame: RelayFrame): void => control?.send(JSON.stringify(frame));
+  const gone = new AbortController();
 
-  function end(code: number, reason: string): void {
+  function send(frame: RelayFrame): void {
+    if (control === null || over !== null) return;
+    if (control.backlog() > CONTROL_BACKLOG_BYTES) {
+      return close(CLOSE.violation, `the proxy leaves more than ${CONTROL_BACKLOG_BYTES} bytes unread`);
+    }
+    control.send(JSON.stringify(frame));
+  }
+
+  function end(code: number, text: string): void {
     if (over !== null) return;
+    // Much of it comes from the proxy, and goes to logs and terminals.
+    const reason = text.replace(/\p{Cc}+/gu, ' ');
     over = { code, reason };
+    gone.abort();
     greeting.cancel();
     heartbeat?.stop();
     feed?.stop();
@@ -105,6 +126,11 @@ export function createLink(options: LinkOptions): Link {
     end(code, reason);
   }
 
+  function violation(why: string): void {
+    log.error('proxy broke the protocol', { why });
+    close(CLOSE.violation, why);
+  }
+
   const greeting = clock.after(2 * GREETING_MS, () => close(CLOSE.noGreeting, 'no welcome in time'));
 
   async function welcomed(frame: Welcome): Promise<void> {
@@ -119,9 +145,12 @@ export function createLink(options: LinkOptions): Link {
         holds: holds.seq,
         has: outbox.sequence(),
       });
-      return options.onRestored();
+      const wrong = options.onRestored();
+      if (wrong !== null) violation(wrong);
+      return;
     }
     await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame.link)));
+    if (over !== null) return;
     feed = createFeed({
       outbox,
       holds: frame.holds,
@@ -137,6 +166,7 @@ export function createLink(options: LinkOptions): Link {
     feed.ended.then(
       () => undefined,
       (error: unknown) => {
+        if (over !== null) return;
         log.error('outbox cannot be sent', { why: describeError(error) });
         close(CLOSE.going, 'the outbox failed');
       },
@@ -153,6 +183,7 @@ export function createLink(options: LinkOptions): Link {
         // A link is whole or not at all: phones would be sent to a lane that isn't there.
         closed: (code, reason) => close(code, `a stream lane closed: ${reason}`),
       },
+      gone.signal,
     );
     if (over !== null) return lane.close(over.code, over.reason);
     mux = createMux({
@@ -212,13 +243,12 @@ export function createLink(options: LinkOptions): Link {
           const read = readProxyFrame(text);
           if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
           const wrong = 'wrong' in read ? read.wrong : take(read.frame);
-          if (wrong === null) return;
-          log.error('proxy broke the protocol', { why: wrong });
-          close(CLOSE.violation, wrong);
+          if (wrong !== null) violation(wrong);
         },
         drained: () => feed?.drained(),
         closed: end,
       },
+      gone.signal,
     );
     control = lane;
     if (over !== null) return lane.close(over.code, over.reason);

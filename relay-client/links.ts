@@ -1,7 +1,6 @@
 import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { describeError } from '../shared/errors.ts';
-import type { Lane, LaneEvents } from '../shared/lane.ts';
 import type { Log } from '../shared/log.ts';
 import { CUT } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
@@ -9,7 +8,7 @@ import { CLOSE } from '../shared/protocol.ts';
 import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
 import { createLink } from './link.ts';
-import type { Link, PollsFrame } from './link.ts';
+import type { DialLane, Link, PollsFrame } from './link.ts';
 import type { Outbox, Sequence } from './outbox/outbox.ts';
 import { keepConnected } from './reconnect.ts';
 import type { Reconnect } from './reconnect.ts';
@@ -19,7 +18,7 @@ import type { PhoneOrigin } from './services/service.ts';
 export interface LinkTarget {
   /** Its URL as configured, which names it everywhere. */
   url: string;
-  dial: (lane: { kind: 'control' } | { kind: 'stream'; link: string }, events: LaneEvents) => Promise<Lane>;
+  dial: DialLane;
 }
 
 export interface LinksOptions {
@@ -59,6 +58,8 @@ export interface Links {
   drain(): void;
   close(): Promise<void>;
 }
+
+const DRAIN: RelayFrame = { type: 'drain' };
 
 interface Place {
   target: LinkTarget;
@@ -104,7 +105,8 @@ export function createLinks(options: LinksOptions): Links {
             clock,
             log,
             dial: target.dial,
-            afterResync: options.present,
+            // Who is brought up to date while we go away must not send phones here after all.
+            afterResync: () => [...options.present(), ...(draining ? [DRAIN] : [])],
             onStream(stream, { service, door, address, port, tls }) {
               if (draining) return CUT.draining;
               const taken = options.accept(service, stream, { ...origin, door, address, port, tls });
@@ -125,15 +127,32 @@ export function createLinks(options: LinksOptions): Links {
     return place;
   }
 
-  /** A restored outbox becomes a new incarnation, and every proxy gets a whole snapshot of it. */
-  function startAnew(): void {
-    outbox.renew().then(
-      (incarnation) => {
-        options.log.warn('outbox has a new incarnation', { incarnation });
+  let renewal: 'none' | 'under way' | 'done' = 'none';
+
+  /**
+   * A restored outbox becomes a new incarnation, and every proxy gets a whole snapshot of it. That is so once: the new
+   * incarnation is of this very run, so who claims more of it than there is lies, and shall not disturb the others.
+   */
+  function startAnew(): string | null {
+    if (renewal === 'done') return 'it claims to hold more than this outbox ever had, since it began anew';
+    if (renewal === 'under way') return null;
+    renewal = 'under way';
+    outbox
+      .renew()
+      .then(
+        (incarnation) => {
+          renewal = 'done';
+          options.log.warn('outbox has a new incarnation', { incarnation });
+        },
+        (error: unknown) => {
+          renewal = 'none';
+          options.log.error('outbox cannot start anew; trying again', { why: describeError(error) });
+        },
+      )
+      .finally(() => {
         for (const { reconnect } of places) reconnect.current()?.close(CLOSE.going, 'the outbox starts anew');
-      },
-      (error: unknown) => options.log.error('outbox cannot start anew', { why: describeError(error) }),
-    );
+      });
+    return null;
   }
 
   function changed(place: Place): void {
@@ -210,7 +229,7 @@ export function createLinks(options: LinksOptions): Links {
     },
     drain() {
       draining = true;
-      say({ type: 'drain' });
+      say(DRAIN);
     },
     async close() {
       await Promise.all(places.map(({ reconnect }) => reconnect.stop('the relay is going away')));

@@ -162,7 +162,7 @@ async function open(
       const target = dialTarget(proxy, identity);
       return {
         url: proxy.url.href.replace(/\/$/, ''),
-        dial: (lane, events) => dialLane(target, lane, events),
+        dial: (lane, events, signal) => dialLane(target, lane, events, { signal }),
       };
     }),
     outbox,

@@ -31,11 +31,11 @@ export const SILENCE_MS: Milliseconds = 7_000;
 export const GREETING_MS: Milliseconds = 10_000;
 /** The longest that one device is kept quiet for one generation, over all its sessions. */
 export const QUIET_BUDGET_MS: Milliseconds = 120_000;
-/** How long running sessions may take to end when either side drains. */
-export const DRAIN_MS: Milliseconds = 30_000;
 
 /** Largest control frame, in bytes; a larger one closes the lane. */
 export const CONTROL_FRAME_BYTES = 1_048_576;
+/** Bytes that may wait on a control lane for a peer that reads too little, besides what flow control holds back. */
+export const CONTROL_BACKLOG_BYTES = 8 * 1_048_576;
 /** Most entries in one snapshot, changes or polls frame. */
 export const ENTRIES_PER_FRAME = 2_000;
 

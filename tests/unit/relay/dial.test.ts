@@ -1,0 +1,168 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import t from 'tap';
+import type { Test } from 'tap';
+import {
+  createPrivateKeyPem,
+  pinOf,
+  readPrivateKey,
+  selfSignedCertificate,
+} from '../../../shared/key-pair.ts';
+import type { Pin } from '../../../shared/key-pair.ts';
+import { dialLane, postJson } from '../../../relay-client/dial.ts';
+import type { DialTarget } from '../../../relay-client/dial.ts';
+
+async function makeKey() {
+  const pem = createPrivateKeyPem();
+  const key = readPrivateKey(pem, 'test');
+  return {
+    pem,
+    cert: await selfSignedCertificate(key, { commonName: 'test', hosts: ['127.0.0.1'] }, new Date()),
+    pin: pinOf(key),
+  };
+}
+
+async function open(t: Test, server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** An HTTP proxy that takes connections and never answers; tells when one of them is gone. */
+async function openSilentVia(t: Test) {
+  const { promise: gone, resolve } = Promise.withResolvers<void>();
+  const { promise: asked, resolve: hear } = Promise.withResolvers<string>();
+  const server = createServer((socket) => {
+    socket.once('data', (chunk) => hear(chunk.toString()));
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve());
+  });
+  return { url: new URL(`http://${await open(t, server)}`), gone, asked };
+}
+
+const EVENTS = { frame: () => undefined, drained: () => undefined, closed: () => undefined };
+const UNUSED: Pin = `sha256:${'A'.repeat(43)}=`;
+
+async function target(host: string, pin: Pin, via: URL | null = null): Promise<DialTarget> {
+  const { pem, cert } = await makeKey();
+  return { url: new URL(`wss://${host}`), trust: { pin }, cert, key: pem, via };
+}
+
+t.test('an HTTP proxy that never answers is left in time, and nothing stays open to it', async (t) => {
+  const via = await openSilentVia(t);
+  const to = await target('proxy.example:9443', UNUSED, via.url);
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS, { withinMs: 200 }), {
+    code: 'LINK_DOWN',
+    message: /cannot reach proxy\.example:9443 through 127\.0\.0\.1:\d+: not done within 200 ms/,
+  });
+  t.match(await via.asked, /^CONNECT proxy\.example:9443 /);
+  await via.gone;
+  const again = await openSilentVia(t);
+  await t.rejects(postJson({ ...to, via: again.url }, '/link/join', {}, { withinMs: 200 }), {
+    code: 'LINK_DOWN',
+  });
+  await again.gone;
+});
+
+t.test('a dial that is given up leaves nothing open', async (t) => {
+  const via = await openSilentVia(t);
+  const to = await target('proxy.example:9443', UNUSED, via.url);
+  const given = new AbortController();
+  const dialled = dialLane(to, { kind: 'control' }, EVENTS, { signal: given.signal });
+  await via.asked;
+  given.abort();
+  await t.rejects(dialled, { code: 'LINK_DOWN', message: /closed meanwhile/ });
+  await via.gone;
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS, { signal: given.signal }), {
+    code: 'LINK_DOWN',
+  });
+});
+
+t.test('a host that takes the connection and says nothing is left in time', async (t) => {
+  const { promise: gone, resolve } = Promise.withResolvers<void>();
+  const server = createServer((socket: Socket) => {
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve());
+    socket.resume();
+  });
+  const to = await target(await open(t, server), UNUSED);
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS, { withinMs: 200 }), { code: 'LINK_DOWN' });
+  await gone;
+});
+
+/** A pinned proxy that answers each request, whatever it is, with the bytes of `write`. */
+async function openAnswering(t: Test, write: (socket: Socket) => void) {
+  const key = await makeKey();
+  let asked = 0;
+  const server = createTlsServer({ key: key.pem, cert: key.cert }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => {
+      asked += 1;
+      write(socket);
+    });
+  });
+  return { host: await open(t, server), pin: key.pin, asked: () => asked };
+}
+
+t.test('a refusal that comes byte by byte, for ever, is not waited for', async (t) => {
+  const drip = await openAnswering(t, (socket) => {
+    socket.write('HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\n\r\n');
+    const timer = setInterval(() => socket.write('x'), 20);
+    socket.on('close', () => clearInterval(timer));
+  });
+  const to = await target(drip.host, drip.pin);
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS, { withinMs: 300 }), {
+    code: 'LINK_DOWN',
+    message: /not done within 300 ms/,
+  });
+  await t.rejects(postJson(to, '/link/join', {}, { withinMs: 300 }), { code: 'LINK_DOWN' });
+});
+
+t.test('what a proxy refuses with is told, a limited part of it', async (t) => {
+  const text = `no such relay ${'x'.repeat(5_000)}`;
+  const refusing = await openAnswering(t, (socket) => {
+    socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${text.length}\r\n\r\n${text}`);
+  });
+  const to = await target(refusing.host, refusing.pin);
+  const error: unknown = await dialLane(to, { kind: 'control' }, EVENTS).catch((cause: unknown) => cause);
+  t.match(error, { code: 'LINK_REFUSED', message: /answered 403 Forbidden: no such relay x+$/ });
+  t.ok(String(error).length < 1_200);
+  const older = await openAnswering(t, (socket) => {
+    socket.end('HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n');
+  });
+  await t.rejects(dialLane(await target(older.host, older.pin), { kind: 'control' }, EVENTS), {
+    code: 'LINK_VERSION',
+  });
+});
+
+t.test('not a byte is sent to a host that shows another key than the pinned one', async (t) => {
+  const other = await openAnswering(t, (socket) => socket.end());
+  const to = await target(other.host, UNUSED);
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS), { code: 'PIN_MISMATCH' });
+  await t.rejects(postJson(to, '/link/join', { token: 'secret' }), { code: 'PIN_MISMATCH' });
+  t.equal(other.asked(), 0);
+});
+
+t.test('nobody at the address is told with its name', async (t) => {
+  const server = createServer();
+  const host = await open(t, server);
+  server.close();
+  await once(server, 'close');
+  await t.rejects(dialLane(await target(host, UNUSED), { kind: 'control' }, EVENTS), {
+    code: 'LINK_DOWN',
+    message: new RegExp(`cannot reach ${host}: .*ECONNREFUSED`),
+  });
+});
+
+t.test('an IPv6 address is dialled as it stands in the URL', async (t) => {
+  const to = await target('[::1]:1', UNUSED);
+  await t.rejects(dialLane(to, { kind: 'control' }, EVENTS), { code: 'LINK_DOWN', message: /\[::1\]:1/ });
+  const via = await openSilentVia(t);
+  await t.rejects(dialLane({ ...to, via: via.url }, { kind: 'control' }, EVENTS, { withinMs: 200 }), {
+    code: 'LINK_DOWN',
+  });
+  t.match(await via.asked, /^CONNECT \[::1\]:1 /);
+});
