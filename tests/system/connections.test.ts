@@ -1,13 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
-import type { Test } from 'tap';
-import { createPlainService, fileSha256 } from '../fixtures/services/index.ts';
-import type { PlainService, PlainServiceOptions, RawAnswer } from '../fixtures/services/index.ts';
+import { fileSha256 } from '../fixtures/services/index.ts';
+import type { PlainService, RawAnswer } from '../fixtures/services/index.ts';
 import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import type { SwitchedDoor, SwitchedGate } from '../fixtures/switched-gate.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
-import { createDialer, createPhone, download, parseTarget } from '../phones/index.ts';
-import type { Phone } from '../phones/index.ts';
+import { createDialer, download, parseTarget } from '../phones/index.ts';
 
 t.setTimeout(120_000);
 
@@ -17,26 +15,6 @@ const DEVICE = '00:1A:E8:71:00:01';
 const LOOK_MS = 20;
 const DEADLINE_MS = 10_000;
 const FILE_BYTES = 20 * 1024 * 1024;
-
-async function onDuty(t: Test, gate: SwitchedGate, options: PlainServiceOptions = {}): Promise<PlainService> {
-  const { cert, key } = gate.certificate;
-  const service = await createPlainService({ tls: { cert, key }, ...options });
-  t.teardown(() => service.close());
-  gate.board.lead(service);
-  return service;
-}
-
-function phoneAt(t: Test, gate: SwitchedGate, door: SwitchedDoor): Phone {
-  const phone = createPhone({
-    deviceId: DEVICE,
-    service: gate.url(door),
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
-  return phone;
-}
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS;
@@ -81,7 +59,7 @@ t.test('connections through a gate', async (t) => {
 
   for (const door of WPI_DOORS) {
     await t.test(`a phone's connection outlives that of the service: ${door}`, async (t) => {
-      const service = await onDuty(t, gate, { dialect: { keepAliveTimeoutMs: 100 } });
+      const service = await gate.serve(t, { dialect: { keepAliveTimeoutMs: 100 } });
       const connection = await dialer.open(parseTarget(gate.url(door)));
       for (const round of [1, 2, 3]) {
         const { status, headers, close } = await connection.request(message(gate, door));
@@ -98,8 +76,8 @@ t.test('connections through a gate', async (t) => {
     });
 
     await t.test(`a service that refuses is a 502, and nobody is sent to it: ${door}`, async (t) => {
-      await onDuty(t, gate);
-      const phone = phoneAt(t, gate, door);
+      await gate.serve(t);
+      const phone = gate.phone(t, door, { deviceId: DEVICE });
       await gate.push(DEVICE);
       await gate.polls(DEVICE, 202);
       await gate.board.refuse();
@@ -131,8 +109,10 @@ t.test('connections through a gate', async (t) => {
         };
         await gate.push(DEVICE);
         for (const [when, death] of Object.entries(deaths)) {
-          const service = await onDuty(t, gate, { intercept: () => Promise.resolve(death) });
-          const { outcome, failure, status } = await phoneAt(t, gate, door).openSession('solicited');
+          const service = await gate.serve(t, { intercept: () => Promise.resolve(death) });
+          const { outcome, failure, status } = await gate
+            .phone(t, door, { deviceId: DEVICE })
+            .openSession('solicited');
           t.equal(outcome, 'failed', when);
           t.match(status ?? failure, /^(502|cut)$/, `${when}: ${String(status ?? failure)}`);
           t.equal(service.requests.length, 1, 'the request went there once');
@@ -145,7 +125,7 @@ t.test('connections through a gate', async (t) => {
 
   for (const door of ALL_DOORS) {
     await t.test(`downloads are whole, in one piece or several: ${door}`, async (t) => {
-      const service = await onDuty(t, gate, { fileSize: FILE_BYTES });
+      const service = await gate.serve(t, { fileSize: FILE_BYTES });
       const url = `${gate.url(door)}/file/firmware.app`;
       const got = await download(dialer, url);
       t.equal(got.status, 200);
@@ -162,7 +142,7 @@ t.test('connections through a gate', async (t) => {
     });
 
     await t.test(`a download that the phone breaks off leaves nothing behind: ${door}`, async (t) => {
-      const service = await onDuty(t, gate);
+      const service = await gate.serve(t);
       const socket = await gate.connect(door);
       socket.write(`GET /file/endless?size=${1024 ** 3} HTTP/1.1\r\nHost: ${gate.doors[door]}\r\n\r\n`);
       await new Promise((resolve) => socket.once('data', resolve));
@@ -172,7 +152,7 @@ t.test('connections through a gate', async (t) => {
     });
 
     await t.test(`a download that the service breaks off does not look whole: ${door}`, async (t) => {
-      const service = await onDuty(t, gate, { fileSize: FILE_BYTES, cutDownloadsAfter: FILE_BYTES / 2 });
+      const service = await gate.serve(t, { fileSize: FILE_BYTES, cutDownloadsAfter: FILE_BYTES / 2 });
       const got = await download(dialer, `${gate.url(door)}/file/firmware.app`);
       t.equal(got.reason, 'cut');
       t.ok(got.bytes <= FILE_BYTES / 2);

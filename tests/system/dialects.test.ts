@@ -4,45 +4,21 @@ import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import type { Test } from 'tap';
 import { replayThroughGate } from '../fixtures/replay-through-gate.ts';
-import { createPlainService, DIALECTS } from '../fixtures/services/index.ts';
-import type { Dialect, PlainService, PlainServiceOptions } from '../fixtures/services/index.ts';
+import { DIALECTS } from '../fixtures/services/index.ts';
+import type { Dialect } from '../fixtures/services/index.ts';
 import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import type { SwitchedDoor, SwitchedGate } from '../fixtures/switched-gate.ts';
 import type { Transcript, TranscriptOutcome } from '../fixtures/transcripts/index.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
-import { createPhone, macAfter } from '../phones/index.ts';
-import type { Exchange, Phone, PhoneOptions } from '../phones/index.ts';
+import { macAfter } from '../phones/index.ts';
+import type { Exchange, PhoneOptions } from '../phones/index.ts';
 
 t.setTimeout(120_000);
 
 const DOORS = ['exact-sealed', 'exact-inspected'] as const;
 const NONCE = '00112233445566778899AABBCCDDEEFF';
 let devices = 0;
-const newDevice = (): string => macAfter('00:1A:E8:70:00:01', devices++);
-
-/** A service on duty behind the gate, and a phone in front of it, to be closed with the test. */
-async function meet(
-  t: Test,
-  gate: SwitchedGate,
-  door: SwitchedDoor,
-  service: PlainServiceOptions,
-  phone: Partial<PhoneOptions> = {},
-): Promise<{ service: PlainService; phone: Phone }> {
-  const { cert, key } = gate.certificate;
-  const met = await createPlainService({ tls: { cert, key }, ...service });
-  t.teardown(() => met.close());
-  gate.board.lead(met);
-  const calling = createPhone({
-    deviceId: newDevice(),
-    service: gate.url(door),
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-    ...phone,
-  });
-  t.teardown(() => calling.close());
-  return { service: met, phone: calling };
-}
+const newDevice = (): string => macAfter('00:1A:E8:71:00:01', devices++);
 
 const bodyOf = (message: Buffer): Buffer => message.subarray(message.indexOf('\r\n\r\n') + 4);
 
@@ -56,13 +32,11 @@ async function provision(
 ): Promise<void> {
   const answers: Buffer[] = [];
   const exchanges: Exchange[] = [];
-  const { service, phone } = await meet(
-    t,
-    gate,
-    door,
-    { dialect, onEvent: (event) => void (event.type === 'answer' && answers.push(event.body)) },
-    { onExchange: (exchange) => exchanges.push(exchange), ...options },
-  );
+  const service = await gate.serve(t, {
+    dialect,
+    onEvent: (event) => void (event.type === 'answer' && answers.push(event.body)),
+  });
+  const phone = gate.phone(t, door, { onExchange: (exchange) => exchanges.push(exchange), ...options });
   const startUp = await phone.start();
   t.equal(startUp?.outcome, 'completed', `start-up: ${startUp?.message ?? 'done'}`);
 
@@ -355,7 +329,7 @@ t.test('services and phones of every kind', async (t) => {
       });
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
-      const { phone } = await meet(t, gate, door, {});
+      const phone = gate.phone(t, door);
       gate.board.lead(server.address() as AddressInfo);
       t.teardown(() => new Promise((resolve) => server.close(resolve)));
       t.equal((await phone.start())?.outcome, 'completed');
