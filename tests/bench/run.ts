@@ -25,6 +25,7 @@ accept, resync. Each needs Linux. Let nothing else run meanwhile.
 `;
 
 const BENCHES = {
+  polls: async (owner: Owner, options: BenchOptions) => (await import('./polls.ts')).run(owner, options),
   tunnel: async (owner: Owner, options: BenchOptions) => (await import('./tunnel.ts')).run(owner, options),
 };
 
