@@ -13,8 +13,9 @@ export function laneOptions(maxPayload: number): {
   maxPayload: number;
   perMessageDeflate: false;
   skipUTF8Validation: false;
+  autoPong: false;
 } {
-  return { maxPayload, perMessageDeflate: false, skipUTF8Validation: false };
+  return { maxPayload, perMessageDeflate: false, skipUTF8Validation: false, autoPong: false };
 }
 
 /**
@@ -32,6 +33,8 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
     if (isBinary !== binary) return close(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
     events.frame(binary ? (data as Buffer) : (data as Buffer).toString('utf8'));
   });
+  // Lanes have beats of their own. Answers to these would pile up, uncounted, for a peer that never reads them.
+  ws.on('ping', () => close(1008, 'a WebSocket ping has no place here'));
   ws.on('error', (cause) => (error = cause));
   ws.on('close', (code, reason) =>
     own === null

@@ -19,6 +19,8 @@ import { CLOSE } from './protocol.ts';
 
 /** Bytes that may wait in a lane before its streams are held back. */
 export const LANE_BACKLOG_BYTES = 1_048_576;
+/** Bytes that may wait in a lane in all; only a peer that reads nothing lets credit, cuts and beats grow to that. */
+export const LANE_UNREAD_BYTES = 16 * 1_048_576;
 /** Streams at once in one lane, unless configured; more are refused. */
 export const LANE_STREAMS = 4_096;
 
@@ -70,7 +72,9 @@ export function createMux(options: MuxOptions): Mux {
   });
 
   function send(type: number, stream: number, payload: Uint8Array | null): void {
-    if (down === null) writer.frame(type, stream, payload);
+    if (down !== null) return;
+    if (lane.backlog() > LANE_UNREAD_BYTES) return violation(`more than ${LANE_UNREAD_BYTES} bytes unread`);
+    writer.frame(type, stream, payload);
   }
 
   const port: MuxPort = {
@@ -182,14 +186,18 @@ export function createMux(options: MuxOptions): Mux {
     for (const stream of all) stream.receiveCut(error);
   }
 
+  const linkDown = (): SallyportError =>
+    new SallyportError('LINK_DOWN', 'the stream lane is closed', { cause: down });
+
   return {
     open(opening) {
-      if (down !== null) throw new SallyportError('LINK_DOWN', 'the stream lane is closed', { cause: down });
+      if (down !== null) throw linkDown();
       if (streams.size >= maxStreams) {
         throw new SallyportError('STREAM_REFUSED', `the stream lane carries ${maxStreams} streams already`);
       }
       newest += 1;
       send(MUX.open, newest, Buffer.from(JSON.stringify(opening)));
+      if (down !== null) throw linkDown();
       return adopt(newest);
     },
     receive,

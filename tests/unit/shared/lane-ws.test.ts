@@ -99,3 +99,10 @@ t.test('a frame over the limit cuts the lane and reaches nobody', async (t) => {
   t.match(reason, /payload/i);
   t.equal(frames.length, 1);
 });
+
+t.test("a WebSocket's own ping closes the lane, and is not answered", async (t) => {
+  const { ended, peer } = await openLane(t);
+  peer.on('pong', () => t.fail('it was answered'));
+  peer.ping();
+  t.match(await ended, { code: 1008, reason: /ping/ });
+});

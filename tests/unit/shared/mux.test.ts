@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
-import { createMux, LANE_BACKLOG_BYTES } from '../../../shared/mux.ts';
+import { createMux, LANE_BACKLOG_BYTES, LANE_UNREAD_BYTES } from '../../../shared/mux.ts';
 import {
   CUT,
   MUX,
@@ -317,4 +317,23 @@ t.test('whatever the order of events, each stream carries exactly its own bytes'
     }),
     { numRuns: 60 },
   );
+});
+
+t.test('a peer that opens or sends without reading what it is told is cut off', async (t) => {
+  const { pair, proxy, relay, arrived, settle } = createPair();
+  const stream = proxy.open(OPENING);
+  await settle();
+  pair.b.backlog = () => LANE_UNREAD_BYTES + 1;
+  arrived[0]?.end();
+  t.match(pair.b.closedWith, { code: CLOSE.violation, reason: /more than \d+ bytes unread/ });
+  t.equal(relay.streams(), 0);
+  await settle();
+  t.ok(stream.destroyed);
+});
+
+t.test('a stream that finds the lane full of unread frames is not opened', async (t) => {
+  const { pair, proxy } = createPair();
+  pair.a.backlog = () => LANE_UNREAD_BYTES + 1;
+  t.throws(() => proxy.open(OPENING), { code: 'LINK_DOWN' });
+  t.equal(proxy.streams(), 0);
 });
