@@ -176,7 +176,6 @@ export async function createProxy(
     }
 
     let telling = false;
-    let toldUnknown = clock.monotonic();
     /** Gathers what polled since the last time, in steps that let polls and links through. */
     function tell(): void {
       if (telling) return;
@@ -190,12 +189,12 @@ export async function createProxy(
           return void setImmediate(step);
         }
         telling = false;
-        const since = toldUnknown;
-        toldUnknown = clock.monotonic();
         for (const site of sites) {
-          const strangers = unknown.list(site.name).filter(({ at }) => at >= since);
+          const link = site.link();
+          if (link === null) continue;
           const known = polled.get(site.name) ?? [];
-          if (known.length + strangers.length > 0) site.link()?.sendPolls(known, strangers);
+          const strangers = unknown.news(site.name);
+          if (known.length + strangers.length > 0) link.sendPolls(known, strangers);
         }
       };
       step();

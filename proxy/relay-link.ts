@@ -1,11 +1,11 @@
 import type { Clock } from '../shared/clock.ts';
-import { SallyportError } from '../shared/errors.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
 import { createHeartbeat } from '../shared/heartbeat.ts';
 import type { Lane, LaneEvents } from '../shared/lane.ts';
 import type { Log } from '../shared/log.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
-import { CLOSE, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
+import { CLOSE, CONTROL_BACKLOG_BYTES, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readRelayFrame } from '../shared/protocol-read.ts';
 import type { RelayRecord } from './registry.ts';
@@ -13,6 +13,8 @@ import type { Site, SiteLink } from './site.ts';
 
 /** Bytes that may wait on a control lane before telemetry is left out; marks and heartbeats go first. */
 const TELEMETRY_BACKLOG_BYTES = 262_144;
+/** Bytes of telemetry that are told at once; the polls of more devices within a second are left out. */
+const TELEMETRY_BURST_BYTES = 2 * 1_048_576;
 
 export interface RelayLinkOptions {
   /** Random, names this link for its stream lanes. */
@@ -62,7 +64,11 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
   });
 
   function say(frame: ProxyFrame): void {
-    lane?.send(JSON.stringify(frame));
+    if (lane === null || over) return;
+    if (lane.backlog() > CONTROL_BACKLOG_BYTES) {
+      return close(CLOSE.violation, `the relay leaves more than ${CONTROL_BACKLOG_BYTES} bytes unread`);
+    }
+    lane.send(JSON.stringify(frame));
   }
 
   function close(code: number, reason: string): void {
@@ -134,7 +140,8 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
         if (lane === null || lane.backlog() > TELEMETRY_BACKLOG_BYTES) return;
         const now = clock.monotonic();
         const ago = (at: number): number => Math.max(0, Math.round(now - at));
-        for (let i = 0; i < Math.max(polls.length, unknown.length); i += ENTRIES_PER_FRAME) {
+        const most = Math.max(polls.length, unknown.length);
+        for (let i = 0; i < most && lane.backlog() <= TELEMETRY_BURST_BYTES; i += ENTRIES_PER_FRAME) {
           say({
             type: 'polls',
             polls: polls
@@ -174,7 +181,14 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
         if (frame.n === pings) roundTrip = clock.monotonic() - pingedAt;
         return;
       }
-      const wrong = site.frame(serving, frame);
+      let wrong: string | null;
+      try {
+        wrong = site.frame(serving, frame);
+      } catch (error) {
+        // A fault of ours, but the other sites of this proxy shall not suffer from it.
+        log.error('control frame failed', { type: frame.type, why: describeError(error) });
+        wrong = `a ${frame.type} could not be handled; the proxy's log says why`;
+      }
       if (wrong !== null) close(CLOSE.violation, wrong);
     },
     drained: () => undefined,

@@ -22,21 +22,30 @@ export interface UnknownDevices {
   note(seen: UnknownDevice): void;
   /** The latest first. */
   list(site?: string): UnknownDevice[];
+  /** Those of a site that have polled since they were last asked for by this call. */
+  news(site: string): UnknownDevice[];
   /** Takes a device off the list once it is known. */
   forget(site: string, device: DeviceId): void;
 }
 
 /** @param limit - how many to remember; default {@link UNKNOWN_DEVICES} */
 export function createUnknownDevices(limit: number = UNKNOWN_DEVICES): UnknownDevices {
-  const ring = new LRUCache<string, UnknownDevice>({ max: limit });
+  // Whether one is news does not go by its time: workers tell of a poll up to a second after it came.
+  const ring = new LRUCache<string, { seen: UnknownDevice; told: boolean }>({ max: limit });
   const keyOf = (site: string, device: DeviceId): string => `${site}/${device}`;
   return {
     note(seen) {
       const key = keyOf(seen.site, seen.device);
-      const polls = (ring.peek(key)?.polls ?? 0) + seen.polls;
-      ring.set(key, { ...seen, polls });
+      const polls = (ring.peek(key)?.seen.polls ?? 0) + seen.polls;
+      ring.set(key, { seen: { ...seen, polls }, told: false });
     },
-    list: (site) => [...ring.values()].filter((seen) => site === undefined || seen.site === site),
+    list: (site) =>
+      [...ring.values()].flatMap(({ seen }) => (site === undefined || seen.site === site ? [seen] : [])),
+    news(site) {
+      const news = [...ring.values()].filter(({ seen, told }) => !told && seen.site === site);
+      for (const each of news) each.told = true;
+      return news.map(({ seen }) => seen);
+    },
     forget: (site, device) => void ring.delete(keyOf(site, device)),
   };
 }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { NAME_PATTERN } from './mux-opening.ts';
 import { ENTRIES_PER_FRAME, PROXY_FRAME_TYPES, RELAY_FRAME_TYPES } from './protocol.ts';
 import type { HeldChange, HeldEntry, ProxyFrame, RelayFrame } from './protocol.ts';
@@ -15,7 +16,10 @@ const METRIC_LABELS = 8;
 /** One hundred years: no time to live and no telemetry is longer. */
 const LONGEST_MS = 100 * 365 * 86_400_000;
 
-const text: Check = (value) => typeof value === 'string' && value.length > 0 && value.length <= ID_CHARACTERS;
+/** Printable ASCII: such texts get into logs and onto terminals. */
+const text: Check = (value) =>
+  typeof value === 'string' && value.length <= ID_CHARACTERS && /^[\x20-\x7e]+$/.test(value);
+const address: Check = (value) => typeof value === 'string' && isIP(value) !== 0;
 const name: Check = (value) => typeof value === 'string' && NAME_PATTERN.test(value);
 const device: Check = (value) => typeof value === 'string' && /^[0-9a-z:.\-_+]{1,64}$/.test(value);
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
@@ -56,7 +60,7 @@ const change: Check = (value) => {
 const labels: Check = (value) =>
   isFields(value) &&
   Object.keys(value).length <= METRIC_LABELS &&
-  Object.entries(value).every(([label, word]) => /^[a-z_]{1,32}$/.test(label) && text(word));
+  Object.entries(value).every(([label, word]) => /^[a-z][a-z_]{0,31}$/.test(label) && text(word));
 const sample = shape({
   name: (value) => typeof value === 'string' && /^sallyport_[a-z_]{1,80}$/.test(value),
   kind: oneOf('counter', 'gauge'),
@@ -98,7 +102,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
   applied: { incarnation: text, seq: count },
   polls: {
     polls: list(shape({ device, agoMs: time, status: oneOf(200, 202) })),
-    unknown: list(shape({ device, agoMs: time, address: orNull(text) })),
+    unknown: list(shape({ device, agoMs: time, address: orNull(address) })),
   },
   metrics: { samples: list(sample) },
   ping: { n: count },

@@ -26,6 +26,20 @@ t.test('the list holds the latest first, each device once with the sum of its po
   t.match(unknown.list('hq'), [{ device: 'b' }]);
 });
 
+t.test('each device is news once after it polled, however late a worker tells of it', async (t) => {
+  const unknown = createUnknownDevices();
+  unknown.note(seen('a', 5));
+  t.match(unknown.news('hq'), [{ device: 'a' }]);
+  unknown.note(seen('late', 4));
+  t.match(unknown.news('hq'), [{ device: 'late', at: 4 }]);
+  t.same(unknown.news('hq'), []);
+  unknown.note(seen('a', 6));
+  unknown.note(seen('b', 6, 'branch'));
+  t.match(unknown.news('hq'), [{ device: 'a', polls: 2 }]);
+  t.match(unknown.news('branch'), [{ device: 'b' }], 'each site is told by itself');
+  t.equal(unknown.list().length, 3, 'to be told takes nothing off the list');
+});
+
 t.test('a flood of made-up ids pushes out the oldest and takes no more room', async (t) => {
   const unknown = createUnknownDevices(10);
   for (let i = 0; i < 1_000; i++) unknown.note(seen(`d${i}`, i));

@@ -1,0 +1,149 @@
+import t from 'tap';
+import type { Test } from 'tap';
+import type { Lane } from '../../../shared/lane.ts';
+import { createLog } from '../../../shared/log.ts';
+import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../shared/protocol.ts';
+import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
+import { createRelayLink } from '../../../proxy/relay-link.ts';
+import type { Site, SiteLink } from '../../../proxy/site.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+
+const HELLO: RelayFrame = {
+  type: 'hello',
+  relay: 'hq-1',
+  site: 'default',
+  incarnation: 'one',
+  seq: 0,
+  software: 'test',
+  services: [],
+  blind: false,
+};
+
+/** A link over a lane that only records, for a site that takes everything. */
+function start(t: Test, site: Partial<Site> = {}) {
+  const clock = createFakeClock();
+  const said: ProxyFrame[] = [];
+  const state: { backlog: number; closed: { code: number; reason: string } | null } = {
+    backlog: 0,
+    closed: null,
+  };
+  const logged: string[] = [];
+  let serving: SiteLink | null = null;
+  const link = createRelayLink({
+    id: 'link',
+    record: { name: 'hq-1', site: 'default', pin: 'sha256:x', added: '' },
+    site: {
+      name: 'default',
+      link: () => null,
+      holds: () => null,
+      takeLink: (next: SiteLink) => void (serving = next),
+      dropLink: () => undefined,
+      heard: () => undefined,
+      lanesChanged: () => undefined,
+      frame: () => null,
+      ...site,
+    } as unknown as Site,
+    doors: () => [],
+    software: 'test',
+    clock,
+    log: createLog('error', { write: (line) => void logged.push(line) }),
+    maxStreams: 4,
+  });
+  t.teardown(() => link.close(CLOSE.going, 'the test is over'));
+  const lane: Lane = {
+    send: (frame) => void said.push(JSON.parse(String(frame)) as ProxyFrame),
+    backlog: () => state.backlog,
+    close: (code, reason) => void (state.closed ??= { code, reason }),
+    cut: () => undefined,
+  };
+  link.start(lane);
+  const hear = (frame: RelayFrame | string): void =>
+    link.events.frame(typeof frame === 'string' ? frame : JSON.stringify(frame));
+  return { clock, link, said, state, hear, logged, serving: () => serving! };
+}
+
+t.test('who does not say hello in time is cut', async (t) => {
+  const { clock, state } = start(t);
+  clock.advance(Math.min(GREETING_MS, SILENCE_MS) + 1_000);
+  t.match(state.closed, { code: CLOSE.silent });
+  const chatty = start(t);
+  chatty.hear({ type: 'ping', n: 1 });
+  t.match(chatty.state.closed, { code: CLOSE.violation, reason: 'the first frame is not a hello' });
+});
+
+t.test('a hello for another site, and a site that is taken, are refused with the reason', async (t) => {
+  const other = start(t);
+  other.hear({ ...HELLO, site: 'south' });
+  t.match(other.state.closed, { code: CLOSE.violation, reason: /serves site default here, not south/ });
+  const taken = start(t, { link: () => ({ relay: 'hq-2', incarnation: 'two' }) as SiteLink });
+  taken.hear(HELLO);
+  t.match(taken.state.closed, { code: CLOSE.siteTaken, reason: /served by relay hq-2/ });
+});
+
+t.test('a relay that reads nothing is cut, and telemetry stops long before', async (t) => {
+  const { state, said, hear, serving } = start(t);
+  hear(HELLO);
+  const poll = { site: 'default', device: 'a' as never, at: 0, status: 200 as const, last202: null };
+  serving().sendPolls([poll], []);
+  t.equal(said.filter(({ type }) => type === 'polls').length, 1);
+  state.backlog = 300_000;
+  serving().sendPolls([poll], []);
+  serving().sendMetrics([]);
+  t.equal(said.filter(({ type }) => type === 'polls' || type === 'metrics').length, 1);
+  hear({ type: 'ping', n: 1 });
+  t.match(said.at(-1), { type: 'pong', n: 1 }, 'the heartbeat goes on');
+  state.backlog = CONTROL_BACKLOG_BYTES + 1;
+  hear({ type: 'ping', n: 2 });
+  t.match(state.closed, { code: CLOSE.violation, reason: /leaves more than \d+ bytes unread/ });
+});
+
+t.test('the polls of a very large fleet are told in parts, as many as may wait', async (t) => {
+  const { state, said, hear, serving } = start(t);
+  hear(HELLO);
+  said.push = (...frames) => {
+    state.backlog += JSON.stringify(frames).length;
+    return 0;
+  };
+  const polls = Array.from({ length: 200_000 }, (_, i) => ({
+    site: 'default',
+    device: `device-${i}` as never,
+    at: 0,
+    status: 200 as const,
+    last202: null,
+  }));
+  serving().sendPolls(polls, []);
+  t.ok(state.backlog > 1_000_000 && state.backlog < 3_000_000, `${state.backlog} bytes`);
+  t.equal(state.closed, null);
+});
+
+t.test('a frame that fails here ends its link, not the process', async (t) => {
+  const { state, hear, logged } = start(t, {
+    frame: () => {
+      throw new RangeError('no memory');
+    },
+  });
+  hear(HELLO);
+  hear({ type: 'loud', device: 'a' });
+  t.match(state.closed, { code: CLOSE.violation, reason: /a loud could not be handled/ });
+  t.match(logged.join(''), /no memory/);
+});
+
+t.test('after its end a link says and hears nothing', async (t) => {
+  let frames = 0;
+  const { said, hear, link, serving } = start(t, {
+    frame: () => {
+      frames += 1;
+      return null;
+    },
+  });
+  hear(HELLO);
+  link.close(CLOSE.replaced, 'a newer one');
+  const before = said.length;
+  hear({ type: 'ping', n: 1 });
+  hear({ type: 'loud', device: 'a' });
+  serving().drain();
+  serving().sendApplied({ incarnation: 'one', seq: 1 });
+  t.equal(said.length, before);
+  t.equal(frames, 0);
+  t.throws(() => serving().open({} as never), { code: 'LINK_DOWN' });
+});
