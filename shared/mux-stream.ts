@@ -30,6 +30,7 @@ const GRANT_BYTES = STREAM_WINDOW_BYTES / 2;
  */
 export class MuxStream extends Duplex implements Side {
   readonly id: number;
+  readonly copies = true;
   readonly #port: MuxPort;
   #sendCredit = STREAM_WINDOW_BYTES;
   #receiveCredit = STREAM_WINDOW_BYTES;
@@ -66,9 +67,15 @@ export class MuxStream extends Duplex implements Side {
 
   send(bytes: Buffer): boolean {
     if (this.destroyed || this.#endDue) return false;
-    this.#chunk = this.#chunk === null ? bytes : Buffer.concat([this.#chunk, bytes]);
-    this.#transmit();
-    return this.#chunk === null;
+    if (this.#chunk === null) {
+      this.#chunk = bytes;
+      this.#transmit();
+      if (this.#chunk === null) return true;
+      this.#chunk = Buffer.from(this.#chunk);
+    } else {
+      this.#chunk = Buffer.concat([this.#chunk, bytes]);
+    }
+    return false;
   }
 
   finish(): void {

@@ -2,8 +2,13 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 
+/** Bytes from which on it pays to wait for more that may come in the same turn of the event loop. */
+const BIG_BYTES = 8_192;
+
 /** What bytes are led to. */
 export interface Taker {
+  /** Whether the bytes are the giver's again as soon as `data` returns. */
+  readonly copies: boolean;
   /** Takes bytes; false = it has them, but wants no more until it {@link Side.release}s. */
   data(bytes: Buffer): boolean;
   /** There are no more. */
@@ -14,6 +19,8 @@ export interface Taker {
 
 /** One end of a splice: a connection that bytes come from and go to, each direction with its own end. */
 export interface Side {
+  /** Whether what `send` is given is the giver's again as soon as it returns. */
+  readonly copies: boolean;
   /** Leads all that comes to `taker`, from what has come already on. */
   leadTo(taker: Taker): void;
   /** Sends bytes; false = they are on their way, but wait for `room` with the next. */
@@ -56,6 +63,7 @@ export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): voi
 
 const lead = (from: Side, to: Side): void =>
   from.leadTo({
+    copies: to.copies,
     data: (bytes) => to.send(bytes),
     end: () => to.finish(),
     room: () => to.release(),
@@ -68,7 +76,18 @@ function sideOf(stream: Duplex): Side {
 const isSide = (stream: Duplex): stream is Duplex & Side => 'leadTo' in stream && 'release' in stream;
 
 function sideOfDuplex(stream: Duplex): Side {
+  let gathering = false;
+  /** Big pieces that come in one go, such as one TLS record each, leave by one write. */
+  const gather = (): void => {
+    gathering = true;
+    stream.cork();
+    setImmediate(() => {
+      gathering = false;
+      stream.uncork();
+    });
+  };
   return {
+    copies: false,
     leadTo(taker) {
       stream.on('data', (bytes: Buffer) => {
         if (!taker.data(bytes)) stream.pause();
@@ -77,7 +96,10 @@ function sideOfDuplex(stream: Duplex): Side {
       stream.on('drain', () => taker.room());
       stream.resume();
     },
-    send: (bytes) => stream.write(bytes),
+    send(bytes) {
+      if (bytes.length >= BIG_BYTES && !gathering) gather();
+      return stream.write(bytes);
+    },
     finish: () => void stream.end(),
     release: () => void stream.resume(),
     get whole() {

@@ -1,5 +1,5 @@
-import { connect as connectTcp, isIP } from 'node:net';
-import type { Socket, TcpNetConnectOpts } from 'node:net';
+import { isIP, Socket } from 'node:net';
+import type { SocketConstructorOpts, TcpNetConnectOpts } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
@@ -18,6 +18,8 @@ export interface DialManner {
   from?: string;
   /** Its first bytes, before any TLS, once it's known where it leads. Default: none. */
   header?: (to: Address) => Buffer;
+  /** Makes its socket. Default: an ordinary one. */
+  make?: (options: SocketConstructorOpts) => Socket;
 }
 
 /** What a TLS connection stands on: one that's there, or one to be made. */
@@ -36,7 +38,7 @@ export function dialTcp(
   clock: Clock,
   limitMs: Milliseconds,
   done: Dialled,
-  { from, header }: DialManner = {},
+  { from, header, make = (options) => new Socket(options) }: DialManner = {},
 ): () => void {
   const options = {
     host: address.host,
@@ -47,7 +49,7 @@ export function dialTcp(
     highWaterMark: SOCKET_BYTES,
     ...localTo(from),
   };
-  const socket = connectTcp(options);
+  const socket = make(options).connect(options);
   const begin = (): null => {
     if (header !== undefined) {
       socket.write(header({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }));

@@ -8,6 +8,8 @@ import type { TcpLimits, TcpServiceConfig } from './config.ts';
 import { TCP_LIMITS } from './config.ts';
 import { createConnectionSet } from './connection-set.ts';
 import { dialTcp } from './dial.ts';
+import type { Dialled, DialManner } from './dial.ts';
+import { createReadBuffer, DirectSocket } from './direct-socket.ts';
 import type { ServiceEvent, ServiceMetrics } from './metrics.ts';
 import { createProbe } from './probe.ts';
 import { createRareLog } from './rare-log.ts';
@@ -34,6 +36,8 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
   const limits: TcpLimits = { ...TCP_LIMITS, ...config.limits };
   const address = parseAddress(config.upstream);
   const connections = createConnectionSet(clock);
+  const buffer = createReadBuffer();
+  const manner: DialManner = { make: (options) => new DirectSocket(options, buffer) };
   const count = (event: ServiceEvent): void => dependencies.metrics?.count(config.name, event);
   const probe = createProbe({
     clock,
@@ -77,7 +81,7 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
       // Whoever is connected through cannot be asked to end, so draining waits for its own end.
       const entry = { drain: () => undefined, destroy: () => cutOff(stream) };
       connections.add(entry);
-      const giveUp = dialTcp(address, clock, limits.connectMs, (error, socket) => {
+      const dialled: Dialled = (error, socket) => {
         if (socket === null) {
           if (error !== null) {
             count(error.code === 'UPSTREAM_TIMEOUT' ? 'upstream_timeout' : 'upstream_refused');
@@ -90,7 +94,8 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
         splice(stream, socket);
         looked.set(socket, { bytes: 0, idleLooks: 0 });
         socket.once('close', () => looked.delete(socket));
-      });
+      };
+      const giveUp = dialTcp(address, clock, limits.connectMs, dialled, manner);
       stream.once('close', () => {
         giveUp();
         connections.delete(entry);
