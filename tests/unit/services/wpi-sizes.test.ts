@@ -212,3 +212,25 @@ t.test("a download of any size moves at the phone's speed and holds little", asy
   });
   t.equal(got.digest('hex'), expected.digest('hex'));
 });
+
+t.test('a download is whole though upstream hangs up while its last bytes wait for the phone', async (t) => {
+  const body = randomBytes(4 * 65_536);
+  const sizes = Array.from({ length: 40 }, (_, i) => 65_536 + i * 4_096);
+  // Its answers say nothing of closing, so their ends come as a surprise.
+  const upstream = await startRawUpstream(t, ({ socket }, index) => {
+    const size = sizes[index] ?? 0;
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
+    socket.end(body.subarray(0, size));
+  });
+  const { phone } = await startWpi(t, { upstream: upstream.url, tls: {} });
+  const cut: string[] = [];
+  for (const size of sizes) {
+    const { send, received, over } = await phone();
+    send('GET /firmware.img HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    const how = await over;
+    const text = received();
+    const got = Buffer.from(text.slice(text.indexOf('\r\n\r\n') + 4), 'latin1');
+    if (how !== 'ended' || !got.equals(body.subarray(0, size))) cut.push(`${how}: ${got.length} of ${size}`);
+  }
+  t.strictSame(cut, []);
+});
