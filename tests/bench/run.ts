@@ -27,7 +27,11 @@ accept, resync. Each needs Linux. Let nothing else run meanwhile.
 const BENCHES = {
   polls: async (owner: Owner, options: BenchOptions) => (await import('./polls.ts')).run(owner, options),
   tunnel: async (owner: Owner, options: BenchOptions) => (await import('./tunnel.ts')).run(owner, options),
+  accept: async (owner: Owner, options: BenchOptions) => (await import('./accept.ts')).run(owner, options),
+  resync: async (owner: Owner, options: BenchOptions) => (await import('./resync.ts')).run(owner, options),
 };
+
+const RESULTS = new URL('results/', import.meta.url).pathname;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -53,8 +57,6 @@ async function main(): Promise<number> {
   const rows: BenchRow[] = [];
   const failures: string[] = [];
   for (const [bench, run] of Object.entries(BENCHES)) {
-    if (!bench.includes(values.only)) {
-    }
     const tasks: (() => unknown)[] = [];
     const owner: Owner = { teardown: (task) => tasks.unshift(task) };
     try {
@@ -72,9 +74,54 @@ async function main(): Promise<number> {
       for (const task of tasks) await task();
     }
   }
-  console.log(rows);
-  for (const failure of failures) process.stderr.write(`${failure}\n`);
+  const machine = describeMachine();
+  process.stdout.write(`${machine.text}\n\n${asTable(rows)}\n`);
+  const file = values.json ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify({ machine, rounds, seconds, rows, failures }, null, 2)}\n`);
+  process.stdout.write(`\nfigures in ${file}\n`);
+  for (const failure of failures) process.stderr.write(`not measured: ${failure}\n`);
   return failures.length > 0 ? 1 : 0;
+}
+
+function describeMachine() {
+  const processor = cpus()[0]?.model.trim() ?? 'unknown';
+  const [load = 0] = loadavg();
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  const memoryGb = Math.round(totalmem() / 2 ** 30);
+  return {
+    text: `sallyport ${version}, Node ${process.version}, Linux ${release()}, ${availableParallelism()} × ${processor}, ${memoryGb} GB, load ${load.toFixed(1)} at the end`,
+    date: new Date().toISOString(),
+  };
+}
+
+/** Rows as a table for people. */
+function asTable(rows: readonly BenchRow[]): string {
+  const number = (value: number): string => value.toPrecision(3).replace(/e\+?(-?\d+)/, '·10^$1');
+  const shown = (value: number): string =>
+    value >= 1000 ? Math.round(value).toLocaleString('en') : number(value);
+  const cells = rows.map((row) => [
+    row.bench,
+    row.name,
+    `${shown(row.ours)} ${row.unit}`,
+    row.peer === null ? '' : `${shown(row.peer.value)} ${row.peer.name}`,
+    row.ratio === null ? '' : row.ratio.toFixed(2),
+    `${row.spread[0].toPrecision(3)}–${row.spread[1].toPrecision(3)}`,
+    row.goal === null ? '' : 'ratio' in row.goal ? `≥ ${row.goal.ratio}` : `≤ ${row.goal.most} ${row.unit}`,
+    row.met === null ? '' : row.met ? 'yes' : 'no',
+  ]);
+  const all = [['bench', 'row', 'ours', 'peer', 'ratio', 'spread', 'goal', 'met'], ...cells];
+  const widths = all[0]!.map((_, i) => Math.max(...all.map((line) => line[i]!.length)));
+  return all
+    .map((line) =>
+      line
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 process.exit(await main());
