@@ -1,7 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { formatAddress } from '../shared/address.ts';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { isIPv4 } from 'node:net';
+import { formatAddress, isWildcard, plainAddress } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
 import type { Milliseconds } from '../shared/clock.ts';
 import { DEVICE_ID_LIMIT, parseDeviceId } from '../shared/device-id.ts';
@@ -41,6 +42,8 @@ export interface CatcherOptions {
   /** Keys the addresses, so that nobody can make one up. At least 16 bytes, the same at each start. */
   secret: Buffer;
   outbox: Outbox;
+  /** Where devices have addresses of their own: whose an address is, and the port at which each of them is a phone. */
+  devices?: { port: number; deviceAt(address: string): DeviceId | null };
   /** Time to live of a caught contact-me. Default 7 days. */
   ttl?: Milliseconds;
   log: Log;
@@ -51,6 +54,8 @@ export interface CatcherOptions {
 export interface Catcher {
   /** Where it listens. */
   readonly listening: Address;
+  /** Where it listens in the place of phones' own addresses; null = nowhere. */
+  readonly devices: Address | null;
   /** The contact-me-uri to be announced in place of the phone's own; at most 255 characters. */
   address(device: DeviceId): string;
   /** Stops listening, waits for requests under way, then ends all connections. */
@@ -100,9 +105,15 @@ export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
     return pushed;
   };
 
+  /** Whose the address is that was asked, as one asks a phone. */
+  const ownerOf = (address: string | undefined, path: string): DeviceId | null =>
+    path === PHONE_PATH && address !== undefined
+      ? (options.devices?.deviceAt(plainAddress(address)) ?? null)
+      : null;
+
   const take = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const [path = '', query = null] = (request.url ?? '').split('?', 2);
-    const device = deviceOf(path, secret);
+    const device = deviceOf(path, secret) ?? ownerOf(request.socket.localAddress, path);
     if (device === null) return refuse(request, response, 404);
     if (request.method !== 'POST' && request.method !== 'GET') {
       response.setHeader('Allow', 'GET, POST');
@@ -132,41 +143,59 @@ export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
     response.writeHead(204, PHONE_HEADERS).end();
   };
 
-  const server = createServer(
-    {
-      maxHeaderSize: limits.headerBytes,
-      headersTimeout: limits.requestMs,
-      requestTimeout: limits.requestMs,
-      connectionsCheckingInterval: Math.min(limits.requestMs, 1_000),
-      noDelay: true,
-    },
-    (request, response) => {
-      response.sendDate = false;
-      take(request, response).catch((error: unknown) => {
-        // What is left to fail is the reading of the body: the service has gone away or was too slow.
-        log.debug('a contact-me broke off', { error: describeError(error) });
-        response.destroy();
-      });
-    },
-  );
-  server.maxConnections = limits.connections;
-
-  const listening = await listen(server, options.listen, 'The contact-me catcher');
-  server.on('error', (error) =>
-    log.error('the contact-me catcher has a fault', { error: describeError(error) }),
-  );
-  const base = (options.advertise?.href ?? `http://${formatAddress(listening)}`).replace(/\/+$/, '');
-  const address = (device: DeviceId): string => `${base}/${tokenOf(device, secret)}${PHONE_PATH}`;
+  const servers: Server[] = [];
+  const open = async (address: Address): Promise<Address> => {
+    const server = createServer(
+      {
+        maxHeaderSize: limits.headerBytes,
+        headersTimeout: limits.requestMs,
+        requestTimeout: limits.requestMs,
+        connectionsCheckingInterval: Math.min(limits.requestMs, 1_000),
+        noDelay: true,
+      },
+      (request, response) => {
+        response.sendDate = false;
+        take(request, response).catch((error: unknown) => {
+          // What is left to fail is the reading of the body: the service has gone away or was too slow.
+          log.debug('a contact-me broke off', { error: describeError(error) });
+          response.destroy();
+        });
+      },
+    );
+    server.maxConnections = limits.connections;
+    const bound = await listen(server, address, 'The contact-me catcher');
+    server.on('error', (error) =>
+      log.error('the contact-me catcher has a fault', { error: describeError(error) }),
+    );
+    servers.push(server);
+    return bound;
+  };
 
   const close = async (): Promise<void> => {
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
+    const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const server of servers) server.closeIdleConnections();
     await Promise.allSettled(underWay.values());
     // One more turn, so that the answers to them are written.
     await new Promise((resolve) => setImmediate(resolve));
-    server.closeAllConnections();
-    await closed;
+    for (const server of servers) server.closeAllConnections();
+    await Promise.all(closed);
   };
+
+  const openAll = async (): Promise<{ listening: Address; devices: Address | null }> => {
+    if (options.devices === undefined) return { listening: await open(options.listen), devices: null };
+    const everywhere = { host: '0.0.0.0', port: options.devices.port };
+    if (!isCovered(options.listen, everywhere)) {
+      return { listening: await open(options.listen), devices: await open(everywhere) };
+    }
+    const devices = await open(isWildcard(options.listen) ? options.listen : everywhere);
+    return { listening: options.listen, devices };
+  };
+  const { listening, devices } = await openAll().catch(async (error: unknown) => {
+    await close();
+    throw error;
+  });
+  const base = (options.advertise?.href ?? `http://${formatAddress(listening)}`).replace(/\/+$/, '');
+  const address = (device: DeviceId): string => `${base}/${tokenOf(device, secret)}${PHONE_PATH}`;
 
   const longest = address('g'.repeat(DEVICE_ID_LIMIT) as DeviceId).length;
   if (longest > CONTACT_ME_URI_LIMIT) {
@@ -177,7 +206,14 @@ export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
         `${base.length - (longest - CONTACT_ME_URI_LIMIT)} fit into a contact-me-uri of ${CONTACT_ME_URI_LIMIT}`,
     );
   }
-  return { listening, address, close };
+  return { listening, devices, address, close };
+}
+
+/** Whether whoever listens on `everywhere` gets what is meant for `address` too, so that nobody else can listen there. */
+function isCovered(address: Address, everywhere: Address): boolean {
+  return (
+    address.port === everywhere.port && address.port !== 0 && (isIPv4(address.host) || isWildcard(address))
+  );
 }
 
 /**

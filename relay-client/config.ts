@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
@@ -5,6 +6,9 @@ import type { Written } from '../shared/config-file.ts';
 import type { Pin } from '../shared/key-pair.ts';
 import type { PollSourceConfig } from './poll-source.ts';
 import { fitsXml } from '../shared/wpi/escape.ts';
+import { describeError } from '../shared/errors.ts';
+import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
+import type { AddressRange } from './addresses/range.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 
 /** One proxy to dial. */
@@ -25,7 +29,12 @@ export interface RelayConfig {
   outbox: { path: string };
   services: (WpiServiceConfig | TcpServiceConfig)[];
   /** Where contact-me requests of services are caught; null = nowhere. `advertise` null = the address that was bound. */
-  contactMe: { listen: Address; advertise: URL | null } | null;
+  contactMe: {
+    listen: Address;
+    advertise: URL | null;
+    /** Where devices have source addresses: the port at which they are contacted there. */
+    devicePort: number;
+  } | null;
   /** A service with a poll address of its own, to be asked in place of the phones; null = none. */
   pollSource: PollSourceConfig | null;
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
@@ -85,6 +94,20 @@ const taughtItems = z
     }
   });
 
+/** The port at which phones are contacted (Developer's Guide p. 14). */
+const PHONE_PORT = 8_085;
+
+const addressRange = z.string('a range such as 127.64.0.0/16').superRefine((text, context) => {
+  try {
+    parseAddressRange(text);
+  } catch (error) {
+    context.addIssue({
+      code: 'custom',
+      message: `a range such as 127.64.0.0/16 (${describeError(error)})`,
+    });
+  }
+});
+
 /** The config file as written, field by field; `beside` resolves its paths. docs/configuration.md is held against it. */
 export const relaySchema = (beside: (path: string) => string) => {
   const file = fields.file(beside);
@@ -111,8 +134,8 @@ export const relaySchema = (beside: (path: string) => string) => {
       )
       .nullable()
       .default(null),
-    source_addresses: z.null('null (source addresses are not offered yet)').default(null),
-    forwarded: fields.oneOf('none', 'x-forwarded-for', 'forwarded').default('none'),
+    source_addresses: addressRange.nullable().default(null),
+    forwarded: fields.oneOf('none', 'x-forwarded-for', 'forwarded', 'proxy-v2').default('none'),
     rewrite_contact_me: fields.flag.default(true),
     teach: taughtItems.nullable().default(null),
   });
@@ -144,7 +167,11 @@ export const relaySchema = (beside: (path: string) => string) => {
         .default([]),
       contact_me: z
         .strictObject(
-          { listen: fields.address, advertise: fields.url('http:').nullable().default(null) },
+          {
+            listen: fields.address,
+            advertise: fields.url('http:').nullable().default(null),
+            device_port: fields.whole(0, 65_535).default(PHONE_PORT),
+          },
           'a map with listen and advertise',
         )
         .nullable()
@@ -219,13 +246,21 @@ export function loadRelayConfig(file: string): RelayConfig {
                   },
             upstream: service.upstream.href,
             upstreamTls: defined(service.upstream_tls ?? {}),
+            sourceAddresses: service.source_addresses,
             forwarded: service.forwarded,
             rewriteContactMe: service.rewrite_contact_me,
             teach: service.teach,
             limits: {},
           },
     ),
-    contactMe: written.contact_me,
+    contactMe:
+      written.contact_me === null
+        ? null
+        : {
+            listen: written.contact_me.listen,
+            advertise: written.contact_me.advertise,
+            devicePort: written.contact_me.device_port,
+          },
     pollSource:
       written.poll_source === null
         ? null
@@ -253,6 +288,20 @@ function defined<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], u
   };
 }
 
+/** The source addresses of a service; null where there are none, or none that can be read. */
+function rangeOf(service: Written): AddressRange | null {
+  try {
+    return parseAddressRange(service.text('source_addresses') ?? '');
+  } catch {
+    return null;
+  }
+}
+
+/** Whether two ranges would give one address away twice. One and the same range does not. */
+function collide(one: AddressRange, other: AddressRange): boolean {
+  return one.text !== other.text && overlap(one, other);
+}
+
 /** What a schema of single fields cannot see. */
 function findFaults(config: Written, fault: (path: (string | number)[], expected: string) => void): void {
   const services = config.list('services');
@@ -261,6 +310,22 @@ function findFaults(config: Written, fault: (path: (string | number)[], expected
     if (names.indexOf(service.text('name')) !== i) fault(['services', i, 'name'], 'a name of its own');
     if (service.has('upstream_tls') && service.text('upstream')?.startsWith('http:') === true) {
       fault(['services', i, 'upstream_tls'], 'nothing, since the upstream is plain http');
+    }
+    const range = rangeOf(service);
+    if (range !== null) {
+      const path = ['services', i, 'source_addresses'];
+      const other = services
+        .slice(0, i)
+        .map(rangeOf)
+        .find((each) => each !== null && collide(each, range));
+      if (other !== undefined && other !== null) {
+        fault(path, `${other.text} as well, or a range that has no address of it`);
+      }
+      const host = URL.parse(service.text('upstream') ?? '')?.hostname ?? '';
+      if (host.startsWith('[')) fault(path, 'nothing, since the upstream has an IPv6 address');
+      else if (isLoopback(range) && isIPv4(host) && !host.startsWith('127.')) {
+        fault(path, 'a range that leads to the upstream, which 127.0.0.0/8 does on this machine only');
+      }
     }
     if (service.text('kind') === 'tcp' && service.has('teach')) {
       fault(

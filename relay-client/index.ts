@@ -50,8 +50,8 @@ export interface PushOptions {
 export interface EmbeddedRelay {
   /** What can be asked of links, services, polls and sessions. */
   readonly view: RelayView;
-  /** Where API and catcher listen; null where they don't. */
-  readonly addresses: { api: string | null; contactMe: string | null };
+  /** Where API and catcher listen, the latter also at devices' own addresses; null where they don't. */
+  readonly addresses: { api: string | null; contactMe: string | null; contactMeDevices: string | null };
   /** Resolves with the reason when the outbox can no longer be trusted. End the process then: what was accepted is on disk. */
   readonly failed: Promise<Error>;
   /**

@@ -1,5 +1,6 @@
 import { hkdfSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIPv4 } from 'node:net';
 import { formatAddress } from '../shared/address.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
@@ -7,6 +8,9 @@ import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
 import type { Log } from '../shared/log.ts';
 import type { RelayFrame } from '../shared/protocol.ts';
+import type { AddressBook } from './addresses/book.ts';
+import { openAddresses } from './addresses/open.ts';
+import { parseAddressRange } from './addresses/range.ts';
 import { createApi } from './api/index.ts';
 import { createCatcher } from './catcher.ts';
 import type { Catcher } from './catcher.ts';
@@ -42,7 +46,7 @@ export interface RelayOptions {
 export interface Relay {
   readonly outbox: Outbox;
   readonly view: RelayView;
-  readonly addresses: { api: string | null; contactMe: string | null };
+  readonly addresses: { api: string | null; contactMe: string | null; contactMeDevices: string | null };
   /** Resolves with the reason when the outbox can no longer be trusted; whoever runs the relay must then end it. */
   readonly failed: Promise<Error>;
   /** Re-reads certificates and keys of the services. */
@@ -90,15 +94,19 @@ async function open(
   const pending = createPendingView({ outbox, clock, log });
   await pending.ready;
 
+  const book = await openBook(config);
+  if (book !== null) opened.push(() => book.close());
+
   let catcher: Catcher | null = null;
   if (config.contactMe !== null) {
-    const { listen, advertise } = config.contactMe;
+    const { listen, advertise, devicePort } = config.contactMe;
     const secret = identity.catcherSecret;
     catcher = await createCatcher({
       listen,
       ...(advertise === null ? {} : { advertise }),
       secret,
       outbox,
+      ...(book === null ? {} : { devices: { port: devicePort, deviceAt: book.deviceAt } }),
       log,
     });
     const { close } = catcher;
@@ -140,6 +148,8 @@ async function open(
         teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
         known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
       }),
+    addresses: ({ sourceAddresses = null }) =>
+      sourceAddresses === null ? null : (book?.range(parseAddressRange(sourceAddresses)) ?? null),
     clock,
     log,
     metrics: metrics.services,
@@ -267,6 +277,7 @@ async function open(
     addresses: {
       api: api === null ? null : formatAddress(api.address),
       contactMe: catcher === null ? null : formatAddress(catcher.listening),
+      contactMeDevices: catcher === null || catcher.devices === null ? null : formatAddress(catcher.devices),
     },
     reload: services.reload,
     async close() {
@@ -279,9 +290,22 @@ async function open(
       await services.close();
       expiry.cancel();
       pending.close();
+      await book?.close();
       await outbox.close();
     },
   };
+}
+
+/** The book of source addresses, beside the outbox and under its lock; null where no service wants any. */
+async function openBook({ services, outbox, contactMe }: RelayConfig): Promise<AddressBook | null> {
+  const upstreams = services.filter((service) => service.kind === 'wpi');
+  const ranges = upstreams.flatMap(({ sourceAddresses = null }) => sourceAddresses ?? []);
+  if (ranges.length === 0) return null;
+  const taken = [
+    ...upstreams.map(({ upstream }) => new URL(upstream).hostname),
+    ...(contactMe === null ? [] : [contactMe.listen.host]),
+  ];
+  return openAddresses(outbox.path, [...new Set(ranges)], taken.filter(isIPv4));
 }
 
 const quiet = (device: DeviceId, generation: number, ms: Milliseconds): RelayFrame => ({

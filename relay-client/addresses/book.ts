@@ -20,12 +20,12 @@ export interface SourceAddresses {
 /** Which address is whose. No address is ever given to a second device. */
 export interface AddressBook {
   /**
-   * The addresses of a range; the same for every caller who names it.
+   * The addresses of a range; the same for every caller who names it, with what the first one reserved.
    *
    * @param reserved - addresses that nobody may get, such as the machine's own
    * @throws SallyportError FILE_UNREADABLE where the store gives two addresses of the range to one device
    */
-  range(range: AddressRange, reserved: readonly string[]): SourceAddresses;
+  range(range: AddressRange, reserved?: readonly string[]): SourceAddresses;
   /** The device that has the address, in one of the ranges in use. */
   deviceAt(address: string): DeviceId | null;
   /** Waits for what is being written. */
@@ -127,7 +127,7 @@ export function createAddressBook(store: AddressStore): AddressBook {
   };
 
   return {
-    range(range, reserved) {
+    range(range, reserved = []) {
       let opened = ranges.get(range.text);
       if (opened === undefined) ranges.set(range.text, (opened = open(range, reserved)));
       return opened;
