@@ -151,6 +151,7 @@ t.test("a phone's clean-up at our items is answered here", async (t) => {
     answering(ok(`<Signature><Object>${cleanUp}</Object></Signature>`)),
   );
   const { observer, results, outcomes } = school();
+  t.teardown(() => observer.close());
   const { phone } = await startWpi(t, { upstream: upstream.url, observer });
   const { send, answer } = await phone();
   const say = (reason: string): void =>
