@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
+import { DRAIN_MOST_S } from '../shared/program.ts';
 
 /** TLS that a door ends itself. Paths are absolute. */
 export interface DoorTls {
@@ -60,8 +61,8 @@ export const DEFAULT_LIMITS = {
   relay_connections: 64,
   /** Held messages of one site. */
   held: 2_000_000,
-  /** Seconds that running sessions get to end at SIGTERM; at most 30. */
-  drain_s: 30,
+  /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
+  drain_s: DRAIN_MOST_S,
 };
 export type ProxyLimits = typeof DEFAULT_LIMITS;
 
@@ -93,7 +94,7 @@ const limitsSchema = z
     Object.fromEntries(
       Object.entries(DEFAULT_LIMITS).map(([name, preset]) => [
         name,
-        fields.whole(1, name === 'drain_s' ? 30 : 100_000_000).default(preset),
+        fields.whole(1, name === 'drain_s' ? DRAIN_MOST_S : 100_000_000).default(preset),
       ]),
     ) as Record<keyof ProxyLimits, z.ZodDefault<z.ZodNumber>>,
     'a map of limits',

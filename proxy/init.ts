@@ -41,7 +41,9 @@ export async function initProxy(dir: string, now: Date): Promise<{ files: string
   }
   const pem = createPrivateKeyPem();
   const privateKey = readPrivateKey(pem, key);
-  const hosts = ['localhost', '127.0.0.1', '::1', hostname()].filter((host, i, all) => all.indexOf(host) === i);
+  const hosts = ['localhost', '127.0.0.1', '::1', hostname()].filter(
+    (host, i, all) => all.indexOf(host) === i,
+  );
   const certificate = await selfSignedCertificate(privateKey, { commonName: 'sallyport proxy', hosts }, now);
   try {
     mkdirSync(join(dir, 'state'), { recursive: true, mode: 0o700 });

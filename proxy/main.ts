@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../shared/address.ts';
 import { systemClock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { writeJoinString } from '../shared/join-string.ts';
 import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
-import { createLog } from '../shared/log.ts';
+import { createLog, LOG_LEVELS } from '../shared/log.ts';
 import type { LogLevel } from '../shared/log.ts';
 import { NAME_PATTERN } from '../shared/mux-opening.ts';
 import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
@@ -36,19 +36,19 @@ program
   .command('run', { isDefault: true })
   .description('run the proxy until SIGTERM; SIGHUP re-reads certificates, keys and session doors')
   .option(...configOption)
-  .option('--log-level <level>', 'debug, info, warn or error', 'info')
+  .addOption(new Option('--log-level <level>', 'what to log').choices(LOG_LEVELS).default('info'))
   .allowExcessArguments()
   .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
     refuseUnknownCommand(command);
     const config = loadProxyConfig(file);
     const log = createLog(logLevel);
     const proxy = await createProxy(config, { clock: systemClock, log, software: softwareVersion() });
+    const reload = async (): Promise<Record<string, unknown>> => ({
+      doors: await proxy.reload(loadProxyConfig(file)),
+    });
+    const ended = runUntilSignal({ reload, close: proxy.close }, log);
     log.info('ready', { ...proxy.addresses, pin: proxy.pin });
-    const code = await runUntilSignal(
-      { reload: async () => ({ doors: await proxy.reload(loadProxyConfig(file)) }), close: proxy.close },
-      log,
-    );
-    process.exit(code);
+    process.exit(await ended);
   });
 
 program

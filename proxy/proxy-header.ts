@@ -18,7 +18,7 @@ export function readProxyHeader(
     const late = clock.after(within, () => settle(() => reject(new Error('no PROXY header in time'))));
     const settle = (outcome: () => void): void => {
       late.cancel();
-      socket.off('data', take).off('close', gone).off('error', gone).pause();
+      socket.off('data', take).off('end', gone).off('close', gone).off('error', gone).pause();
       outcome();
     };
     const gone = (): void => settle(() => reject(new Error('the connection ended before its PROXY header')));
@@ -32,6 +32,8 @@ export function readProxyHeader(
         resolve(header.source);
       });
     };
-    socket.on('data', take).on('close', gone).on('error', gone);
+    socket.on('data', take).on('end', gone).on('close', gone).on('error', gone);
+    // It was accepted as paused, and stays so for a mere listener.
+    socket.resume();
   });
 }

@@ -210,7 +210,7 @@ export async function createProxy(
       pin: relayDoor.pin,
       async reload(next) {
         const fixed = ['poll', 'sites', 'ops', 'workers', 'limits', 'relay'] as const;
-        const changed = fixed.filter((part) => JSON.stringify(next[part]) !== JSON.stringify(config[part]));
+        const changed = fixed.filter((part) => asFixed(next)[part] !== asFixed(config)[part]);
         if (changed.length > 0) log.warn('changes of these need a restart', { changed });
         pollDoor.reload();
         relayDoor.reload();
@@ -228,4 +228,12 @@ export async function createProxy(
       },
     };
   }
+}
+
+/** What a reload does not change, as text. A site's doors are no part of it: they come and go. */
+function asFixed(config: ProxyConfig): Record<keyof ProxyConfig, string> {
+  const sites = config.sites.map((site) => ({ ...site, doors: null }));
+  return Object.fromEntries(
+    Object.entries({ ...config, sites }).map(([part, value]) => [part, JSON.stringify(value)]),
+  ) as Record<keyof ProxyConfig, string>;
 }

@@ -33,6 +33,9 @@ const STREAM_LANES = 8;
 /** How often live links are held against the registry, so that a revoked relay is cut. */
 const REVOCATION_CHECK_MS = 10_000;
 
+/** How long relays have to hear that the proxy goes away. */
+const CLOSE_MS = 2_000;
+
 export interface RelayDoorOptions {
   listen: Address;
   tls: { cert: string; key: string };
@@ -62,6 +65,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   const links = new Map<string, RelayLink>();
   const refused: Record<string, number> = {};
   const pins = new WeakMap<Duplex, Pin>();
+  /** From the first packet on: who never makes its TLS handshake must not hold up the end either. */
   const connections = new Set<Duplex>();
   /** Connections that have become lanes. */
   const upgraded = new WeakSet<Duplex>();
@@ -111,10 +115,12 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
   }
 
-  // Before HTTP is spoken: who shows no key is cut, and strangers are few.
-  server.prependListener('secureConnection', (socket: TLSSocket) => {
+  server.on('connection', (socket: Duplex) => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
+  });
+  // Before HTTP is spoken: who shows no key is cut, and strangers are few.
+  server.prependListener('secureConnection', (socket: TLSSocket) => {
     socket.setNoDelay(true);
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) {
@@ -283,8 +289,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       revocations.cancel();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const link of [...links.values()]) link.close(CLOSE.going, 'the proxy is going away');
-      const late = clock.after(GREETING_MS / 5, () => connections.forEach((socket) => socket.destroy()));
-      for (const socket of connections) if (!pins.has(socket)) socket.destroy();
+      const late = clock.after(CLOSE_MS, () => connections.forEach((socket) => socket.destroy()));
       server.closeIdleConnections();
       await closed;
       late.cancel();

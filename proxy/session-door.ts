@@ -44,7 +44,7 @@ export interface SessionDoorStats {
   open: number;
   /** Connections that ended by a cut on either side. */
   cut: number;
-  /** Refused, by reason: `not_allowed`, `too_many`, `link_down`, `refused`, `tls_handshake`. */
+  /** Refused, by reason: `not_allowed`, `too_many`, `link_down`, `refused`, `proxy_header`, `tls_handshake`. */
   refused: Readonly<Record<string, number>>;
 }
 
@@ -130,7 +130,7 @@ export async function createSessionDoor(
 
   let emptied: (() => void) | null = null;
   /** Phones behind TLS, by the raw connection's peer, which its TLS socket shares. */
-  const told = new Map<string, Remote>();
+  const told = new Map<string, { remote: Remote; led: boolean }>();
   const secure = config.tls === 'relay' ? null : inspect(config.tls);
   // A connection that is not yet admitted must not be read, or its first bytes would go nowhere.
   const server = createServer(
@@ -140,8 +140,13 @@ export async function createSessionDoor(
         if (remote === null) return;
         if (secure === null) return lead(socket, remote);
         const peer = peerOf(socket);
-        told.set(peer, remote);
-        socket.once('close', () => told.delete(peer));
+        const phone = { remote, led: false };
+        told.set(peer, phone);
+        socket.once('close', () => {
+          told.delete(peer);
+          // Counted here, as Node says nothing of a certificate that it doesn't trust.
+          if (!phone.led) refused['tls_handshake'] = (refused['tls_handshake'] ?? 0) + 1;
+        });
         // Until the handshake has listeners of its own, an error without one would end the process.
         socket.on('error', () => socket.destroy());
         secure.server.emit('connection', socket);
@@ -167,14 +172,14 @@ export async function createSessionDoor(
       ALPNProtocols: ['http/1.1'],
     });
     tlsServer.on('tlsClientError', (error, socket) => {
-      refused['tls_handshake'] = (refused['tls_handshake'] ?? 0) + 1;
       log.debug('phone handshake failed', { why: describeError(error) });
       socket.destroy();
     });
     tlsServer.on('secureConnection', (socket) => {
-      const remote = told.get(peerOf(socket));
-      if (remote === undefined) return void socket.destroy();
-      lead(socket, remote);
+      const phone = told.get(peerOf(socket));
+      if (phone === undefined) return void socket.destroy();
+      phone.led = true;
+      lead(socket, phone.remote);
     });
     return { server: tlsServer, reload: () => tlsServer.setSecureContext(material()) };
   }
@@ -197,7 +202,8 @@ export async function createSessionDoor(
       if (open.size > 0) await new Promise<void>((resolve) => (emptied = resolve));
     },
     close() {
-      for (const socket of open) socket.destroy();
+      // Phones must not take it for the end of what they were being sent.
+      open.forEach(cutOff);
       return stop();
     },
   };

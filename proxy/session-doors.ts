@@ -26,7 +26,7 @@ export interface SessionDoors {
   of(site: string): { name: string; service: string; tls: 'relay' | 'proxy' }[];
   /**
    * Opens what is new, closes what is gone, re-reads the certificates of what stays. Rejects when a new door cannot
-   * be opened; the others are as they were then.
+   * be opened; a door whose port it would have taken listens again then, its phones of before being let go.
    */
   change(config: ProxyConfig): Promise<void>;
   /** Takes no more phones, waits for those that are there, then cuts what is left. */
@@ -51,12 +51,16 @@ export async function createSessionDoors(
     const owner = from.sites.find(({ doors }) => doors.includes(door.name))?.name;
     const site = sites.find(({ name }) => name === owner);
     if (site === undefined) throw new Error(`session door ${door.name} is of a site that needs a restart`);
-    return { config: door, site, door: await createSessionDoor(door, { ...options, site }) };
+    return openAt(door, site);
   }
 
-  /** Opens all or none. */
-  async function openAll(doors: SessionDoorConfig[], from: ProxyConfig): Promise<Place[]> {
-    const tried = await Promise.allSettled(doors.map((door) => open(door, from)));
+  async function openAt(config: SessionDoorConfig, site: Site): Promise<Place> {
+    return { config, site, door: await createSessionDoor(config, { ...options, site }) };
+  }
+
+  /** All or none. */
+  async function all(opening: Promise<Place>[]): Promise<Place[]> {
+    const tried = await Promise.allSettled(opening);
     const opened = tried.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     const failed = tried.find((result) => result.status === 'rejected');
     if (failed === undefined) return opened;
@@ -72,7 +76,12 @@ export async function createSessionDoors(
     await door.close();
   }
 
-  places = await openAll(config.doors, config);
+  places = await all(config.doors.map((door) => open(door, config)));
+
+  const same = (a: SessionDoorConfig, b: SessionDoorConfig): boolean =>
+    JSON.stringify(a) === JSON.stringify(b);
+  const hasPortOf = (place: Place, { listen }: SessionDoorConfig): boolean =>
+    place.door.address.port === listen.port;
 
   return {
     list: () => places.map(({ door }) => door),
@@ -86,21 +95,32 @@ export async function createSessionDoors(
           tls: tls === 'relay' ? tls : 'proxy',
         })),
     async change(next) {
-      const same = (a: SessionDoorConfig, b: SessionDoorConfig): boolean =>
-        JSON.stringify(a) === JSON.stringify(b);
       const staying = places.filter((place) => next.doors.some((door) => same(door, place.config)));
       const gone = places.filter((place) => !staying.includes(place));
       const fresh = next.doors.filter((door) => !staying.some((place) => same(door, place.config)));
-      // A door that only changes gives up its port first.
-      const leaving = gone.map((place) => ({ place, retired: retire(place) }));
-      for (const { place, retired } of leaving) {
-        retired.catch((error: unknown) =>
+      // What needs the port of a door that goes waits for it; the rest is tried before anything is given up.
+      const waiting = fresh.filter((door) => gone.some((place) => hasPortOf(place, door)));
+      const opened = await all(
+        fresh.filter((door) => !waiting.includes(door)).map((door) => open(door, next)),
+      );
+      for (const place of gone) {
+        retire(place).catch((error: unknown) =>
           log.error('session door did not close', { door: place.door.name, why: describeError(error) }),
         );
       }
-      places = staying;
-      const opened = await openAll(fresh, next);
       places = [...staying, ...opened];
+      try {
+        places = [...places, ...(await all(waiting.map((door) => open(door, next))))];
+      } catch (error) {
+        const needed = gone.filter((place) => waiting.some((door) => hasPortOf(place, door)));
+        places = [
+          ...places,
+          ...(await all(
+            needed.map(({ config, site, door }) => openAt({ ...config, listen: door.address }, site)),
+          )),
+        ];
+        throw error;
+      }
       for (const { door } of staying) door.reload();
     },
     async close() {

@@ -4,6 +4,7 @@ import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
 import type { Pin } from '../shared/key-pair.ts';
+import { DRAIN_MOST_S } from '../shared/program.ts';
 import type { PollSourceConfig } from './poll-source.ts';
 import { fitsXml } from '../shared/wpi/escape.ts';
 import { describeError } from '../shared/errors.ts';
@@ -53,12 +54,12 @@ export const DEFAULT_RELAY_LIMITS = {
   lane_streams: 4_096,
   /** Stream lanes to each proxy. */
   stream_lanes: 1,
-  /** Seconds that running sessions get to end at SIGTERM; at most 30. */
-  drain_s: 30,
+  /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
+  drain_s: DRAIN_MOST_S,
 };
 export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 
-const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: 30, stream_lanes: 8 };
+const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: DRAIN_MOST_S, stream_lanes: 8 };
 
 /** Items that phones can be told at once. */
 const TAUGHT_ITEMS = 32;

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../shared/address.ts';
 import { systemClock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey } from '../shared/key-pair.ts';
-import { createLog } from '../shared/log.ts';
+import { createLog, LOG_LEVELS } from '../shared/log.ts';
 import type { LogLevel } from '../shared/log.ts';
 import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
 import { softwareVersion } from '../shared/version.ts';
@@ -27,7 +27,7 @@ program
   .command('run', { isDefault: true })
   .description('run the relay until SIGTERM; SIGHUP re-reads certificates and keys')
   .option(...configOption)
-  .option('--log-level <level>', 'debug, info, warn or error', 'info')
+  .addOption(new Option('--log-level <level>', 'what to log').choices(LOG_LEVELS).default('info'))
   .allowExcessArguments()
   .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
     refuseUnknownCommand(command);
@@ -42,12 +42,13 @@ program
       });
       process.exit(EXIT.failure);
     });
-    log.info('ready', { ...relay.addresses, proxies: config.proxies.map(({ url }) => url.host) });
     const reload = async (): Promise<Record<string, unknown>> => {
       await relay.reload();
       return { services: config.services.map(({ name }) => name) };
     };
-    process.exit(await runUntilSignal({ reload, close: relay.close }, log));
+    const ended = runUntilSignal({ reload, close: relay.close }, log);
+    log.info('ready', { ...relay.addresses, proxies: config.proxies.map(({ url }) => url.host) });
+    process.exit(await ended);
   });
 
 program

@@ -282,9 +282,9 @@ async function open(
     reload: services.reload,
     async close() {
       links.drain();
-      await pollSource?.close();
-      await Promise.all([api?.close(), catcher?.close()]);
-      await services.drain(config.limits.drain_s * 1000);
+      // All at once: each may take its time, and in all there are only so many seconds.
+      const draining = services.drain(config.limits.drain_s * 1000);
+      await Promise.all([pollSource?.close(), api?.close(), catcher?.close(), draining]);
       await sessions.close();
       await links.close();
       await services.close();

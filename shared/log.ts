@@ -12,7 +12,8 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number] | 'silent';
 
 /** Field names that are hidden wherever they stand, should one be logged by mistake. */
 const SECRET_FIELDS = ['authorization', 'cookie', 'token', 'password', 'key', 'body', 'join'];

@@ -25,11 +25,15 @@ export function refuseUnknownCommand(command: {
   if (word !== undefined) command.error(`error: unknown command '${word}'`, { exitCode: EXIT.usage });
 }
 
-/** After this, a program that was told to end ends without further ado. */
-const LAST_RESORT_MS: Milliseconds = 35_000;
+/** How long ending may take in all; what then still runs is left behind. */
+const LAST_RESORT_MS: Milliseconds = 30_000;
+/** How much of it running sessions may have at most: the rest is for closing what is left. */
+export const DRAIN_MOST_S = 27;
 
 /**
- * Runs until SIGTERM or SIGINT, then closes; SIGHUP reloads. Resolves to the exit code.
+ * Runs until SIGTERM or SIGINT, then closes; SIGHUP reloads, one time after another. Resolves to the exit code.
+ *
+ * To be called before anybody is told that the program is ready: signals are heeded from the call on.
  */
 export function runUntilSignal(
   part: { reload(): Promise<Record<string, unknown>>; close(): Promise<void> },
@@ -59,14 +63,17 @@ export function runUntilSignal(
     };
     process.on('SIGTERM', end);
     process.on('SIGINT', end);
+    let reloading: Promise<void> = Promise.resolve();
+    const reload = async (): Promise<void> => {
+      if (ending) return;
+      try {
+        log.info('reloaded', await part.reload());
+      } catch (error) {
+        log.error('reload failed; what could not be used stays as it was', { why: describeError(error) });
+      }
+    };
     process.on('SIGHUP', () => {
-      void (async () => {
-        try {
-          log.info('reloaded', await part.reload());
-        } catch (error) {
-          log.error('reload failed; all stays as it was', { why: describeError(error) });
-        }
-      })();
+      reloading = reloading.then(reload);
     });
   });
 }

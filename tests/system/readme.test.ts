@@ -154,7 +154,11 @@ t.test('the commands of README.md that are run elsewhere exist', async (t) => {
   t.match(scripts['test'], /tests\/run$/, 'npm test');
   const lines = blocksOf(readDocument('README.md')).flatMap(({ text }) => text.trim().split('\n'));
   for (const command of ELSEWHERE) t.ok(lines.includes(command), command);
-  t.match(readDocument('tests/system/start.test.ts'), /'npm',\s*\['start', '--', '--once'\]/, 'npm start is run');
+  t.match(
+    readDocument('tests/system/start.test.ts'),
+    /'npm',\s*\['start', '--', '--once'\]/,
+    'npm start is run',
+  );
 });
 
 /** Ports that nobody has, below those that systems give away unasked: no other test gets one of them meanwhile. */

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
+import { connect as connectPlain } from 'node:net';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
@@ -193,4 +194,24 @@ t.test('a certificate that does not fit its key is not taken over, and the old p
   writeFileSync(join(dir, 'proxy.pem'), fresh.cert);
   door.reload();
   t.equal(door.pin, fresh.pin);
+});
+
+t.test('closing waits neither for who never makes a handshake nor for strangers', async (t) => {
+  const { door, port } = await openDoor(t);
+  const silent = connectPlain({ host: '127.0.0.1', port });
+  await once(silent, 'connect');
+  const key = await makeKey('stranger');
+  const stranger = connect({
+    host: '127.0.0.1',
+    port,
+    rejectUnauthorized: false,
+    cert: key.cert,
+    key: key.pem,
+  });
+  await once(stranger, 'secureConnect');
+  const began = performance.now();
+  const gone = Promise.all([silent, stranger].map((socket) => once(socket.resume(), 'close')));
+  await door.close();
+  t.ok(performance.now() - began < 4_000, 'well before their handshake times out');
+  await gone;
 });
