@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
@@ -71,12 +71,11 @@ export function readConfigFile<T>(
       document.errors.map((error) => ({
         path: '',
         line: error.linePos?.[0].line ?? null,
-        value: 'not readable as YAML',
-        expected: error.message.split('\n')[0] ?? 'YAML',
+        ...notYaml(error),
       })),
     );
   }
-  const written: unknown = document.toJS() ?? {};
+  const written: unknown = resolved(file, document) ?? {};
   const read = schema.safeParse(written);
   const found: ConfigFault[] = [];
   also(asWritten(written), (path, expected) => void found.push(fault(path, expected)));
@@ -85,6 +84,22 @@ export function readConfigFile<T>(
   const faults = [...issues.filter(({ path }) => found.every((other) => other.path !== path)), ...found];
   if (faults.length > 0) throw new ConfigError(file, faults);
   return (read as { data: T }).data;
+}
+
+/** The values of a document. Aliases are looked up only here: to nothing, or to more than a config could need. */
+function resolved(file: string, document: Document): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw new ConfigError(file, [{ path: '', line: null, ...notYaml(error) }]);
+  }
+}
+
+function notYaml(error: unknown): Pick<ConfigFault, 'value' | 'expected'> {
+  return {
+    value: 'not readable as YAML',
+    expected: `YAML (${describeError(error).split('\n')[0]?.replace(/:$/, '')})`,
+  };
 }
 
 /** Resolves the paths of a config file against the file's own folder. */
@@ -153,8 +168,10 @@ function showValue(document: Document, path: (string | number)[]): string {
   if (value === undefined || (value === null && !document.hasIn(path))) return '(missing)';
   const last = path.findLast((part) => typeof part === 'string');
   if (last !== undefined && SECRET_FIELD.test(last)) return '(hidden)';
-  const text = JSON.stringify(value) ?? 'nothing';
-  const safe = text.replace(/\/\/[^/@"]*@/g, '//(hidden)@');
+  // Where a map stands in the wrong place, its secrets stand in it.
+  const text =
+    JSON.stringify(value, (key, part: unknown) => (SECRET_FIELD.test(key) ? '(hidden)' : part)) ?? 'nothing';
+  const safe = text.replace(/\/\/[^@"]*@/g, '//(hidden)@');
   return safe.length > VALUE_SHOWN ? `${safe.slice(0, VALUE_SHOWN)}…` : safe;
 }
 
@@ -202,6 +219,7 @@ export const fields = {
   file: (beside: (path: string) => string) =>
     z.string('a path').transform((path, context): string => {
       try {
+        if (!statSync(beside(path)).isFile()) throw new Error('it is a directory or the like');
         accessSync(beside(path), constants.R_OK);
         return beside(path);
       } catch (error) {
