@@ -21,10 +21,12 @@ import type { DialTarget } from './dial.ts';
 import { createLinks } from './links.ts';
 import { createRelayMetrics } from './metrics.ts';
 import { openSqliteOutbox } from './outbox/sqlite.ts';
+import type { SqliteOutboxOptions } from './outbox/sqlite.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { createPendingView } from './pending-view.ts';
 import { createPollSource } from './poll-source.ts';
 import { createPolls } from './polls.ts';
+import { dialTcp } from './services/dial.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
 import { createSessions } from './sessions.ts';
@@ -36,10 +38,30 @@ const EXPIRY_CHECK_MS: Milliseconds = 1_000;
 /** Health is told to proxies at most this often. */
 const HEALTH_MS: Milliseconds = 200;
 
+/** What a relay reaches the world by, so that a simulation can be the world. */
+export interface RelayWorld {
+  random: (size: number) => Uint8Array;
+  readIdentity: (config: RelayConfig, clock: Clock) => Promise<Identity>;
+  openOutbox: (options: SqliteOutboxOptions) => Promise<Outbox>;
+  dialLane: typeof dialLane;
+  /** Dials upstream without TLS. */
+  dialTcp: typeof dialTcp;
+}
+
+const machine: RelayWorld = {
+  random: (size) => randomBytes(size),
+  readIdentity,
+  openOutbox: openSqliteOutbox,
+  dialLane,
+  dialTcp,
+};
+
 export interface RelayOptions {
   clock: Clock;
   log: Log;
   software: string;
+  /** Default: this machine's disk, network and randomness. */
+  world?: RelayWorld;
 }
 
 /** A running relay. */
@@ -76,13 +98,13 @@ async function open(
   options: RelayOptions,
   opened: (() => Promise<void>)[],
 ): Promise<Relay> {
-  const { clock, log, software } = options;
+  const { clock, log, software, world = machine } = options;
+  const { random } = world;
   const startedAt = clock.wall();
   const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
-  const identity = await readIdentity(config, clock);
-  const random = (size: number): Buffer => randomBytes(size);
+  const identity = await world.readIdentity(config, clock);
 
-  const outbox = await openSqliteOutbox({
+  const outbox = await world.openOutbox({
     path: config.outbox.path,
     clock,
     random,
@@ -153,6 +175,7 @@ async function open(
     clock,
     log,
     metrics: metrics.services,
+    dialTcp: world.dialTcp,
   });
   opened.push(() => services.close());
 
@@ -172,14 +195,14 @@ async function open(
       const target = dialTarget(proxy, identity);
       return {
         url: proxy.url.href.replace(/\/$/, ''),
-        dial: (lane, events, signal) => dialLane(target, lane, events, { signal }),
+        dial: (lane, events, signal) => world.dialLane(target, lane, events, { signal }),
       };
     }),
     outbox,
     streamLanes: config.limits.stream_lanes,
     maxStreams: config.limits.lane_streams,
     clock,
-    random: () => Math.random(),
+    random: () => Buffer.from(random(4)).readUInt32BE() / 2 ** 32,
     log,
     accept: services.accept,
     present: () => [
@@ -322,7 +345,8 @@ function canServe(services: readonly Service[]): boolean {
   return needed.length > 0 && needed.every((service) => service.health().up);
 }
 
-interface Identity {
+/** What a relay is known by, and what its catcher's addresses are made with. */
+export interface Identity {
   cert: string;
   key: string;
   catcherSecret: Buffer;

@@ -4,6 +4,7 @@ import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { SourceAddresses } from '../addresses/book.ts';
 import type { ServiceConfig, WpiServiceConfig } from './config.ts';
+import type { dialTcp } from './dial.ts';
 import type { ServiceMetrics } from './metrics.ts';
 import type { Observer } from './observer.ts';
 import type { PhoneOrigin, Service } from './service.ts';
@@ -18,6 +19,8 @@ export interface ServicesDependencies {
   clock: Clock;
   log: Log;
   metrics?: ServiceMetrics;
+  /** See {@link WpiDependencies}. */
+  dialTcp?: typeof dialTcp;
 }
 
 /** All services of a relay, by name. */

@@ -71,11 +71,15 @@ export function parseUpstreamUrl(text: string): { secure: boolean; address: Addr
   return { secure, address: { host, port: url.port === '' ? (secure ? 443 : 80) : Number(url.port) } };
 }
 
-/** @throws SallyportError ADDRESS_INVALID, FILE_UNREADABLE, KEY_INVALID */
+/**
+ * @param tcp - how connections without TLS are made
+ * @throws SallyportError ADDRESS_INVALID, FILE_UNREADABLE, KEY_INVALID
+ */
 export function createUpstream(
   config: { upstream: string; upstreamTls: UpstreamTlsConfig; forwarded: Forwarded },
   limits: WpiLimits,
   clock: Clock,
+  tcp: typeof dialTcp = dialTcp,
 ): Upstream {
   const { secure, address } = parseUpstreamUrl(config.upstream);
   const url = new URL(config.upstream).origin;
@@ -92,7 +96,7 @@ export function createUpstream(
       ...(config.forwarded === 'proxy-v2' ? { header: (to) => encodeProxyHeader(source, to) } : {}),
     };
     return dialler === null
-      ? dialTcp(address, clock, limits.connectMs, done, manner)
+      ? tcp(address, clock, limits.connectMs, done, manner)
       : dialler.dial(done, manner);
   };
   const probe = createProbe({
@@ -104,7 +108,7 @@ export function createUpstream(
         socket?.destroy();
         done(error);
       };
-      return tlsFailed ? dial(tried, null, null) : dialTcp(address, clock, limits.connectMs, tried);
+      return tlsFailed ? dial(tried, null, null) : tcp(address, clock, limits.connectMs, tried);
     },
   });
 

@@ -7,6 +7,7 @@ import { cutOff } from '../../shared/splice.ts';
 import type { SourceAddresses } from '../addresses/book.ts';
 import type { WpiServiceConfig } from './config.ts';
 import { createConnectionSet } from './connection-set.ts';
+import type { dialTcp } from './dial.ts';
 import { guardObserver } from './guarded-observer.ts';
 import { createByteBudget, WPI_LIMITS } from './limits.ts';
 import type { WpiLimits } from './limits.ts';
@@ -26,6 +27,8 @@ export interface WpiDependencies {
   clock: Clock;
   log: Log;
   metrics?: ServiceMetrics;
+  /** How an upstream without TLS is dialled; default by a socket of this machine. */
+  dialTcp?: typeof dialTcp;
 }
 
 /**
@@ -41,7 +44,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
   const limits: WpiLimits = { ...WPI_LIMITS, ...config.limits };
   const tls =
     config.tls === null ? null : createPhoneTls(config.tls, clock, limits.handshakeMs, limits.halfCloseMs);
-  const upstream = createUpstream(config, limits, clock);
+  const upstream = createUpstream(config, limits, clock, dependencies.dialTcp);
   const count = (event: ServiceEvent): void => dependencies.metrics?.count(config.name, event);
   const parts = {
     limits,
