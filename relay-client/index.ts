@@ -24,8 +24,8 @@ import { createRelay } from './relay.ts';
 
 export { loadRelayConfig } from './config.ts';
 export type { RelayConfig } from './config.ts';
-export { joinProxy } from './join.ts';
-export type { Joined } from './join.ts';
+export { joinProxy } from './links/join.ts';
+export type { Joined } from './links/join.ts';
 export type { DeskChange, ProxyState, RelayView } from './desk.ts';
 export type { EndState, HistoryEntry, Message, MessageState } from './outbox/outbox.ts';
 export type { DeviceId } from '../shared/device-id.ts';

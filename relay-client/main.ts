@@ -68,7 +68,7 @@ program
   .requiredOption('--dir <dir>', 'where relay.key and relay.yaml are, or shall be')
   .option('--via <http-url>', 'corporate HTTP proxy to go through')
   .action(async (joinString: string, { dir, via }: { dir: string; via?: string }) => {
-    const { joinProxy } = await import('./join.ts');
+    const { joinProxy } = await import('./links/join.ts');
     const viaUrl = via === undefined ? null : URL.parse(via);
     if (via !== undefined && viaUrl?.protocol !== 'http:') {
       throw new SallyportError('CONFIG_INVALID', '--via is not an http:// URL');

@@ -4,7 +4,7 @@ import type { ProxyState } from './desk.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import type { ServiceMetrics } from './services/metrics.ts';
 import type { Service } from './services/service.ts';
-import type { SessionMetrics } from './sessions.ts';
+import type { SessionMetrics } from './sessions/sessions.ts';
 
 export interface RelayMetrics {
   readonly sessions: SessionMetrics;

@@ -1,7 +1,7 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { HistoryEntry, Message } from '../outbox/outbox.ts';
-import { LESSON_NOTES } from '../sessions.ts';
+import { LESSON_NOTES } from '../sessions/sessions.ts';
 import { why } from '../why.ts';
 import type { Why, WhyFacts } from '../why.ts';
 import type { Context } from './context.ts';

@@ -5,7 +5,7 @@ import type { Lane, LaneEvents } from '../../../shared/lane.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS } from '../../../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
-import { createLinks } from '../../../relay-client/links.ts';
+import { createLinks } from '../../../relay-client/links/links.ts';
 import { createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { Outbox } from '../../../relay-client/outbox/outbox.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { SILENCE_MS } from '../../../shared/protocol.ts';
 import type { RelayFrame } from '../../../shared/protocol.ts';
-import { STUBBORN_WAIT_MS } from '../../../relay-client/reconnect.ts';
+import { STUBBORN_WAIT_MS } from '../../../relay-client/links/reconnect.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { ModelDisk } from '../../../relay-client/outbox/model.ts';

@@ -26,14 +26,14 @@ const doors = {
   'reflect-metadata': ['shared/key-pair.ts'],
   commander: ['proxy/', 'relay-client/', 'tests/phones/', 'tests/fixtures/services/'],
   'fast-xml-parser': ['shared/wpi/'],
-  'https-proxy-agent': ['relay-client/dial.ts'],
+  'https-proxy-agent': ['relay-client/links/dial.ts'],
   'lru-cache': ['proxy/', 'relay-client/', 'shared/'],
   pino: ['shared/log.ts'],
   'prom-client': ['proxy/', 'relay-client/', 'shared/'],
   undici: ['relay-client/'],
-  ws: ['shared/lane-ws.ts', 'proxy/relay-door.ts', 'relay-client/dial.ts'],
+  ws: ['shared/lane-ws.ts', 'proxy/relay-door.ts', 'relay-client/links/dial.ts'],
   // join edits a config file in place and keeps its comments.
-  yaml: ['shared/config-file.ts', 'relay-client/join.ts'],
+  yaml: ['shared/config-file.ts', 'relay-client/links/join.ts'],
   zod: ['proxy/', 'relay-client/', 'shared/'],
   'node:sqlite': ['relay-client/outbox/'],
 };

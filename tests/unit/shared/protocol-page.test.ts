@@ -21,7 +21,7 @@ import {
   SUBPROTOCOL,
 } from '../../../shared/protocol.ts';
 import { PROXY_FRAME_FIELDS, RELAY_FRAME_FIELDS } from '../../../shared/protocol-read.ts';
-import { RECONNECT_WAITS_MS } from '../../../relay-client/reconnect.ts';
+import { RECONNECT_WAITS_MS } from '../../../relay-client/links/reconnect.ts';
 
 const page = readFileSync(new URL('../../../PROTOCOL.md', import.meta.url), 'utf8');
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
-import { createQuiets, QUIET_BUDGET_MS } from '../../../relay-client/quiets.ts';
+import { createQuiets, QUIET_BUDGET_MS } from '../../../relay-client/sessions/quiets.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 

@@ -1,6 +1,6 @@
-import type { Clock, Milliseconds } from '../shared/clock.ts';
-import type { DeviceId } from '../shared/device-id.ts';
-import type { PendingView } from './pending-view.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import type { PendingView } from '../pending-view.ts';
 
 /**
  * How long polls of a device may be kept at 200 because of its sessions, in all, per generation. Sessions can be

@@ -1,7 +1,11 @@
 import t from 'tap';
 import { CLOSE } from '../../../shared/protocol.ts';
-import type { Link, LinkEnd } from '../../../relay-client/link.ts';
-import { keepConnected, RECONNECT_WAITS_MS, STUBBORN_WAIT_MS } from '../../../relay-client/reconnect.ts';
+import type { Link, LinkEnd } from '../../../relay-client/links/link.ts';
+import {
+  keepConnected,
+  RECONNECT_WAITS_MS,
+  STUBBORN_WAIT_MS,
+} from '../../../relay-client/links/reconnect.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -2,13 +2,13 @@ import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSyn
 import { join } from 'node:path';
 import { isMap, isSeq, parseDocument } from 'yaml';
 import type { Document, YAMLSeq } from 'yaml';
-import { describeError, SallyportError } from '../shared/errors.ts';
-import { readJoinString } from '../shared/join-string.ts';
-import type { JoinTicket } from '../shared/join-string.ts';
-import { createPrivateKeyPem, readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
-import { NAME_PATTERN } from '../shared/mux-opening.ts';
-import { PATHS } from '../shared/protocol.ts';
-import type { JoinAnswer } from '../shared/protocol.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { readJoinString } from '../../shared/join-string.ts';
+import type { JoinTicket } from '../../shared/join-string.ts';
+import { createPrivateKeyPem, readPrivateKey, selfSignedCertificate } from '../../shared/key-pair.ts';
+import { NAME_PATTERN } from '../../shared/mux-opening.ts';
+import { PATHS } from '../../shared/protocol.ts';
+import type { JoinAnswer } from '../../shared/protocol.ts';
 import { postJson } from './dial.ts';
 
 const KEY_FILE = 'relay.key';

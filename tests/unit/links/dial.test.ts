@@ -11,8 +11,8 @@ import {
   selfSignedCertificate,
 } from '../../../shared/key-pair.ts';
 import type { Pin } from '../../../shared/key-pair.ts';
-import { dialLane, postJson } from '../../../relay-client/dial.ts';
-import type { DialTarget } from '../../../relay-client/dial.ts';
+import { dialLane, postJson } from '../../../relay-client/links/dial.ts';
+import type { DialTarget } from '../../../relay-client/links/dial.ts';
 
 async function makeKey() {
   const pem = createPrivateKeyPem();

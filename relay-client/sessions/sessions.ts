@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock, Milliseconds } from '../shared/clock.ts';
-import type { DeviceId } from '../shared/device-id.ts';
-import { describeError, isSallyportError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { Outbox } from './outbox/outbox.ts';
-import type { LessonFacts, LessonResult } from './teacher/teacher.ts';
-import type { PendingView } from './pending-view.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { describeError, isSallyportError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Outbox } from '../outbox/outbox.ts';
+import type { LessonFacts, LessonResult } from '../teacher/teacher.ts';
+import type { PendingView } from '../pending-view.ts';
 import { createQuiets, QUIET_BUDGET_MS } from './quiets.ts';
 import type { Quiet, QuietLinks } from './quiets.ts';
 import type {
@@ -14,7 +14,7 @@ import type {
   SessionListener,
   SessionOutcome,
   WatchedSession,
-} from './watcher/session-events.ts';
+} from '../watcher/session-events.ts';
 
 /** What the keeper tells the proxies. */
 export interface SessionLinks extends QuietLinks {

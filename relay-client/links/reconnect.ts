@@ -1,5 +1,5 @@
-import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
-import { CLOSE } from '../shared/protocol.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import { CLOSE } from '../../shared/protocol.ts';
 import type { Link, LinkEnd } from './link.ts';
 
 /** Upper bounds of the waits between tries; each wait is a random part of its bound (full jitter), the last goes on. */

@@ -1,18 +1,18 @@
-import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
-import type { DeviceId } from '../shared/device-id.ts';
-import { describeError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { CUT } from '../shared/mux-frames.ts';
-import type { MuxStream } from '../shared/mux-stream.ts';
-import { CLOSE } from '../shared/protocol.ts';
-import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
-import type { ProxyState } from './desk.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { describeError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { CUT } from '../../shared/mux-frames.ts';
+import type { MuxStream } from '../../shared/mux-stream.ts';
+import { CLOSE } from '../../shared/protocol.ts';
+import type { MetricSample, RelayFrame } from '../../shared/protocol.ts';
+import type { ProxyState } from '../desk.ts';
 import { createLink } from './link.ts';
 import type { DialLane, Link, PollsFrame } from './link.ts';
-import type { Outbox, Sequence } from './outbox/outbox.ts';
+import type { Outbox, Sequence } from '../outbox/outbox.ts';
 import { keepConnected } from './reconnect.ts';
 import type { Reconnect } from './reconnect.ts';
-import type { PhoneOrigin } from './services/service.ts';
+import type { PhoneOrigin } from '../services/service.ts';
 
 /** A proxy to keep a link to. */
 export interface LinkTarget {

@@ -13,7 +13,7 @@ import {
   selfSignedCertificate,
 } from '../../../shared/key-pair.ts';
 import { loadRelayConfig } from '../../../relay-client/config.ts';
-import { joinProxy } from '../../../relay-client/join.ts';
+import { joinProxy } from '../../../relay-client/links/join.ts';
 
 const OPTIONS = { now: new Date(), via: null };
 

@@ -1,7 +1,7 @@
-import type { DeviceId } from '../shared/device-id.ts';
-import { ENTRIES_PER_FRAME } from '../shared/protocol.ts';
-import type { HeldChange, HeldEntry, RelayFrame } from '../shared/protocol.ts';
-import type { Change, Outbox, PendingEntry } from './outbox/outbox.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { ENTRIES_PER_FRAME } from '../../shared/protocol.ts';
+import type { HeldChange, HeldEntry, RelayFrame } from '../../shared/protocol.ts';
+import type { Change, Outbox, PendingEntry } from '../outbox/outbox.ts';
 
 /** Bytes that may wait on the control lane before the next part is read from the outbox. */
 const FEED_BACKLOG_BYTES = 1_048_576;

@@ -4,14 +4,14 @@ import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { WebSocket } from 'ws';
-import type { Milliseconds } from '../shared/clock.ts';
-import { describeError, SallyportError } from '../shared/errors.ts';
-import { pinOf } from '../shared/key-pair.ts';
-import type { Pin } from '../shared/key-pair.ts';
-import type { Lane, LaneEvents } from '../shared/lane.ts';
-import { laneOptions, laneOverWebSocket } from '../shared/lane-ws.ts';
-import { MUX_MESSAGE_BYTES } from '../shared/mux-frames.ts';
-import { CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../shared/protocol.ts';
+import type { Milliseconds } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { pinOf } from '../../shared/key-pair.ts';
+import type { Pin } from '../../shared/key-pair.ts';
+import type { Lane, LaneEvents } from '../../shared/lane.ts';
+import { laneOptions, laneOverWebSocket } from '../../shared/lane-ws.ts';
+import { MUX_MESSAGE_BYTES } from '../../shared/mux-frames.ts';
+import { CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../../shared/protocol.ts';
 
 /** How this relay knows a proxy: by its key's pin, or by a certificate authority and the URL's host name. */
 export type ProxyTrust = { pin: Pin } | { ca: string };
