@@ -91,7 +91,7 @@ export const eventShape = z
   .object({
     seq: z.number().int(),
     at: time,
-    event: z.enum(['accepted', 'redriven', 'note', ...END_STATES]),
+    event: z.enum(['accepted', 'redriven', 'deferred', 'note', ...END_STATES]),
     device: z.string(),
     message: z.string().nullable(),
     generation: z.number().int(),

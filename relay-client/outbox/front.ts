@@ -16,7 +16,7 @@ import type {
   Push,
   Sequence,
 } from './outbox.ts';
-import { clampLimit, clipFacts, clipText, pushRequest } from './push-request.ts';
+import { checkResults, clampLimit, clipFacts, clipText, pushRequest } from './push-request.ts';
 import { busy, closed } from './refusals.ts';
 
 /** Brings calls to a ledger, in order, and their results back once what they changed is durable. */
@@ -177,9 +177,21 @@ export function createFront(options: FrontOptions): Front {
     },
     pushMany,
     clear: (device, end) => call('clear', [device, end]),
-    end: (id, end) => call('end', [id, end]),
+    async end(id, { results, facts, ...end }) {
+      if (results !== undefined) checkResults(id, results);
+      const more = {
+        ...(results === undefined ? {} : { results }),
+        ...(facts === undefined ? {} : { facts: clipFacts(facts) }),
+      };
+      return call('end', [id, { ...end, ...more }], results?.length ?? 0);
+    },
+    async advance(id, { results, wait }) {
+      checkResults(id, results);
+      return call('advance', [id, { results, wait: Math.max(0, Math.ceil(wait)) }], results.length);
+    },
     redrive: (id) => call('redrive', [id]),
-    fruitless: (device, generation, limit) => call('fruitless', [device, generation, limit]),
+    fruitless: (device, generation, limit, kind) =>
+      call('fruitless', kind === undefined ? [device, generation, limit] : [device, generation, limit, kind]),
     expire,
     nextExpiry: () => call('nextExpiry', []),
 
@@ -195,6 +207,9 @@ export function createFront(options: FrontOptions): Front {
     },
 
     message: (id) => call('message', [id]),
+    nextActions: (device) => call('nextActions', [device]),
+    awaited: (device) => call('awaited', [device]),
+    overdue: (limit) => call('overdue', [clampLimit(limit)]),
     device: (device) => call('device', [device]),
     messages: (device, limit) => call('messages', [device, clampLimit(limit)]),
     async devices(query) {

@@ -27,8 +27,9 @@ export interface Ledger {
   pushMany(now: Now, requests: PushRequest[]): (Accepted | Refusal)[];
   clear(now: Now, device: DeviceId, end: ClearRequest): Message[];
   end(now: Now, id: MessageId, end: EndRequest): Message;
+  advance(now: Now, id: MessageId, progress: ProgressRequest): Message;
   redrive(now: Now, id: MessageId): Message;
-  fruitless(now: Now, device: DeviceId, generation: number, limit: number): Message[];
+  fruitless(now: Now, device: DeviceId, generation: number, limit: number, kind?: MessageKind): Message[];
   expire(now: Now): Message[];
   renew(now: Now, incarnation: Incarnation): Incarnation;
   note(now: Now, device: DeviceId, what: string, facts: HistoryEntry['facts'], session: boolean): void;
@@ -37,6 +38,9 @@ export interface Ledger {
 
   nextExpiry(now: Now): Milliseconds | null;
   message(now: Now, id: MessageId): Message | null;
+  nextActions(now: Now, device: DeviceId): Message | null;
+  awaited(now: Now, device: DeviceId): Message[];
+  overdue(now: Now, limit: number): Message[];
   device(now: Now, device: DeviceId): DeviceRecord | null;
   messages(now: Now, device: DeviceId, limit: number): Message[];
   /** Looks at no more than {@link SCAN_STEP} devices; `next` is where to go on, null = the end. */
@@ -61,6 +65,7 @@ export const CHANGING: ReadonlySet<Method> = new Set<Method>([
   'pushMany',
   'clear',
   'end',
+  'advance',
   'redrive',
   'fruitless',
   'expire',
@@ -97,9 +102,16 @@ export interface PushRequest {
 export interface EndRequest {
   state: 'cleared' | 'cancelled';
   by: string;
+  results?: string;
+  facts?: HistoryEntry['facts'];
 }
 
-export interface ClearRequest extends EndRequest {
+export interface ProgressRequest {
+  results: string;
+  wait: Milliseconds;
+}
+
+export interface ClearRequest extends Pick<EndRequest, 'state' | 'by'> {
   generation?: number;
   kind?: MessageKind;
 }
@@ -123,11 +135,17 @@ export interface HeldPage {
   cursor: HeldCursor | null;
 }
 
+/** Events after which proxies must hold the message, as it is then. */
+export const HOLDING: ReadonlySet<HistoryEntry['event']> = new Set(['accepted', 'redriven', 'deferred']);
+
 /** Messages that one call of `expire` ends, and ended messages that it forgets, at most: pushes wait no longer. */
 export const EXPIRE_STEP = 1000;
 
 /** Ended messages that one push forgets at most: more than it can end, on average, so that they don't pile up. */
 export const FORGET_PER_PUSH = 4;
+
+/** Messages whose results one end drops at most, where there are too many bytes of them: more than it adds, on average. */
+export const DROP_PER_END = 4;
 
 /** Devices that one step of a query looks at, so that pushes don't wait for a long search. */
 export const SCAN_STEP = 10_000;

@@ -1,7 +1,7 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
-import { EXPIRE_STEP, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
-import type { Ledger, Now, PushRequest } from './ledger.ts';
+import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
+import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
   Change,
@@ -20,7 +20,7 @@ import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceMatches } from './device-search.ts';
 
 /** A message, with its times in store time. */
-interface Entry extends Omit<Message, 'dueIn' | 'expiresIn'> {
+interface Entry extends Omit<Message, 'dueIn' | 'expiresIn' | 'awaitedFor'> {
   /** Grows with each acceptance. */
   n: number;
   content: string | null;
@@ -28,6 +28,7 @@ interface Entry extends Omit<Message, 'dueIn' | 'expiresIn'> {
   ttl: number;
   dueAt: number;
   expiresAt: number;
+  awaitedUntil: number | null;
   /** Once ended: when its key is forgotten. */
   forgetAt: number;
 }
@@ -66,8 +67,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
   const keptHistory = (): HistoryEntry[] => history.filter((note) => note.seq > sequence - limits.history);
 
   function view(entry: Entry, now: Now): Message {
-    const { id, device, kind, generation, state, key, campaign, actions, acceptedAt, endedAt, endedBy } =
-      entry;
+    const { id, device, kind, generation, state, key, campaign, actions, results, acceptedAt } = entry;
+    const { endedAt, endedBy, awaitedUntil } = entry;
     return {
       id,
       device,
@@ -77,6 +78,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       key,
       campaign,
       actions,
+      results,
+      awaitedFor: isHeld(entry) && awaitedUntil !== null ? Math.max(0, awaitedUntil - now.at) : null,
       acceptedAt,
       endedAt,
       endedBy,
@@ -118,7 +121,14 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     };
   }
 
-  function finish(now: Now, entry: Entry, state: EndState, by: string): Message {
+  function finish(
+    now: Now,
+    entry: Entry,
+    state: EndState,
+    by: string,
+    { results, facts }: Pick<EndRequest, 'results' | 'facts'> = {},
+  ): Message {
+    if (results !== undefined) entry.results = results;
     entry.state = state;
     entry.endedAt = now.wall;
     entry.endedBy = by;
@@ -128,8 +138,22 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     heldBytes -= entry.bytes;
     (entry.key === null ? endedWithoutKey : endedWithKey).add(entry);
     ended[state]++;
-    record(now, entry, state, by);
+    record(now, entry, state, by, facts);
     return view(entry, now);
+  }
+
+  const resultBytes = (entry: Entry): number => Buffer.byteLength(entry.results ?? '');
+
+  /** Where there are too many bytes of results, those of the messages that ended first go. */
+  function dropResults(): void {
+    for (let i = 0; i < DROP_PER_END; i++) {
+      const all = [...entries.values()].reduce((sum, entry) => sum + resultBytes(entry), 0);
+      const oldest = [...endedWithKey, ...endedWithoutKey]
+        .filter((entry) => resultBytes(entry) > 0)
+        .sort((a, b) => a.forgetAt - b.forgetAt || a.n - b.n)[0];
+      if (all <= limits.resultBytes || oldest === undefined) return;
+      oldest.results = '';
+    }
   }
 
   /** Refuses what would go past a limit once `leaving` have left. */
@@ -194,6 +218,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       content: request.content,
       campaign: request.campaign,
       actions: request.actions,
+      results: null,
+      awaitedUntil: null,
       bytes: request.bytes,
       acceptedAt: now.wall,
       endedAt: null,
@@ -241,15 +267,30 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       });
     },
     clear(now, device, { state, by, generation = Infinity, kind }) {
-      return of(device)
+      const ended = of(device)
         .filter((entry) => isHeld(entry) && entry.generation <= generation)
         .filter((entry) => kind === undefined || entry.kind === kind)
         .sort(byGeneration)
         .map((entry) => finish(now, entry, state, by));
+      dropResults();
+      return ended;
     },
-    end(now, id, { state, by }) {
+    end(now, id, { state, by, ...more }) {
       const entry = find(id);
-      return isHeld(entry) ? finish(now, entry, state, by) : view(entry, now);
+      if (!isHeld(entry)) return view(entry, now);
+      const ended = finish(now, entry, state, by, more);
+      dropResults();
+      return ended;
+    },
+    advance(now, id, { results, wait }) {
+      const entry = find(id);
+      if (!isHeld(entry)) return view(entry, now);
+      entry.results = results;
+      const moved = wait > 0 || entry.awaitedUntil !== null;
+      if (moved) entry.dueAt = now.at + wait;
+      entry.awaitedUntil = wait > 0 ? now.at + wait : null;
+      if (moved) record(now, entry, 'deferred', wait > 0 ? 'awaited' : 'due');
+      return view(entry, now);
     },
     redrive(now, id) {
       const entry = find(id);
@@ -270,18 +311,22 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       entry.dueAt = now.at;
       entry.expiresAt = now.at + entry.ttl;
       entry.fruitlessSessions = 0;
+      entry.awaitedUntil = null;
       record(now, entry, 'redriven', entry.kind);
       for (const old of superseded) finish(now, old, 'superseded', 'newer push');
       return view(entry, now);
     },
-    fruitless(now, device, generation, limit) {
+    fruitless(now, device, generation, limit, kind) {
       const counted = of(device)
         .filter((entry) => isHeld(entry) && entry.generation <= generation && entry.dueAt <= now.at)
+        .filter((entry) => kind === undefined || entry.kind === kind)
         .sort(byGeneration);
       for (const entry of counted) entry.fruitlessSessions++;
-      return counted
+      const dead = counted
         .filter((entry) => limit > 0 && entry.fruitlessSessions >= limit)
         .map((entry) => finish(now, entry, 'dead', 'fruitless sessions'));
+      dropResults();
+      return dead;
     },
     expire(now) {
       const past = [...held]
@@ -289,6 +334,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
         .sort(byExpiry)
         .slice(0, EXPIRE_STEP)
         .map((entry) => finish(now, entry, 'expired', 'time'));
+      dropResults();
       forget(now, EXPIRE_STEP);
       return past;
     },
@@ -325,6 +371,25 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     message(now, id) {
       const entry = entries.get(id);
       return entry === undefined ? null : view(entry, now);
+    },
+    nextActions(now, device) {
+      const due = of(device)
+        .filter((entry) => isHeld(entry) && entry.kind === 'dls' && entry.dueAt <= now.at)
+        .sort(byGeneration)[0];
+      return due === undefined ? null : view(due, now);
+    },
+    awaited(now, device) {
+      return of(device)
+        .filter((entry) => isHeld(entry) && entry.awaitedUntil !== null)
+        .sort(byGeneration)
+        .map((entry) => view(entry, now));
+    },
+    overdue(now, limit) {
+      return [...held]
+        .filter(({ awaitedUntil }) => awaitedUntil !== null && awaitedUntil <= now.at)
+        .sort((a, b) => (a.awaitedUntil ?? 0) - (b.awaitedUntil ?? 0) || a.n - b.n)
+        .slice(0, limit)
+        .map((entry) => view(entry, now));
     },
     device(_now, device) {
       const found = devices.get(device);
@@ -381,7 +446,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       const changes = notes.flatMap((note): Change[] => {
         const { seq, event, message: id, device, generation } = note;
         if (event === 'note' || id === null) return [];
-        if (event !== 'accepted' && event !== 'redriven') return [{ op: 'end', seq, id, device, generation }];
+        if (!HOLDING.has(event)) return [{ op: 'end', seq, id, device, generation }];
         const entry = entries.get(id);
         // What has ended since needn't be held for a moment: its end comes later in the same history.
         if (entry === undefined || !isHeld(entry) || entry.generation !== generation) return [];

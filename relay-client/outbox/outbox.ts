@@ -63,6 +63,13 @@ export interface Message {
   key: string | null;
   campaign: string | null;
   actions: string | null;
+  /**
+   * For `dls`: what phones have answered, as JSON text, opaque to the outbox; kept as long as the message itself. Null =
+   * nothing so far; empty = there were results, and they had to go ({@link OutboxLimits.resultBytes}).
+   */
+  results: string | null;
+  /** For `dls`: while the phone's word is awaited, how long yet; 0 = it should have come. Null = it isn't awaited. */
+  awaitedFor: Milliseconds | null;
   /** Wall time of acceptance, for people. */
   acceptedAt: Milliseconds;
   /** Wall time of the end; null while held. */
@@ -92,7 +99,7 @@ export interface HistoryEntry {
   device: DeviceId;
   message: MessageId | null;
   generation: number;
-  event: 'accepted' | 'redriven' | EndState | 'note';
+  event: 'accepted' | 'redriven' | 'deferred' | EndState | 'note';
   /** For notes: what happened, as a fixed word (`session`, `busy`, `start-up`, …); else how it ended. */
   what: string;
   /** Further facts, never bodies or secrets. */
@@ -147,6 +154,8 @@ export interface OutboxLimits {
   perDevice: number;
   /** Bytes of held actions in all; default 1 GiB. */
   bytes: number;
+  /** Bytes of results in all; beyond it those of the messages that ended first are dropped. Default 1 GiB. */
+  resultBytes: number;
   /** Operations waiting for a commit; beyond it OUTBOX_BUSY. Default 10 000. */
   waiting: number;
   /** History entries kept; older ones go first. Default 1 000 000. */
@@ -166,6 +175,7 @@ export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
   messages: 1_000_000,
   perDevice: 100,
   bytes: 2 ** 30,
+  resultBytes: 2 ** 30,
   waiting: 10_000,
   history: 1_000_000,
   ended: 2_000_000,
@@ -175,6 +185,9 @@ export const DEFAULT_OUTBOX_LIMITS: OutboxLimits = {
 
 /** The longest actions of one message; beyond it TOO_LARGE. */
 export const ACTIONS_LIMIT_BYTES = 4 * 2 ** 20;
+
+/** The longest results of one message; beyond it TOO_LARGE. */
+export const RESULTS_LIMIT_BYTES = 2 ** 19;
 
 /** How long an ended message's key still dedupes. */
 export const KEY_MEMORY_MS: Milliseconds = 24 * 3_600_000;
@@ -205,15 +218,27 @@ export interface Outbox {
     device: DeviceId,
     end: { state: 'cleared' | 'cancelled'; by: string; generation?: number; kind?: MessageKind },
   ): Promise<Message[]>;
-  /** Ends one message. Resolves to it as it is then; an ended message stays as it ended. */
-  end(id: MessageId, end: { state: 'cleared' | 'cancelled'; by: string }): Promise<Message>;
+  /**
+   * Ends one message, with the `results` that it came to, in one commit. Resolves to it as it is then; an ended message
+   * stays as it ended. `facts` go into the history.
+   */
+  end(
+    id: MessageId,
+    end: { state: 'cleared' | 'cancelled'; by: string; results?: string; facts?: HistoryEntry['facts'] },
+  ): Promise<Message>;
+  /**
+   * Keeps what the phone has answered so far of a held `dls` message. With `wait` > 0 its word is awaited for so long,
+   * and the message isn't offered meanwhile; 0 = it is offered at once. Resolves to the message as it is then; an
+   * ended one stays as it ended.
+   */
+  advance(id: MessageId, progress: { results: string; wait: Milliseconds }): Promise<Message>;
   /** Holds a dead message again, with a new generation and its original time to live. REQUEST_INVALID unless dead. */
   redrive(id: MessageId): Promise<Message>;
   /**
-   * Counts one fruitless session against the held, due messages of a device up to `generation`; those that reach
-   * `limit` end as dead (limit 0 = never). Resolves to those that ended.
+   * Counts one fruitless session against the held, due messages of a device up to `generation`, of `kind` where named;
+   * those that reach `limit` end as dead (limit 0 = never). Resolves to those that ended.
    */
-  fruitless(device: DeviceId, generation: number, limit: number): Promise<Message[]>;
+  fruitless(device: DeviceId, generation: number, limit: number, kind?: MessageKind): Promise<Message[]>;
   /** Ends what is past its time. Resolves to those that ended, at most 10 000 at a time. */
   expire(): Promise<Message[]>;
   /** How long until `expire` has something to do; null = nothing held. */
@@ -227,6 +252,12 @@ export interface Outbox {
   note(device: DeviceId, what: string, facts?: HistoryEntry['facts'], options?: { session: boolean }): void;
 
   message(id: MessageId): Promise<Message | null>;
+  /** The oldest `dls` message that is held for a device and due; null = none. */
+  nextActions(device: DeviceId): Promise<Message | null>;
+  /** The held messages of a device for which its word is awaited, oldest first. */
+  awaited(device: DeviceId): Promise<Message[]>;
+  /** Messages for which the wait is over, longest first. */
+  overdue(limit: number): Promise<Message[]>;
   device(device: DeviceId): Promise<DeviceRecord | null>;
   /** Messages of a device, newest first. */
   messages(device: DeviceId, limit: number): Promise<Message[]>;

@@ -1,9 +1,9 @@
 import { SallyportError } from '../../shared/errors.ts';
 import { contentDigest } from './ids.ts';
 import type { PushRequest } from './ledger.ts';
-import { ACTIONS_LIMIT_BYTES } from './outbox.ts';
+import { ACTIONS_LIMIT_BYTES, RESULTS_LIMIT_BYTES } from './outbox.ts';
 import type { HistoryEntry, MessageId, Push } from './outbox.ts';
-import { tooLarge } from './refusals.ts';
+import { resultsTooLarge, tooLarge } from './refusals.ts';
 
 /** Characters of a key, a campaign's name, or a word in a note. */
 const NAME_LIMIT = 200;
@@ -66,6 +66,14 @@ function checkName(name: string, value: string | undefined): string | null {
     'REQUEST_INVALID',
     `The push has a ${name} of ${value.length} characters; it must be 1 to ${NAME_LIMIT}, in Unicode.`,
   );
+}
+
+/** @throws SallyportError TOO_LARGE, REQUEST_INVALID */
+export function checkResults(id: MessageId, results: string): void {
+  const bytes = Buffer.byteLength(results);
+  if (bytes > RESULTS_LIMIT_BYTES) throw resultsTooLarge(id, bytes);
+  if (results.isWellFormed()) return;
+  throw new SallyportError('REQUEST_INVALID', `The results of message ${id} have half a character in them.`);
 }
 
 /** How many rows a read gives that asked for `limit`. */

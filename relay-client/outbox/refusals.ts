@@ -1,6 +1,6 @@
 import { SallyportError } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
-import { ACTIONS_LIMIT_BYTES } from './outbox.ts';
+import { ACTIONS_LIMIT_BYTES, RESULTS_LIMIT_BYTES } from './outbox.ts';
 import type { Message, MessageId, OutboxLimits } from './outbox.ts';
 
 /** What a limit bounds, in words. */
@@ -8,6 +8,7 @@ const BOUNDS: Record<keyof OutboxLimits, string> = {
   messages: 'messages held in all',
   perDevice: 'messages held for one device',
   bytes: 'bytes of held actions',
+  resultBytes: 'bytes of results',
   waiting: 'operations waiting',
   history: 'history entries',
   ended: 'ended messages, whose keys must still be remembered',
@@ -27,6 +28,13 @@ export function tooLarge(device: DeviceId, bytes: number): SallyportError {
   return new SallyportError(
     'TOO_LARGE',
     `The push to ${device} has actions of ${bytes} bytes; at most ${ACTIONS_LIMIT_BYTES} are taken. Split it up.`,
+  );
+}
+
+export function resultsTooLarge(id: MessageId, bytes: number): SallyportError {
+  return new SallyportError(
+    'TOO_LARGE',
+    `The results of message ${id} have ${bytes} bytes; at most ${RESULTS_LIMIT_BYTES} are kept.`,
   );
 }
 

@@ -2,7 +2,7 @@
 export const APPLICATION_ID = 0x5361506f;
 
 /** The version of {@link SCHEMA}; a file with a newer one is not opened. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /**
  * The tables of a store.
@@ -29,7 +29,8 @@ CREATE TABLE store (
   dead        INTEGER NOT NULL DEFAULT 0,
   kept        INTEGER NOT NULL DEFAULT 0,
   devices     INTEGER NOT NULL DEFAULT 0,
-  strangers   INTEGER NOT NULL DEFAULT 0
+  strangers   INTEGER NOT NULL DEFAULT 0,
+  result_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE devices (
@@ -63,12 +64,17 @@ CREATE TABLE messages (
   content       TEXT,
   campaign      TEXT,
   bytes         INTEGER NOT NULL,
-  actions       TEXT
+  actions       TEXT,
+  results       TEXT,
+  result_bytes  INTEGER NOT NULL DEFAULT 0,
+  awaited_until INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_id ON messages (id);
 CREATE INDEX messages_by_device ON messages (device, held, generation);
 CREATE INDEX messages_by_expiry ON messages (expires_at) WHERE held = 1;
 CREATE INDEX messages_by_forgetting ON messages (forget_at) WHERE held = 0;
+CREATE INDEX messages_by_wait ON messages (awaited_until) WHERE held = 1 AND awaited_until IS NOT NULL;
+CREATE INDEX messages_by_results ON messages (forget_at, n) WHERE held = 0 AND result_bytes > 0;
 CREATE INDEX messages_by_key ON messages (device, key, generation) WHERE key IS NOT NULL;
 CREATE INDEX messages_by_campaign ON messages (campaign, state) WHERE campaign IS NOT NULL;
 
@@ -84,6 +90,18 @@ CREATE TABLE history (
 ) STRICT;
 CREATE INDEX history_by_device ON history (device, seq);
 `;
+
+/** What makes a store of an older version one of the next, by that older version. */
+export const UPGRADES: Readonly<Record<number, string>> = {
+  1: `
+ALTER TABLE store ADD COLUMN result_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN results TEXT;
+ALTER TABLE messages ADD COLUMN result_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN awaited_until INTEGER;
+CREATE INDEX messages_by_wait ON messages (awaited_until) WHERE held = 1 AND awaited_until IS NOT NULL;
+CREATE INDEX messages_by_results ON messages (forget_at, n) WHERE held = 0 AND result_bytes > 0;
+`,
+};
 
 /**
  * What every connection to a store sets first. Nothing but our own checkpoints carries the log into the store,

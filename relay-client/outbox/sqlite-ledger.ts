@@ -2,8 +2,8 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { searchForms, withoutSeparators } from './device-search.ts';
-import { EXPIRE_STEP, FORGET_PER_PUSH, SCAN_STEP } from './ledger.ts';
-import type { Ledger, Now, PushRequest } from './ledger.ts';
+import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
+import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
   Accepted,
@@ -39,7 +39,7 @@ const TRIM_STEP = 1000;
 
 type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
 
-type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at'>;
+type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at' | 'result_bytes'>;
 
 export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): SqliteLedger {
   const sql = prepareStatements(db);
@@ -72,7 +72,14 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
   }
 
   /** Ends a held message, and tells the row in memory as well as the one on disk. */
-  function finish(now: Now, row: MessageRow, state: EndState, by: string): void {
+  function finish(
+    now: Now,
+    row: MessageRow,
+    state: EndState,
+    by: string,
+    { results, facts }: Pick<EndRequest, 'results' | 'facts'> = {},
+  ): void {
+    if (results !== undefined) keepResults(row, results);
     const forgetAt = now.at + (row.key === null ? 0 : KEY_MEMORY_MS);
     row.held = 0;
     row.state = state;
@@ -82,21 +89,46 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     // What a phone was sent, or never will be, is nobody's business any more; a dead one may be re-driven.
     if (state !== 'dead') row.actions = null;
     if (state === 'dead') sql.endDead.run(now.wall, by, forgetAt, row.n);
-    else sql.end.run(state, now.wall, by, forgetAt, row.n);
+    else sql.end.run(state, now.wall, by, forgetAt, row.results, row.result_bytes, row.n);
     store.held--;
     store.held_bytes -= row.bytes;
     store[state]++;
     store.kept++;
-    record(now, row, state, by);
+    record(now, row, state, by, facts);
   }
 
-  function finishAll(now: Now, rows: MessageRow[], state: EndState, by: string) {
+  function finishAll(
+    now: Now,
+    rows: MessageRow[],
+    state: EndState,
+    by: string,
+    more?: Pick<EndRequest, 'results' | 'facts'>,
+  ) {
     const dead = state === 'dead' ? 1 : 0;
     for (const row of rows) {
-      finish(now, row, state, by);
+      finish(now, row, state, by, more);
       sql.countDevice.run(-1, dead, row.device);
     }
+    dropResults();
     return rows.map((row) => messageOf(row, now));
+  }
+
+  /** Tells the row in memory only; whoever calls it writes the row. */
+  function keepResults(row: MessageRow, results: string): void {
+    const bytes = Buffer.byteLength(results);
+    store.result_bytes += bytes - row.result_bytes;
+    row.results = results;
+    row.result_bytes = bytes;
+  }
+
+  /** Where there are too many bytes of results, those of the messages that ended first go. */
+  function dropResults(): void {
+    for (let i = 0; i < DROP_PER_END && store.result_bytes > limits.resultBytes; i++) {
+      const oldest = sql.oldestResults.get() as Pick<MessageRow, 'n' | 'result_bytes'> | undefined;
+      if (oldest === undefined) return;
+      sql.dropResults.run(oldest.n);
+      store.result_bytes -= oldest.result_bytes;
+    }
   }
 
   const heldOf = (device: DeviceId): MessageRow[] => sql.heldOfDevice.all(device) as unknown as MessageRow[];
@@ -133,6 +165,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
         return;
       }
       sql.forget.run(row.n);
+      store.result_bytes -= row.result_bytes;
       if (row.state === 'dead') sql.countDevice.run(0, -1, row.device);
       store.kept--;
       changed(now);
@@ -183,6 +216,9 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       campaign: request.campaign,
       bytes: request.bytes,
       actions: request.actions,
+      results: null,
+      result_bytes: 0,
+      awaited_until: null,
     };
     if (owner === undefined) {
       sql.addDevice.run(device, withoutSeparators(device), 1, 1);
@@ -259,10 +295,23 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       );
       return finishAll(now, rows, state, by);
     },
-    end(now, id, { state, by }) {
+    end(now, id, { state, by, ...more }) {
       const row = messageRow(id);
       if (row === undefined) throw unknownMessage(id);
-      if (row.held === 1) finishAll(now, [row], state, by);
+      if (row.held === 1) finishAll(now, [row], state, by, more);
+      return messageOf(row, now);
+    },
+    advance(now, id, { results, wait }) {
+      const row = messageRow(id);
+      if (row === undefined) throw unknownMessage(id);
+      if (row.held === 0) return messageOf(row, now);
+      keepResults(row, results);
+      const moved = wait > 0 || row.awaited_until !== null;
+      if (moved) row.due_at = now.at + wait;
+      row.awaited_until = wait > 0 ? now.at + wait : null;
+      sql.advance.run(row.results, row.result_bytes, row.due_at, row.awaited_until, row.n);
+      changed(now);
+      if (moved) record(now, row, 'deferred', wait > 0 ? 'awaited' : 'due');
       return messageOf(row, now);
     },
     redrive(now, id) {
@@ -278,6 +327,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       row.due_at = now.at;
       row.expires_at = now.at + row.ttl;
       row.fruitless = 0;
+      row.awaited_until = null;
       sql.redrive.run(row.generation, row.due_at, row.expires_at, row.n);
       sql.pushDevice.run(1 - superseded.length, row.device);
       sql.countDevice.run(0, -1, row.device);
@@ -289,8 +339,11 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       for (const old of superseded) finish(now, old, 'superseded', 'newer push');
       return messageOf(row, now);
     },
-    fruitless(now, device, generation, limit) {
-      const rows = heldOf(device).filter((row) => row.generation <= generation && row.due_at <= now.at);
+    fruitless(now, device, generation, limit, kind) {
+      const rows = heldOf(device).filter(
+        (row) =>
+          row.generation <= generation && row.due_at <= now.at && (kind === undefined || row.kind === kind),
+      );
       for (const row of rows) {
         row.fruitless++;
         sql.fruitless.run(row.fruitless, row.n);
@@ -335,6 +388,16 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     message(now, id) {
       const row = messageRow(id);
       return row === undefined ? null : messageOf(row, now);
+    },
+    nextActions(now, device) {
+      const row = sql.nextActions.get(device, now.at) as unknown as MessageRow | undefined;
+      return row === undefined ? null : messageOf(row, now);
+    },
+    awaited(now, device) {
+      return (sql.awaited.all(device) as unknown as MessageRow[]).map((row) => messageOf(row, now));
+    },
+    overdue(now, limit) {
+      return (sql.overdue.all(now.at, limit) as unknown as MessageRow[]).map((row) => messageOf(row, now));
     },
     device(_now, device) {
       const row = deviceRow(device);
@@ -395,7 +458,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       const changes = rows.flatMap((row): Change[] => {
         const { seq, event, message: id, device, generation } = row;
         if (event === 'note' || id === null) return [];
-        if (event !== 'accepted' && event !== 'redriven') return [{ op: 'end', seq, id, device, generation }];
+        if (!HOLDING.has(event)) return [{ op: 'end', seq, id, device, generation }];
         // What has ended since needn't be held for a moment: its end comes later in the same history.
         if (row.kind === null) return [];
         return [{ op: 'hold', seq, ...pendingOf({ ...row, id, kind: row.kind }, now) }];

@@ -28,6 +28,7 @@ export interface StoreRow {
   kept: number;
   devices: number;
   strangers: number;
+  result_bytes: number;
 }
 
 export interface DeviceRow {
@@ -60,6 +61,9 @@ export interface MessageRow {
   campaign: string | null;
   bytes: number;
   actions: string | null;
+  results: string | null;
+  result_bytes: number;
+  awaited_until: number | null;
 }
 
 export interface HistoryRow {
@@ -86,7 +90,7 @@ export interface ChangeRow extends Pick<HistoryRow, 'seq' | 'event' | 'message'>
 
 export const MESSAGE_COLUMNS =
   'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
-  'forget_at, fruitless, key, content, campaign, bytes, actions';
+  'forget_at, fruitless, key, content, campaign, bytes, actions, results, result_bytes, awaited_until';
 
 export function messageOf(row: MessageRow, now: Now): Message {
   return {
@@ -98,6 +102,8 @@ export function messageOf(row: MessageRow, now: Now): Message {
     key: row.key,
     campaign: row.campaign,
     actions: row.actions,
+    results: row.results,
+    awaitedFor: row.held === 1 && row.awaited_until !== null ? Math.max(0, row.awaited_until - now.at) : null,
     acceptedAt: row.accepted_wall,
     endedAt: row.ended_wall,
     endedBy: row.ended_by,

@@ -42,19 +42,26 @@ export function prepareStatements(db: DatabaseSync) {
     addMessage: `INSERT INTO messages (id, device, held, generation, kind, state, accepted_wall, ttl, due_at,
       expires_at, key, content, campaign, bytes, actions)
       VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL
-      WHERE n = ?`,
+    end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL,
+      results = ?, result_bytes = ? WHERE n = ?`,
+    advance: 'UPDATE messages SET results = ?, result_bytes = ?, due_at = ?, awaited_until = ? WHERE n = ?',
+    dropResults: "UPDATE messages SET results = '', result_bytes = 0 WHERE n = ?",
+    oldestResults: `SELECT n, result_bytes FROM messages WHERE held = 0 AND result_bytes > 0
+      ORDER BY forget_at, n LIMIT 1`,
     endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?
       WHERE n = ?`,
     redrive: `UPDATE messages SET held = 1, state = 'held', ended_wall = NULL, ended_by = NULL, forget_at = NULL,
-      fruitless = 0, generation = ?, due_at = ?, expires_at = ? WHERE n = ?`,
+      fruitless = 0, awaited_until = NULL, generation = ?, due_at = ?, expires_at = ? WHERE n = ?`,
     fruitless: 'UPDATE messages SET fruitless = ? WHERE n = ?',
     forget: 'DELETE FROM messages WHERE n = ?',
-    forgettable: `SELECT n, device, state, forget_at FROM messages
+    forgettable: `SELECT n, device, state, forget_at, result_bytes FROM messages
       WHERE held = 0 AND forget_at <= ? ORDER BY forget_at, n LIMIT ?`,
     nextForgetting: 'SELECT min(forget_at) AS at FROM messages WHERE held = 0',
     nextExpiry: 'SELECT min(expires_at) AS at FROM messages WHERE held = 1',
     messageById: `${MESSAGE} WHERE id = ?`,
+    nextActions: `${MESSAGE} WHERE device = ? AND held = 1 AND kind = 'dls' AND due_at <= ? ORDER BY generation LIMIT 1`,
+    awaited: `${MESSAGE} WHERE device = ? AND held = 1 AND awaited_until IS NOT NULL ORDER BY generation`,
+    overdue: `${MESSAGE} WHERE held = 1 AND awaited_until <= ? ORDER BY awaited_until, n LIMIT ?`,
     messageByKey: `${MESSAGE} WHERE device = ? AND key = ? ORDER BY generation DESC LIMIT 1`,
     heldOfDevice: `${MESSAGE} WHERE device = ? AND held = 1 ORDER BY generation`,
     newestOfDevice: `${MESSAGE} WHERE device = ? AND held = ? ORDER BY generation DESC LIMIT ?`,

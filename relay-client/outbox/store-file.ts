@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { Incarnation } from './outbox.ts';
-import { APPLICATION_ID, CONNECTION_PRAGMAS, SCHEMA, SCHEMA_VERSION } from './schema.ts';
+import { APPLICATION_ID, CONNECTION_PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADES } from './schema.ts';
 import {
   damaged,
   isLockedOut,
@@ -141,6 +141,7 @@ function checkStore(db: DatabaseSync, directory: string): void {
   if (lines.length !== 1 || lines[0] !== 'ok') {
     throw damaged(directory, `${STORE_FILE}: ${lines.slice(0, DAMAGE_LINES).join('; ')}`);
   }
+  upgrade(db, version);
   const store = readStore(db);
   const ended = store.cleared + store.superseded + store.expired + store.cancelled + store.dead;
   const { held } = db.prepare('SELECT count(*) AS held FROM messages WHERE held = 1').get() as {
@@ -152,6 +153,13 @@ function checkStore(db: DatabaseSync, directory: string): void {
       `${STORE_FILE}: ${store.accepted} accepted messages should be ${ended} ended and ${store.held} held, but ${held} are held`,
     );
   }
+}
+
+/** Brings a store of an older version up to this one, all or nothing. */
+function upgrade(db: DatabaseSync, from: number): void {
+  if (from === SCHEMA_VERSION) return;
+  const steps = Array.from({ length: SCHEMA_VERSION - from }, (_, i) => UPGRADES[from + i] ?? '');
+  db.exec(`BEGIN IMMEDIATE; ${steps.join('')} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
 }
 
 /**

@@ -26,6 +26,8 @@ function heldMessage(changes: Partial<Message> = {}): Message {
     key: null,
     campaign: null,
     actions: null,
+    results: null,
+    awaitedFor: null,
     acceptedAt: NOON - MINUTE,
     endedAt: null,
     endedBy: null,

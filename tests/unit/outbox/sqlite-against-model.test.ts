@@ -17,6 +17,7 @@ const LIMITS: Partial<OutboxLimits> = {
   messages: 8,
   perDevice: 3,
   bytes: 30,
+  resultBytes: 20,
   history: 25,
   ended: 6,
   devices: 4,
@@ -40,7 +41,7 @@ const device = fc.integer({ min: 1, max: 5 }).map(phone);
 const ttl = fc.constantFrom(HOUR, DAY, 7 * DAY);
 const delay = fc.constantFrom(0, 0, HOUR);
 const generation = fc.integer({ min: 1, max: 20 });
-const kind = fc.constantFrom('contact-me', 'dls');
+const kind = fc.constantFrom('contact-me' as const, 'dls' as const);
 const reason = fc.constantFrom({ state: 'cleared', by: 'session' }, { state: 'cancelled', by: 'api' });
 const index = fc.nat(5);
 
@@ -100,6 +101,23 @@ const operations = fc.oneof(
   },
   {
     weight: 3,
+    arbitrary: operation(
+      'advance',
+      fc.tuple(index, fc.constantFrom('[1]', '[1,2,3,4]', 'ä'), fc.constantFrom(0, HOUR, DAY)),
+      (outbox, [n, results, wait], pick) => outbox.advance(pick(n), { results, wait }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: operation(
+      'end with results',
+      fc.tuple(index, fc.constantFrom('[]', '[1,2,3,4,5]')),
+      (outbox, [n, results], pick) =>
+        outbox.end(pick(n), { state: 'cleared', by: 'courier', results, facts: { actions: 1 } }),
+    ),
+  },
+  {
+    weight: 3,
     arbitrary: operation('redrive', fc.constantFrom(0, 0, 0, 1, 5), (outbox, n, pick) =>
       outbox.redrive(pick(n)),
     ),
@@ -108,8 +126,8 @@ const operations = fc.oneof(
     weight: 4,
     arbitrary: operation(
       'fruitless',
-      fc.tuple(device, generation, fc.constantFrom(0, 1, 1, 2)),
-      (outbox, given) => outbox.fruitless(...given),
+      fc.tuple(device, generation, fc.constantFrom(0, 1, 1, 2), fc.option(kind, { nil: undefined })),
+      (outbox, [of, upTo, limit, only]) => outbox.fruitless(of, upTo, limit, only),
     ),
   },
   { weight: 2, arbitrary: operation('expire', fc.constant(null), (outbox) => outbox.expire()) },
@@ -162,6 +180,9 @@ async function everything(outbox: Outbox) {
     history: await outbox.history({ after: 0, limit: 1000 }),
     changes: await outbox.changes(Math.max(0, outbox.sequence() - 25), 1000),
     counts: await outbox.counts(),
+    nextActions: await Promise.all(each.map((device) => outbox.nextActions(device))),
+    awaited: await Promise.all(each.map((device) => outbox.awaited(device))),
+    overdue: await outbox.overdue(9),
     campaigns: [await outbox.campaign('spring'), await outbox.campaign('autumn')],
     nextExpiry: await outbox.nextExpiry(),
     sequence: outbox.sequence(),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
 import type { Test } from 'tap';
+import { SCHEMA_VERSION } from '../../../relay-client/outbox/schema.ts';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { silentLog } from '../../../shared/log.ts';
@@ -146,9 +147,9 @@ t.test('a store of a newer version is refused', async (t) => {
   const path = t.testdir();
   await filled(t, path);
   const db = new DatabaseSync(join(path, 'outbox.db'));
-  db.exec('PRAGMA user_version = 2');
+  db.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`);
   db.close();
-  await refuses(t, open(path), 'OUTBOX_DAMAGED', /format 2.*newer version/);
+  await refuses(t, open(path), 'OUTBOX_DAMAGED', /format \d+.*newer version/);
 });
 
 t.test('a store put back from a copy starts a new incarnation', async (t) => {
@@ -222,4 +223,24 @@ t.test('a store doesn’t grow with what ended long ago', async (t) => {
   const second = await size();
   t.ok(second < first * 1.2, `${first} bytes, then ${second}`);
   await outbox.close();
+});
+
+t.test('a store of the version before is brought up to this one, with all that it held', async (t) => {
+  const path = t.testdir();
+  await filled(t, path);
+  const db = new DatabaseSync(join(path, 'outbox.db'));
+  db.exec(`DROP INDEX messages_by_wait; DROP INDEX messages_by_results;
+    ALTER TABLE messages DROP COLUMN results; ALTER TABLE messages DROP COLUMN result_bytes;
+    ALTER TABLE messages DROP COLUMN awaited_until; ALTER TABLE store DROP COLUMN result_bytes;
+    PRAGMA user_version = 1`);
+  db.close();
+  const outbox = await openAt(t, path);
+  t.match(await audit(t, outbox), { held: 400 });
+  const message = await outbox.nextActions(phone(7));
+  t.match(message, { results: null, actions: JSON.stringify('x'.repeat(7)) });
+  t.match(await outbox.end(message?.id ?? '', { state: 'cleared', by: 'courier', results: '[1]' }), {
+    results: '[1]',
+  });
+  await outbox.close();
+  t.match(await (await openAt(t, path)).message(message?.id ?? ''), { state: 'cleared', results: '[1]' });
 });

@@ -20,6 +20,8 @@ export function pushing(t: Test, makeLab: MakeLab): void {
         key: null,
         campaign: 'spring',
         actions: null,
+        results: null,
+        awaitedFor: null,
         acceptedAt: clock.wall(),
         endedAt: null,
         endedBy: null,
