@@ -3,6 +3,7 @@ import { describeError, SallyportError } from '../shared/errors.ts';
 import { createHeartbeat } from '../shared/heartbeat.ts';
 import type { Lane, LaneEvents } from '../shared/lane.ts';
 import type { Log } from '../shared/log.ts';
+import { STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES } from '../shared/mux-frames.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
@@ -48,6 +49,8 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
   const streamLanes = new Map<Lane, Mux>();
   let lane: Lane | null = null;
   let serving: SiteLink | null = null;
+  /** Most credit that the relay takes on a stream. */
+  let peerCredit = STREAM_WINDOW_BYTES;
   let over = false;
   let pings = 0;
   let pingedAt = 0;
@@ -103,6 +106,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
         `site ${site.name} is served by relay ${former.relay} with another outbox`,
       );
     }
+    peerCredit = frame.credit ?? STREAM_WINDOW_BYTES;
     serving = siteLink(frame.incarnation);
     const holds = site.holds();
     site.takeLink(serving, frame.blind);
@@ -118,6 +122,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       site: site.name,
       doors: options.doors(),
       holds,
+      credit: WIDE_WINDOW_BYTES,
     });
   }
 
@@ -218,7 +223,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
         start(opened) {
           own = opened;
           if (over) return opened.close(CLOSE.going, 'the link is closed');
-          mux = createMux({ lane: opened, clock, side: 'proxy', maxStreams: options.maxStreams });
+          mux = createMux({ lane: opened, clock, side: 'proxy', maxStreams: options.maxStreams, peerCredit });
           streamLanes.set(opened, mux);
           if (serving !== null) site.lanesChanged(serving);
         },

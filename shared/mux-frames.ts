@@ -40,6 +40,8 @@ export const CUT = {
 
 /** Bytes that either side may send on a new stream before it is given more credit. */
 export const STREAM_WINDOW_BYTES = 262_144;
+/** Most credit that a sender takes: a stream that is read as fast as it comes is widened to that. */
+export const WIDE_WINDOW_BYTES = 1_048_576;
 /** Most payload bytes in one frame. */
 export const MUX_PAYLOAD_BYTES = 65_536;
 /** Most bytes of one WebSocket message on a stream lane. */

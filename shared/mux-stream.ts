@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import { SallyportError } from './errors.ts';
 import type { CUT } from './mux-frames.ts';
-import { STREAM_WINDOW_BYTES } from './mux-frames.ts';
+import { STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES } from './mux-frames.ts';
 import type { Side, Taker } from './splice.ts';
 
 /** What a stream needs of its multiplexer. */
@@ -10,18 +10,19 @@ export interface MuxPort {
   sendData(stream: number, chunk: Buffer, budget: number): number;
   sendEnd(stream: number): void;
   sendCredit(stream: number, bytes: number): void;
+  /** Bytes by which a window may grow, 0 = none; they count against the lane until they are given to `narrow`. */
+  widen(): number;
+  narrow(bytes: number): void;
   /** Calls `stream.pump()` when the lane has room again. */
   awaitRoom(stream: MuxStream): void;
   /** The stream is over; `cut` tells the peer unless both sides ended in order. */
   released(stream: MuxStream, cut: boolean): void;
 }
 
-/** Credit is returned in pieces of at least this much, so that small reads don't cost a frame each. */
-const GRANT_BYTES = STREAM_WINDOW_BYTES / 2;
-
 /**
  * One phone's connection inside a stream lane: an ordinary Duplex, half-open like a TCP connection. Each direction
- * has its own credit, so a stalled stream holds at most one window of memory and slows no other.
+ * has its own credit, so a stalled stream holds at most one window of memory and slows no other. A stream that is read
+ * as fast as it comes gets a wider window, or bulk would wait for credit more than it flows.
  *
  * Destroying it before both directions ended cuts it at the peer too, with STREAM_CUT there.
  *
@@ -34,6 +35,8 @@ export class MuxStream extends Duplex implements Side {
   readonly #port: MuxPort;
   #sendCredit = STREAM_WINDOW_BYTES;
   #receiveCredit = STREAM_WINDOW_BYTES;
+  /** Bytes by which the window that the peer sends into was widened. */
+  #widened = 0;
   /** Bytes received for which no credit was given back yet. */
   #ungranted = 0;
   /** Bytes among them that the taker has not passed on yet. */
@@ -116,6 +119,7 @@ export class MuxStream extends Duplex implements Side {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#port.released(this, !this.#cutByPeer && !this.whole);
+    this.#port.narrow(this.#widened);
     const waiting = this.#done;
     this.#chunk = null;
     this.#done = null;
@@ -177,7 +181,7 @@ export class MuxStream extends Duplex implements Side {
   /** The peer grants credit. Returns false when that makes more than one window. */
   receiveCredit(bytes: number): boolean {
     this.#sendCredit += bytes;
-    if (bytes === 0 || this.#sendCredit > STREAM_WINDOW_BYTES) return false;
+    if (bytes === 0 || this.#sendCredit > WIDE_WINDOW_BYTES) return false;
     this.pump();
     return true;
   }
@@ -195,10 +199,15 @@ export class MuxStream extends Duplex implements Side {
 
   #grant(): void {
     const consumed = this.#ungranted - this.#held - this.readableLength;
-    if (consumed < GRANT_BYTES || this.#endReceived || this.destroyed) return;
+    // Half a window at least, so that small reads don't cost a frame each.
+    const least = (STREAM_WINDOW_BYTES + this.#widened) / 2;
+    if (consumed < least || this.#endReceived || this.destroyed) return;
+    const keepsUp = consumed === this.#ungranted;
+    const more = keepsUp && this.#widened === 0 ? this.#port.widen() : 0;
+    this.#widened += more;
     this.#ungranted -= consumed;
-    this.#receiveCredit += consumed;
-    this.#port.sendCredit(this.id, consumed);
+    this.#receiveCredit += consumed + more;
+    this.#port.sendCredit(this.id, consumed + more);
   }
 }
 

@@ -9,6 +9,8 @@ import {
   MUX_MESSAGE_BYTES,
   MUX_PAYLOAD_BYTES,
   OPENING_BYTES,
+  STREAM_WINDOW_BYTES,
+  WIDE_WINDOW_BYTES,
 } from './mux-frames.ts';
 import type { StreamOpening } from './mux-frames.ts';
 import { MuxStream } from './mux-stream.ts';
@@ -21,6 +23,8 @@ import { CLOSE } from './protocol.ts';
 export const LANE_BACKLOG_BYTES = 1_048_576;
 /** Bytes that may wait in a lane in all; only a peer that reads nothing lets credit, cuts and beats grow to that. */
 export const LANE_UNREAD_BYTES = 16 * 1_048_576;
+/** Bytes by which the windows of one lane's streams are widened, all together: what stalled ones may hold beyond theirs. */
+export const LANE_WIDENED_BYTES = 32 * 1_048_576;
 /** Streams at once in one lane, unless configured; more are refused. */
 export const LANE_STREAMS = 4_096;
 
@@ -51,6 +55,8 @@ export interface MuxOptions {
   onStream?: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
   /** See {@link LANE_STREAMS}. */
   maxStreams?: number;
+  /** Most credit that the peer takes on a stream. Default {@link STREAM_WINDOW_BYTES}, which every peer does. */
+  peerCredit?: number;
   /** Runs a task a little later; frames queued meanwhile leave as one message. Default: setImmediate. */
   soon?: (task: () => void) => void;
 }
@@ -62,6 +68,9 @@ export function createMux(options: MuxOptions): Mux {
   const streams = new Map<number, MuxStream>();
   const waiting = new Set<MuxStream>();
   const moved = { sent: 0, received: 0 };
+  const widening =
+    Math.min(options.peerCredit ?? STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES) - STREAM_WINDOW_BYTES;
+  let widened = 0;
   let newest = 0;
   let down: Error | null = null;
 
@@ -90,6 +99,12 @@ export function createMux(options: MuxOptions): Mux {
       payload.writeUInt32BE(bytes);
       send(MUX.credit, stream, payload);
     },
+    widen() {
+      if (widening <= 0 || widened + widening > LANE_WIDENED_BYTES) return 0;
+      widened += widening;
+      return widening;
+    },
+    narrow: (bytes) => void (widened -= bytes),
     awaitRoom: (stream) => void waiting.add(stream),
     released(stream, cut) {
       waiting.delete(stream);

@@ -34,6 +34,11 @@ const orNull =
   (check: Check): Check =>
   (value) =>
     value === null || check(value);
+/** A field that peers of an older build do not say. */
+const orMissing =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
 const list =
   (check: Check): Check =>
   (value) =>
@@ -78,6 +83,7 @@ const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
     software: text,
     services: list(name),
     blind: flag,
+    credit: orMissing(count),
   },
   snapshot: { incarnation: text, seq: count, first: flag, last: flag, entries: list(holdShape) },
   changes: { seq: count, changes: list(change) },
@@ -98,6 +104,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
     site: name,
     doors: list(shape({ name, service: name, tls: oneOf('relay', 'proxy') })),
     holds: orNull(position),
+    credit: orMissing(count),
   },
   applied: { incarnation: text, seq: count },
   polls: {

@@ -90,6 +90,8 @@ export type RelayFrame =
       services: string[];
       /** No service of the relay sees how sessions end, so what is pending is offered in windows. */
       blind: boolean;
+      /** Most credit that this side takes on one stream; missing = a window of the usual size. */
+      credit?: number;
     }
   /** Part of everything held. The first part replaces all that the proxy held of the site, the last one makes it whole. */
   | {
@@ -130,6 +132,8 @@ export type ProxyFrame =
       site: string;
       doors: { name: string; service: string; tls: 'relay' | 'proxy' }[];
       holds: { incarnation: string; seq: number } | null;
+      /** As in `hello`. */
+      credit?: number;
     }
   /** Everything up to `seq` is applied: from now on polls are answered by it. */
   | { type: 'applied'; incarnation: string; seq: number }

@@ -4,6 +4,7 @@ import { createHeartbeat } from '../../shared/heartbeat.ts';
 import type { Heartbeat } from '../../shared/heartbeat.ts';
 import type { Lane, LaneEvents } from '../../shared/lane.ts';
 import type { Log } from '../../shared/log.ts';
+import { WIDE_WINDOW_BYTES } from '../../shared/mux-frames.ts';
 import type { StreamOpening } from '../../shared/mux-frames.ts';
 import type { CutCode, MuxStream } from '../../shared/mux-stream.ts';
 import { createMux } from '../../shared/mux.ts';
@@ -149,7 +150,7 @@ export function createLink(options: LinkOptions): Link {
       if (wrong !== null) violation(wrong);
       return;
     }
-    await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame.link)));
+    await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame)));
     if (over !== null) return;
     feed = createFeed({
       outbox,
@@ -173,7 +174,7 @@ export function createLink(options: LinkOptions): Link {
     );
   }
 
-  async function openStreamLane(link: string): Promise<void> {
+  async function openStreamLane({ link, credit }: Welcome): Promise<void> {
     let mux: Mux | null = null;
     const lane = await options.dial(
       { kind: 'stream', link },
@@ -191,6 +192,7 @@ export function createLink(options: LinkOptions): Link {
       clock,
       side: 'relay',
       maxStreams: options.maxStreams,
+      ...(credit === undefined ? {} : { peerCredit: credit }),
       onStream: options.onStream,
     });
     muxes.set(lane, mux);
@@ -269,6 +271,7 @@ export function createLink(options: LinkOptions): Link {
       software: options.software,
       services: options.services,
       blind: options.blind,
+      credit: WIDE_WINDOW_BYTES,
     });
   }
 

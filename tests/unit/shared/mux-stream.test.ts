@@ -15,6 +15,8 @@ function joined(): { a: MuxStream; b: MuxStream } {
     },
     sendEnd: () => void setImmediate(() => peer().receiveEnd()),
     sendCredit: (_stream, bytes) => void setImmediate(() => peer().receiveCredit(bytes)),
+    widen: () => 0,
+    narrow: () => undefined,
     awaitRoom: () => {
       throw new Error('there is always room here');
     },

@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
-import { createMux, LANE_BACKLOG_BYTES, LANE_UNREAD_BYTES } from '../../../shared/mux.ts';
+import { createMux, LANE_BACKLOG_BYTES, LANE_UNREAD_BYTES, LANE_WIDENED_BYTES } from '../../../shared/mux.ts';
 import {
   CUT,
   MUX,
   MUX_HEADER_BYTES,
   STREAM_WINDOW_BYTES,
+  WIDE_WINDOW_BYTES,
   writeMuxHeader,
 } from '../../../shared/mux-frames.ts';
 import type { StreamOpening } from '../../../shared/mux-frames.ts';
@@ -24,13 +25,23 @@ const OPENING: StreamOpening = {
   tls: 'relay',
 };
 
-function createPair(options: { maxStreams?: number; refuse?: (opening: StreamOpening) => boolean } = {}) {
+function createPair(
+  options: {
+    maxStreams?: number;
+    refuse?: (opening: StreamOpening) => boolean;
+    /** Most credit that both ends are told the other takes. */
+    peerCredit?: number;
+  } = {},
+) {
   const clock = createFakeClock();
   const pair = createLanePair();
   const arrived: MuxStream[] = [];
   const tasks: (() => void)[] = [];
   const soon = (task: () => void): void => void tasks.push(task);
-  const limit = options.maxStreams === undefined ? {} : { maxStreams: options.maxStreams };
+  const limit = {
+    ...(options.maxStreams === undefined ? {} : { maxStreams: options.maxStreams }),
+    ...(options.peerCredit === undefined ? {} : { peerCredit: options.peerCredit }),
+  };
   const proxy = createMux({ lane: pair.a, clock, side: 'proxy', soon, ...limit });
   const relay = createMux({
     lane: pair.b,
@@ -120,6 +131,43 @@ t.test('a stream whose reader stalls holds one window, and slows no other', asyn
   await settle();
   t.ok(late.bytes().equals(big), 'once read, the stalled one goes on and loses nothing');
 });
+
+/** Reads a stream for a while, then leaves it alone; returns what then waits in it. */
+async function stallAfterFlow({ proxy, arrived, settle }: ReturnType<typeof createPair>): Promise<number> {
+  const phone = proxy.open(OPENING);
+  phone.write(Buffer.alloc(4 * WIDE_WINDOW_BYTES));
+  await settle();
+  const inside = arrived.at(-1)!;
+  let read = 0;
+  while (read < WIDE_WINDOW_BYTES) {
+    read += ((inside.read() as Buffer | null) ?? Buffer.alloc(0)).length;
+    await settle();
+  }
+  return inside.readableLength;
+}
+
+t.test('a stream that is read as fast as it comes gets a wider window', async (t) => {
+  t.equal(await stallAfterFlow(createPair({ peerCredit: WIDE_WINDOW_BYTES })), WIDE_WINDOW_BYTES);
+  t.equal(
+    await stallAfterFlow(createPair()),
+    STREAM_WINDOW_BYTES,
+    'but not where the peer would take it ill',
+  );
+});
+
+t.test(
+  'all widened windows of a lane stay within its limit, and ended streams give theirs back',
+  async (t) => {
+    const pair = createPair({ peerCredit: WIDE_WINDOW_BYTES });
+    const widened = Math.floor(LANE_WIDENED_BYTES / (WIDE_WINDOW_BYTES - STREAM_WINDOW_BYTES));
+    const held: number[] = [];
+    for (let i = 0; i < widened + 2; i++) held.push(await stallAfterFlow(pair));
+    t.same(held.slice(-3), [WIDE_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES]);
+    pair.arrived[0]!.destroy();
+    await pair.settle();
+    t.equal(await stallAfterFlow(pair), WIDE_WINDOW_BYTES);
+  },
+);
 
 t.test('writers wait while the lane is full, and each goes on when it has room', async (t) => {
   const { proxy, arrived, pair, tasks, settle } = createPair();
@@ -225,7 +273,10 @@ t.test('whatever breaks the protocol closes the lane and cuts its streams', asyn
       'data after an end',
       [frame(MUX.open, 1, opening), frame(MUX.end, 1), frame(MUX.data, 1, Buffer.from('x'))],
     ],
-    ['credit beyond a window', [frame(MUX.open, 1, opening), frame(MUX.credit, 1, u32(1))]],
+    [
+      'credit beyond a window',
+      [frame(MUX.open, 1, opening), frame(MUX.credit, 1, u32(WIDE_WINDOW_BYTES - STREAM_WINDOW_BYTES + 1))],
+    ],
     ['credit of nothing', [frame(MUX.open, 1, opening), frame(MUX.credit, 1, u32(0))]],
     ['an unknown frame type', [frame(MUX.open, 1, opening), frame(77, 1)]],
     ['anything but a beat on stream 0', [frame(MUX.data, 0, Buffer.from('x'))]],

@@ -7,7 +7,9 @@ import {
   MUX_PAYLOAD_BYTES,
   OPENING_BYTES,
   STREAM_WINDOW_BYTES,
+  WIDE_WINDOW_BYTES,
 } from '../../../shared/mux-frames.ts';
+import { LANE_WIDENED_BYTES } from '../../../shared/mux.ts';
 import {
   CLOSE,
   CONTROL_FRAME_BYTES,
@@ -88,6 +90,8 @@ t.test('PROTOCOL.md states the limits, paths and version of the code', (t) => {
     `at most ${grouped(MUX_PAYLOAD_BYTES)} bytes`,
     `JSON, at most ${grouped(OPENING_BYTES)} bytes`,
     `begins with ${grouped(STREAM_WINDOW_BYTES)} bytes of credit`,
+    `at most ${grouped(WIDE_WINDOW_BYTES)}: bulk`,
+    `given ${LANE_WIDENED_BYTES / 1_048_576} MiB`,
     `random part of ${RECONNECT_WAITS_MS.slice(0, -1).map(grouped).join(', ')}, then always ${grouped(RECONNECT_WAITS_MS.at(-1)!)} ms`,
   ]) {
     t.ok(text.includes(sentence), sentence);
