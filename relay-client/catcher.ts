@@ -44,6 +44,8 @@ export interface CatcherOptions {
   outbox: Outbox;
   /** Where devices have addresses of their own: whose an address is, and the port at which each of them is a phone. */
   devices?: { port: number; deviceAt(address: string): DeviceId | null };
+  /** Told of each contact that is taken, before it is durable. */
+  onContact?: (device: DeviceId) => void;
   /** Time to live of a caught contact-me. Default 7 days. */
   ttl?: Milliseconds;
   log: Log;
@@ -125,6 +127,7 @@ export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
     const bare = request.method === 'GET' && query === null && body === '';
     if (!bare && !says(query ?? '') && !says(body)) return refuse(request, response, 400);
     if (waiting >= limits.waiting) return busy(request, response);
+    options.onContact?.(device);
     waiting += 1;
     try {
       await push(device);

@@ -11,6 +11,8 @@ import { describeError } from '../shared/errors.ts';
 import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
 import type { AddressRange } from './addresses/range.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
+import { DEFAULT_WARNINGS } from './warnings/config.ts';
+import type { WarningsConfig } from './warnings/config.ts';
 
 /** One proxy to dial. */
 export interface ProxyConfig {
@@ -41,6 +43,7 @@ export interface RelayConfig {
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
   api: { listen: Address; tokenFile: string | null } | null;
   deadAfterSessions: number;
+  warnings: WarningsConfig;
   limits: RelayLimits;
 }
 
@@ -66,6 +69,8 @@ const TAUGHT_ITEMS = 32;
 /** Characters of a taught value. */
 const TAUGHT_CHARACTERS = 1_000;
 
+const ITEM_NAME = /^[A-Za-z][\w.-]{0,63}$/;
+
 /** Items for phones, values as text. What the poll's interval is called is known to the phones' owner only. */
 const taughtItems = z
   .record(
@@ -82,7 +87,7 @@ const taughtItems = z
     const count = Object.keys(items).length;
     if (count === 0 || count > TAUGHT_ITEMS) fault([], `1 to ${TAUGHT_ITEMS} items, or null`);
     for (const [name, value] of Object.entries(items)) {
-      if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) fault([name], 'an item name such as dcmp-url');
+      if (!ITEM_NAME.test(name)) fault([name], 'an item name such as dcmp-url');
       if (value.length > TAUGHT_CHARACTERS || !fitsXml(value)) {
         fault([name], `at most ${TAUGHT_CHARACTERS} characters, without control characters`);
       }
@@ -192,6 +197,33 @@ export const relaySchema = (beside: (path: string) => string) => {
         .prefault({ listen: '127.0.0.1:9470' }),
       webhooks: z.array(z.never(), 'an empty list (webhooks are not offered yet)').default([]),
       dead_after_sessions: fields.whole(0, 1_000_000).default(20),
+      warnings: z
+        .strictObject(
+          {
+            inside_items: z
+              .array(
+                z.string('an item name such as dcmp-url').regex(ITEM_NAME, 'an item name such as dcmp-url'),
+                'a list of item names',
+              )
+              .default([...DEFAULT_WARNINGS.insideItems]),
+            inside_networks: fields.allow.default([...DEFAULT_WARNINGS.insideNetworks]),
+            poll_urls: z
+              .array(
+                z
+                  .string('a poll address such as http://proxy.example:8080/dcmp/')
+                  .refine(
+                    (text) => URL.canParse(text),
+                    'a poll address such as http://proxy.example:8080/dcmp/',
+                  ),
+                'a list of poll addresses',
+              )
+              .default([]),
+            contact_gap_s: fields.whole(0, 86_400).default(DEFAULT_WARNINGS.contactGap / 1000),
+            not_coming_s: fields.whole(0, 86_400).default(DEFAULT_WARNINGS.notComing / 1000),
+          },
+          'a map of what to warn of',
+        )
+        .prefault({}),
       limits: z
         .strictObject(
           Object.fromEntries(
@@ -271,6 +303,13 @@ export function loadRelayConfig(file: string): RelayConfig {
       tokenFile: written.api.token_file === null ? null : beside(written.api.token_file),
     },
     deadAfterSessions: written.dead_after_sessions,
+    warnings: {
+      insideItems: written.warnings.inside_items,
+      insideNetworks: written.warnings.inside_networks,
+      pollUrls: written.warnings.poll_urls,
+      contactGap: written.warnings.contact_gap_s * 1000,
+      notComing: written.warnings.not_coming_s * 1000,
+    },
     limits: written.limits,
   };
 }

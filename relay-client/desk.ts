@@ -1,6 +1,7 @@
 import type { DeviceId } from '../shared/device-id.ts';
 import type { Sequence } from './outbox/outbox.ts';
 import type { ServiceHealth } from './services/service.ts';
+import type { DeviceWarning, WarningEvent } from './warnings/warnings.ts';
 import type { WatchedSession } from './watcher/session-events.ts';
 
 /** The state of the link to one proxy. */
@@ -55,6 +56,8 @@ export interface RelayView {
   services(): { name: string; kind: 'wpi' | 'tcp'; health: ServiceHealth; connections: number }[];
   lastPoll(device: DeviceId): PollSeen | null;
   unknownDevices(): UnknownDevice[];
+  /** What the device was warned of, newest first. */
+  warnings(device: DeviceId): DeviceWarning[];
   /** The session running with a device; null = none known. */
   session(device: DeviceId): WatchedSession | null;
   sessions(): number;
@@ -64,11 +67,12 @@ export interface RelayView {
    * Resolves to the proxies' URLs that hold everything up to `seq`, once every connected one does or `withinMs` is over.
    */
   heldBy(seq: Sequence, withinMs: number): Promise<{ all: boolean; proxies: string[] }>;
-  /** Calls back whenever a link, a service or a session changes; the desk's events come from here and the outbox. */
+  /** Calls back whenever a link, a service or a session changes, or something deserves a look; the desk's events come from here and the outbox. */
   onChange(listener: (change: DeskChange) => void): () => void;
 }
 
 export type DeskChange =
   | { type: 'link'; proxy: ProxyState }
   | { type: 'service'; name: string; health: ServiceHealth }
-  | { type: 'session'; device: DeviceId | null; phase: 'began' | 'ended'; outcome: string | null };
+  | { type: 'session'; device: DeviceId | null; phase: 'began' | 'ended'; outcome: string | null }
+  | { type: 'warning'; warning: WarningEvent };

@@ -5,10 +5,12 @@ import type { Outbox } from './outbox/outbox.ts';
 import type { ServiceMetrics } from './services/metrics.ts';
 import type { Service } from './services/service.ts';
 import type { SessionMetrics } from './sessions/sessions.ts';
+import type { Warning } from './warnings/kinds.ts';
 
 export interface RelayMetrics {
   readonly sessions: SessionMetrics;
   readonly services: ServiceMetrics;
+  warning(what: Warning): void;
   /** A proxy told its figures; the newest stand until its link is down. */
   proxy(url: string, samples: MetricSample[]): void;
   /** All of it in Prometheus' text format, the proxies' under a label `proxy`. */
@@ -30,9 +32,9 @@ export function createRelayMetrics(parts: {
     labelNames: ['outcome'],
     registers,
   });
-  const odd = new Counter({
-    name: 'sallyport_oddities_total',
-    help: 'Things seen in sessions that deserve a look, by kind',
+  const warned = new Counter({
+    name: 'sallyport_warnings_total',
+    help: 'Things that deserve a look, by kind',
     labelNames: ['what'],
     registers,
   });
@@ -88,9 +90,9 @@ export function createRelayMetrics(parts: {
   return {
     sessions: {
       session: (outcome) => ended.inc({ outcome }),
-      odd: (what) => odd.inc({ what }),
       taught: (result) => taught.inc({ result }),
     },
+    warning: (what) => warned.inc({ what }),
     services: { count: (service, event) => served.inc({ service, event }) },
     proxy(url, samples) {
       // A proxy speaks for itself only: what this relay measures is not for it to say.

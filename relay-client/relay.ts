@@ -1,11 +1,9 @@
-import { hkdfSync, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { formatAddress } from '../shared/address.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { describeError, SallyportError } from '../shared/errors.ts';
-import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
+import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { RelayFrame } from '../shared/protocol.ts';
 import type { AddressBook } from './addresses/book.ts';
@@ -14,10 +12,9 @@ import { parseAddressRange } from './addresses/range.ts';
 import { createApi } from './api/index.ts';
 import { createCatcher } from './catcher.ts';
 import type { Catcher } from './catcher.ts';
-import type { ProxyConfig, RelayConfig } from './config.ts';
+import type { RelayConfig } from './config.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
-import type { DialTarget } from './links/dial.ts';
 import { createLinks } from './links/links.ts';
 import { createRelayMetrics } from './metrics.ts';
 import { openSqliteOutbox } from './outbox/sqlite.ts';
@@ -26,11 +23,14 @@ import type { Outbox } from './outbox/outbox.ts';
 import { createPendingView } from './pending-view.ts';
 import { createPollSource } from './poll-source.ts';
 import { createPolls } from './polls.ts';
+import { dialTarget, readIdentity, readToken } from './secrets.ts';
+import type { Identity } from './secrets.ts';
 import { dialTcp } from './services/dial.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
 import { createSessions } from './sessions/sessions.ts';
 import { createTeacher } from './teacher/teacher.ts';
+import { createLookout } from './warnings/lookout.ts';
 import { createWatcher } from './watcher/watcher.ts';
 
 /** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
@@ -119,22 +119,6 @@ async function open(
   const book = await openBook(config);
   if (book !== null) opened.push(() => book.close());
 
-  let catcher: Catcher | null = null;
-  if (config.contactMe !== null) {
-    const { listen, advertise, devicePort } = config.contactMe;
-    const secret = identity.catcherSecret;
-    catcher = await createCatcher({
-      listen,
-      ...(advertise === null ? {} : { advertise }),
-      secret,
-      outbox,
-      ...(book === null ? {} : { devices: { port: devicePort, deviceAt: book.deviceAt } }),
-      log,
-    });
-    const { close } = catcher;
-    opened.push(() => close());
-  }
-
   const polls = createPolls(clock);
   const listeners = new Set<(change: DeskChange) => void>();
   const emit = (change: DeskChange): void => listeners.forEach((listener) => listener(change));
@@ -145,6 +129,34 @@ async function open(
     services: () => services.list(),
     running: () => sessions.count(),
   });
+  const lookout = createLookout({
+    config: config.warnings,
+    services: config.services.filter((service) => service.kind === 'wpi'),
+    pending: (device) => pending.generation(device) > 0,
+    clock,
+    log,
+    count: metrics.warning,
+    tell: (warning) => emit({ type: 'warning', warning }),
+  });
+  opened.push(async () => lookout.close());
+
+  let catcher: Catcher | null = null;
+  if (config.contactMe !== null) {
+    const { listen, advertise, devicePort } = config.contactMe;
+    const secret = identity.catcherSecret;
+    catcher = await createCatcher({
+      listen,
+      ...(advertise === null ? {} : { advertise }),
+      secret,
+      outbox,
+      ...(book === null ? {} : { devices: { port: devicePort, deviceAt: book.deviceAt } }),
+      onContact: lookout.contacted,
+      log,
+    });
+    const { close } = catcher;
+    opened.push(() => close());
+  }
+
   // Sessions speak to the links, and links are told by sessions: each is asked only once all are made.
   const sessions = createSessions({
     outbox,
@@ -160,16 +172,19 @@ async function open(
     metrics: metrics.sessions,
   });
   const services = createServices(config.services, {
-    observer: ({ rewriteContactMe, teach = null }) =>
-      createWatcher({
-        listener: sessions,
+    observer: (service) => {
+      const { rewriteContactMe, teach = null } = service;
+      return createWatcher({
+        listener: { ...sessions, warn: lookout.warn },
+        checkAnswer: lookout.answersOf(service),
         clock,
         random,
         log,
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
         teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
         known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
-      }),
+      });
+    },
     addresses: ({ sourceAddresses = null }) =>
       sourceAddresses === null ? null : (book?.range(parseAddressRange(sourceAddresses)) ?? null),
     clock,
@@ -209,7 +224,10 @@ async function open(
       ...sessions.quiets().map(({ device, generation, ms }) => quiet(device, generation, ms)),
       health(),
     ],
-    onPolls: polls.take,
+    onPolls(proxy, frame) {
+      polls.take(proxy, frame);
+      for (const { device, status, agoMs } of frame.polls) lookout.polled(device as DeviceId, status, agoMs);
+    },
     onMetrics: metrics.proxy,
   });
   opened.push(() => links.close());
@@ -234,6 +252,7 @@ async function open(
   sessions.onChange(({ session, phase, outcome }) => {
     tellHealth();
     const { device } = session;
+    if (device !== null) lookout.came(device);
     if (device !== null && session.answered) {
       links.known(device);
       polls.forgetUnknown(device);
@@ -255,6 +274,7 @@ async function open(
         connections: service.connections(),
       })),
     lastPoll: polls.last,
+    warnings: lookout.of,
     unknownDevices: polls.unknown,
     session: sessions.session,
     sessions: sessions.count,
@@ -312,6 +332,7 @@ async function open(
       await links.close();
       await services.close();
       expiry.cancel();
+      lookout.close();
       pending.close();
       await book?.close();
       await outbox.close();
@@ -343,47 +364,4 @@ function canServe(services: readonly Service[]): boolean {
   const wpi = services.filter(({ kind }) => kind === 'wpi');
   const needed = wpi.length > 0 ? wpi : services;
   return needed.length > 0 && needed.every((service) => service.health().up);
-}
-
-/** What a relay is known by, and what its catcher's addresses are made with. */
-export interface Identity {
-  cert: string;
-  key: string;
-  catcherSecret: Buffer;
-}
-
-async function readIdentity(config: RelayConfig, clock: Clock): Promise<Identity> {
-  const pem = readText(config.key);
-  const key = readPrivateKey(pem, config.key);
-  const now = new Date(clock.wall());
-  return {
-    key: pem,
-    cert: await selfSignedCertificate(key, { commonName: config.name, hosts: [] }, now),
-    catcherSecret: Buffer.from(
-      hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport contact-me', 32),
-    ),
-  };
-}
-
-/** What it takes to dial a proxy of the config. */
-export function dialTarget(proxy: ProxyConfig, identity: { cert: string; key: string }): DialTarget {
-  const trust = 'pin' in proxy.trust ? proxy.trust : { ca: readText(proxy.trust.caFile) };
-  return { url: proxy.url, trust, via: proxy.via, cert: identity.cert, key: identity.key };
-}
-
-function readToken(file: string): string {
-  const token = readText(file).trim();
-  if (token !== '') return token;
-  throw new SallyportError(
-    'CONFIG_INVALID',
-    `the API token file ${file} is empty; write a long random word into it`,
-  );
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('FILE_UNREADABLE', `cannot read ${file}: ${describeError(cause)}`, { cause });
-  }
 }

@@ -2,6 +2,7 @@ import type { Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
 import type { DeviceRecord, Message } from './outbox/outbox.ts';
+import type { DeviceWarning } from './warnings/warnings.ts';
 import type { WatchedSession } from './watcher/session-events.ts';
 import { ago, count, iso, span } from './words.ts';
 
@@ -60,6 +61,7 @@ export interface WhyFacts {
   quietUntil: Milliseconds | null;
   /** The device's newest lesson in its recent history: its note (`taught`, `teach-refused`, …), and why; null = none. */
   lesson: { at: Milliseconds; note: string; why: string | null } | null;
+  warnings: DeviceWarning[];
   proxies: ProxyState[];
   services: ReturnType<RelayView['services']>;
 }
@@ -72,6 +74,8 @@ export interface Why {
   /** What to do; null where there is nothing to do. */
   advice: string | null;
   facts: Record<string, string | number | boolean | null>;
+  /** What deserves a look, whatever the verdict; newest first. */
+  warnings: DeviceWarning[];
 }
 
 type Finding = Pick<Why, 'verdict' | 'sentence' | 'advice'>;
@@ -80,7 +84,7 @@ type Finding = Pick<Why, 'verdict' | 'sentence' | 'advice'>;
 export function why(facts: WhyFacts): Why {
   const held = facts.messages.filter((message) => message.state === 'held');
   const finding = held.length === 0 ? withoutWork(facts) : withWork(facts, held);
-  return { device: facts.device, ...finding, facts: listed(facts, held) };
+  return { device: facts.device, ...finding, facts: listed(facts, held), warnings: facts.warnings };
 }
 
 function withoutWork(facts: WhyFacts): Finding {

@@ -8,7 +8,16 @@ export type DeskEvent =
   | { type: 'history'; entry: EventBody }
   | { type: 'link'; proxy: ProxyBody }
   | { type: 'service'; name: string; up: boolean; why: string | null; since: string }
-  | { type: 'session'; device: string | null; phase: 'began' | 'ended'; outcome: string | null };
+  | { type: 'session'; device: string | null; phase: 'began' | 'ended'; outcome: string | null }
+  /** Something deserves a look; of one kind and device told at most once a minute. `count`: since the last one. */
+  | {
+      type: 'warning';
+      device: string | null;
+      what: string;
+      sentence: string;
+      facts: Record<string, string | number | boolean | null>;
+      count: number;
+    };
 
 /** Reads server-sent events (WHATWG HTML §9.2.6) as this API sends them; unknown ones are left out. */
 export async function* readEventStream(lines: AsyncIterable<string>): AsyncGenerator<DeskEvent> {
@@ -36,6 +45,7 @@ function toEvent(name: string, data: unknown): DeskEvent | null {
     case 'reset':
     case 'service':
     case 'session':
+    case 'warning':
       return { type: name, ...(facts as object) } as DeskEvent;
     case 'link':
       return { type: 'link', proxy: facts };

@@ -90,7 +90,7 @@ export function createEventHub({ outbox, view, clock, log, limits }: EventHubPar
   function tellChange(change: DeskChange): void {
     const frame = frameOfChange(change);
     for (const follower of followers) {
-      const about = change.type === 'session' ? change.device : null;
+      const about = deviceOf(change);
       if (follower.device === null || about === follower.device) send(follower, frame);
     }
   }
@@ -193,6 +193,12 @@ export function createEventHub({ outbox, view, clock, log, limits }: EventHubPar
   };
 }
 
+/** The device that a change is about; null where it's about none. */
+function deviceOf(change: DeskChange): DeviceId | null {
+  if (change.type === 'warning') return change.warning.device;
+  return change.type === 'session' ? change.device : null;
+}
+
 function frameOfEntry(entry: HistoryEntry): string {
   return `id: ${entry.seq}\n${frame(entry.event, presentEvent(entry))}`;
 }
@@ -210,6 +216,8 @@ function frameOfChange(change: DeskChange): string {
       });
     case 'session':
       return frame('session', { device: change.device, phase: change.phase, outcome: change.outcome });
+    case 'warning':
+      return frame('warning', change.warning);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { ProxyState, RelayView } from '../desk.ts';
 import type { DeviceRecord, HistoryEntry, Message } from '../outbox/outbox.ts';
-import type { DeviceRowBody, EventBody, MessageBody, ProxyBody, ServiceBody } from './shapes.ts';
+import type { Why } from '../why.ts';
+import type { DeviceRowBody, EventBody, MessageBody, ProxyBody, ServiceBody, WhyBody } from './shapes.ts';
 
 /** How what we know looks on the wire. */
 
@@ -79,6 +80,10 @@ export function presentProxy(proxy: ProxyState): ProxyBody {
     version: proxy.version,
     streams: proxy.streams,
   };
+}
+
+export function presentWhy({ warnings, ...why }: Why): WhyBody {
+  return { ...why, warnings: warnings.map(({ at, ...warning }) => ({ ...warning, at: isoTime(at) })) };
 }
 
 export function presentServices(view: RelayView): ServiceBody[] {

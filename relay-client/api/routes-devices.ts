@@ -6,7 +6,7 @@ import { why } from '../why.ts';
 import type { Why, WhyFacts } from '../why.ts';
 import type { Context } from './context.ts';
 import { ApiError } from './errors.ts';
-import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage } from './present.ts';
+import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage, presentWhy } from './present.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { z } from './schema.ts';
@@ -83,7 +83,10 @@ export function deviceRoutes(context: Context): Route[] {
         query: noFields,
         answers: { 200: { description: 'A verdict; also for devices never heard of.', shape: whyShape } },
       },
-      async ({ params }) => ({ status: 200, json: await explain(context, params.id, clock.wall()) }),
+      async ({ params }) => ({
+        status: 200,
+        json: presentWhy(await explain(context, params.id, clock.wall())),
+      }),
     ),
   ];
 }
@@ -144,6 +147,7 @@ export async function explain(
     session: view.session(device),
     quietUntil: view.quietUntil(device),
     lesson: lessonOf(history),
+    warnings: view.warnings(device),
     proxies: view.proxies(),
     services: view.services(),
   });

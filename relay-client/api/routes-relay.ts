@@ -56,7 +56,7 @@ export function relayRoutes(context: Context): Route[] {
         summary: 'What happens, as it happens',
         description:
           'Server-sent events. `hello` comes first, with the incarnation and the newest sequence. History entries carry their sequence as id ' +
-          'and are resumed after `Last-Event-ID`; `link`, `service` and `session` carry none and are not repeated. `reset` says that entries ' +
+          'and are resumed after `Last-Event-ID`; `link`, `service`, `session` and `warning` carry none and are not repeated. `reset` says that entries ' +
           'were missed: look again at what you follow. A follower who falls behind is cut and may resume.',
         params: noFields,
         query: eventsQuery,

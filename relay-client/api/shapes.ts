@@ -1,4 +1,6 @@
 import { ERROR_CODES } from '../../shared/errors.ts';
+import { WARNINGS } from '../warnings/kinds.ts';
+import type { Warning } from '../warnings/kinds.ts';
 import { VERDICTS } from '../why.ts';
 import { namedShapes, z } from './schema.ts';
 
@@ -121,6 +123,8 @@ export const deviceDetailShape = z
   .register(namedShapes, { id: 'Device', description: 'All that is known about a device.' });
 export type DeviceDetailBody = z.infer<typeof deviceDetailShape>;
 
+const warningKindShape = z.enum(Object.keys(WARNINGS) as [Warning, ...Warning[]]);
+
 export const whyShape = z
   .object({
     device: z.string(),
@@ -128,6 +132,9 @@ export const whyShape = z
     sentence: z.string(),
     advice: z.string().nullable(),
     facts: z.record(z.string(), factShape),
+    warnings: z
+      .array(z.object({ what: warningKindShape, count: z.number().int(), at: time, sentence: z.string() }))
+      .describe('What deserves a look, newest first. A restart of the relay forgets it.'),
   })
   .register(namedShapes, { id: 'Why', description: "Where a device's work stands, and what to do." });
 export type WhyBody = z.infer<typeof whyShape>;

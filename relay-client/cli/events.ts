@@ -40,6 +40,8 @@ function eventText(event: DeskEvent): string {
       return `service ${event.name} ${event.up ? 'up' : 'down'}${event.why === null ? '' : `: ${event.why}`}`;
     case 'session':
       return `session of ${event.device ?? 'an unidentified phone'} ${event.phase}${event.outcome === null ? '' : `: ${event.outcome}`}`;
+    case 'warning':
+      return `warning: ${event.device === null ? '' : `${event.device}: `}${event.sentence} [${event.what}]`;
     case 'history': {
       const { seq, at, device, event: name, what, generation, facts } = event.entry;
       const more = Object.entries(facts).map(([fact, value]) => ` ${fact}=${String(value)}`);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { DeviceRowBody, StatusBody, UnknownDeviceBody } from '../api/shapes.ts';
+import type { DeviceRowBody, StatusBody, UnknownDeviceBody, WhyBody } from '../api/shapes.ts';
 import { span } from '../words.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
@@ -42,7 +42,7 @@ export function addShow(program: Command, around: Surroundings): void {
       action(around, async ({ client, io, json, printJson }, _options, [device = '']) => {
         const why = await client.why(device);
         if (json) printJson(why);
-        else io.out(`${why.sentence}${why.advice === null ? '' : ` ${why.advice}`} [${why.verdict}]\n`);
+        else io.out(whyText(why));
         return OK;
       }),
     );
@@ -56,6 +56,14 @@ export function addShow(program: Command, around: Surroundings): void {
         return ready ? OK : FAILED;
       }),
     );
+}
+
+function whyText({ sentence, advice, verdict, warnings }: WhyBody): string {
+  const lines = warnings.map(
+    ({ what, count, at, sentence: about }) =>
+      `warning: ${about}${count === 1 ? '' : `, ${count} times`}, last ${ago(at)} [${what}]\n`,
+  );
+  return `${sentence}${advice === null ? '' : ` ${advice}`} [${verdict}]\n${lines.join('')}`;
 }
 
 async function showDevices(desk: Desk, options: DevicesOptions): Promise<number> {

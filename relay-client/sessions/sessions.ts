@@ -8,13 +8,7 @@ import type { LessonFacts, LessonResult } from '../teacher/teacher.ts';
 import type { PendingView } from '../pending-view.ts';
 import { createQuiets, QUIET_BUDGET_MS } from './quiets.ts';
 import type { Quiet, QuietLinks } from './quiets.ts';
-import type {
-  OddFacts,
-  Oddity,
-  SessionListener,
-  SessionOutcome,
-  WatchedSession,
-} from '../watcher/session-events.ts';
+import type { SessionListener, SessionOutcome, WatchedSession } from '../watcher/session-events.ts';
 
 /** What the keeper tells the proxies. */
 export interface SessionLinks extends QuietLinks {
@@ -25,7 +19,6 @@ export interface SessionLinks extends QuietLinks {
 /** What of sessions is counted. */
 export interface SessionMetrics {
   session(outcome: SessionOutcome): void;
-  odd(what: Oddity): void;
   taught(result: LessonResult): void;
 }
 
@@ -50,7 +43,7 @@ export interface SessionChange {
 }
 
 /** Keeps what sessions mean for what is pending: quiet, the session gap, clearing, dead letters, history. */
-export interface Sessions extends SessionListener {
+export interface Sessions extends Omit<SessionListener, 'warn'> {
   /** A phone was taught, or could not be: noted in the device's history and counted. */
   taught(device: DeviceId, result: LessonResult, facts: LessonFacts): void;
   /** The newest session running with the device; null = none known. */
@@ -73,8 +66,6 @@ const NOTED_DEVICES = 100_000;
 /** Notes of one device within a minute; further ones are left out, as history has room for so many only. */
 export const NOTES_PER_DEVICE_PER_MINUTE = 20;
 
-/** Within this time an oddity of one kind is logged once. */
-const ODD_LOG_MS = 60_000;
 const MINUTE_MS = 60_000;
 
 /** Outcomes of a session that the service answered, was neither busy, overloaded nor cut, and did not complete. */
@@ -104,7 +95,6 @@ export function createSessions(options: SessionsOptions): Sessions {
   const byDevice = new Map<DeviceId, Set<Running>>();
   const listeners = new Set<(change: SessionChange) => void>();
   const asked = new Set<Promise<void>>();
-  const lastOdd = new Map<Oddity, { at: Milliseconds; unlogged: number }>();
   const mayNote = createNoteGate(clock);
 
   /** Asks the outbox; where it refuses, the mark stays and the phone is offered the work again. */
@@ -207,17 +197,6 @@ export function createSessions(options: SessionsOptions): Sessions {
       }
       log.debug('a session ended', { session: id, device, reason: session.reason, outcome });
       tell({ session, phase: 'ended', outcome });
-    },
-    odd(what: Oddity, facts: OddFacts) {
-      metrics?.odd(what);
-      const now = clock.monotonic();
-      const last = lastOdd.get(what);
-      if (last !== undefined && now - last.at < ODD_LOG_MS) {
-        last.unlogged += 1;
-        return;
-      }
-      lastOdd.set(what, { at: now, unlogged: 0 });
-      log.warn('something odd in a session', { what, ...facts, unlogged_before: last?.unlogged ?? 0 });
     },
     taught(device, result, facts) {
       metrics?.taught(result);

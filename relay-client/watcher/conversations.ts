@@ -69,7 +69,7 @@ export function createConversations(options: {
     noDisposeOnSet: true,
     dispose(conversation, _id, reason) {
       if (reason !== 'evict') return;
-      listener.odd('session-limit', { device: conversation.device, limit: limits.sessions });
+      listener.warn('session-limit', { device: conversation.device, limit: limits.sessions });
       forget(conversation, conversation.lapse);
     },
   });

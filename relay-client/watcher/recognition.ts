@@ -27,7 +27,7 @@ export interface Connection {
 
 /**
  * Who is speaking. In this order: what the connection has said, upstream's cookie, our own cookie, the address with
- * the awaited Action. What isn't certain is refused and told as an oddity: what is cleared for the wrong phone is lost.
+ * the awaited Action. What isn't certain is refused and warned of: what is cleared for the wrong phone is lost.
  */
 export interface Recognition {
   /** The device of a message that begins a session; null where it stays unknown. */
@@ -47,7 +47,7 @@ export function createRecognition(options: {
   const { identities, conversations, listener, limits } = options;
 
   const unidentified = ({ origin }: Connection, why: string): null => {
-    listener.odd('unidentified', { device: null, why, address: origin.address });
+    listener.warn('unidentified', { device: null, why, address: origin.address });
     return null;
   };
 
@@ -72,7 +72,7 @@ export function createRecognition(options: {
     // waiting for just that reply, on no connection in particular.
     if (conversation !== null && (byCookies(heard).length > 0 || awaits(conversation, message.action)))
       return conversation;
-    if (message.reason === 'reply-to') listener.odd('no-session', { device });
+    if (message.reason === 'reply-to') listener.warn('no-session', { device });
     return null;
   };
 
@@ -80,7 +80,7 @@ export function createRecognition(options: {
     deviceOf(connection, { message, named, cookies, tokens }) {
       if (named !== null) {
         if (identities.admit(named)) return named;
-        listener.odd('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
+        listener.warn('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
         return null;
       }
       // What is named but can't be read is another device than any that is known here.

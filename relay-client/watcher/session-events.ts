@@ -1,5 +1,6 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { PhoneOrigin } from '../services/service.ts';
+import type { Warn } from '../warnings/kinds.ts';
 
 /** Why a phone opened a session (ReasonForContact, in lower case); `other` for what isn't a plain word. */
 export type Reason =
@@ -42,40 +43,12 @@ export interface WatchedSession {
   readonly action: string | null;
 }
 
-/** Facts that go with an oddity; never a value out of a message. */
-export type OddFacts = { device: DeviceId | null; [fact: string]: string | number | boolean | null };
-
-/** What the watcher warns of. */
-export type Oddity =
-  /** The device could not be known for certain. `why` says more. */
-  | 'unidentified'
-  /** A reply of a known device that belongs to no running session. */
-  | 'no-session'
-  /** A phone's message could not be read. */
-  | 'unreadable'
-  /** A phone's message passed unread, because of its size. */
-  | 'unread'
-  /** A service's answer could not be read. */
-  | 'answer-unreadable'
-  /** The service's nonce isn't the phone's. */
-  | 'nonce-odd'
-  /** A reply names another Action than the one that was sent. */
-  | 'action-odd'
-  /** A phone's contact-me-uri stands in a shape in which it can't be replaced for certain. */
-  | 'contact-me-unsure'
-  /** The service sends the phone to an FTP server, which is not carried. */
-  | 'ftp'
-  /** More new devices within a minute than the limit. */
-  | 'new-device-limit'
-  /** More sessions at a time than the limit; the oldest was given up. */
-  | 'session-limit';
-
 export interface SessionListener {
   /** A session began. For a solicited one, what is pending now is what its completion may clear. */
   began(session: WatchedSession): void;
   /** The service's answer to a message of the session. `action` is null for an empty or unreadable one. */
   answered(session: WatchedSession, action: string | null): void;
   ended(session: WatchedSession, outcome: SessionOutcome): void;
-  /** Something worth a warning and a counter. */
-  odd(what: Oddity, facts: OddFacts): void;
+  /** Something deserves a look. */
+  warn: Warn;
 }

@@ -61,8 +61,3 @@ function judgeCleanUp({ nonce, items }: ServiceMessage): SessionOutcome {
   }
   return nonce === '' ? 'refused' : 'completed';
 }
-
-/** Whether the service sends the phone to an FTP server (Developer's Guide p. 55): FTP does not get through. */
-export function sendsToFtp({ items }: ServiceMessage): boolean {
-  return hasItem(items, 'file-server') && !hasItem(items, 'file-https-base-url');
-}

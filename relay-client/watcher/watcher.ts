@@ -8,6 +8,9 @@ import { readPhoneMessage } from '../../shared/wpi/read.ts';
 import type { ConnectionObserver, Exchange, Observer, OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 import type { Conclusion, Teacher } from '../teacher/teacher.ts';
+import { headerValues } from '../services/headers.ts';
+import { createAnswerCheck } from '../warnings/answers.ts';
+import type { AnswerCheck } from '../warnings/answers.ts';
 import { cookiesSent, cookiesSet, takeOwnCookie } from './cookies.ts';
 import { createConversations } from './conversations.ts';
 import type { Conversation } from './conversations.ts';
@@ -17,7 +20,7 @@ import type { WatcherLimits } from './limits.ts';
 import { createRecognition } from './recognition.ts';
 import type { Connection, Heard } from './recognition.ts';
 import type { SessionListener, SessionOutcome } from './session-events.ts';
-import { judge, sendsToFtp } from './verdict.ts';
+import { judge } from './verdict.ts';
 
 export interface WatcherOptions {
   /** Told of every session, synchronously. */
@@ -38,6 +41,8 @@ export interface WatcherOptions {
   limits?: Partial<WatcherLimits>;
   /** Teaches phones what the service doesn't tell them; null or left out = nobody. */
   teacher?: Teacher | null;
+  /** What of a service's answers deserves a warning. Default: the usual. */
+  checkAnswer?: AnswerCheck;
 }
 
 /** An observer that follows sessions. */
@@ -58,6 +63,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const { listener, clock, random, log, contactMeAddress, known = () => false } = options;
   const limits = { ...DEFAULT_WATCHER_LIMITS, ...options.limits };
   const teacher = options.teacher ?? null;
+  const checkAnswer = options.checkAnswer ?? createAnswerCheck();
   const ownCookieName = options.ownCookieName ?? 'sallyport';
   const identities = createIdentities({ limits, clock, random, known });
   const conversations = createConversations({ listener, clock, random, limits });
@@ -85,7 +91,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { action, status } = heard.message;
     const { expected, device } = conversation;
     if (action !== null && expected.length > 0 && !expected.includes(action)) {
-      listener.odd('action-odd', { device });
+      listener.warn('action-odd', { device });
     }
     conversation.status = status;
     return conversation;
@@ -96,7 +102,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (address === null) return body;
     const replacement = replaceContactMe(body, address);
     if ('body' in replacement) return replacement.body;
-    if (replacement.unchanged === 'unsure') listener.odd('contact-me-unsure', { device });
+    if (replacement.unchanged === 'unsure') listener.warn('contact-me-unsure', { device });
     return body;
   };
 
@@ -104,7 +110,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const own = takeOwnCookie(headers, ownCookieName);
     const message = readPhoneMessage(body);
     if ('unreadable' in message) {
-      listener.odd('unreadable', { device: connection.device, why: message.unreadable, bytes: body.length });
+      listener.warn('unreadable', { device: connection.device, why: message.unreadable, bytes: body.length });
       return pass(connection, connection.device, body, own.headers);
     }
     const mac = itemValue(message.items, 'mac-addr');
@@ -112,6 +118,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const heard: Heard = { message, named, cookies: cookiesSent(own.headers), tokens: own.values };
     const initiating = message.reason !== 'reply-to' && message.reason !== 'clean-up';
     const conversation = initiating ? begin(connection, heard) : proceed(connection, heard);
+    if (message.nonce === '') {
+      listener.warn('nonce-missing', { device: conversation?.device ?? connection.device });
+    }
     const changed = withContactMe(body, named ?? conversation?.device ?? null);
     if (conversation === null) {
       return pass(connection, recognition.claimedBy(connection, heard), changed, own.headers);
@@ -198,14 +207,16 @@ export function createWatcher(options: WatcherOptions): Watcher {
       conversation.expected = expectedNext(conversation.expected, verdict.action);
       if (verdict.unreadable !== null) {
         conversation.lapse = 'service-error';
-        listener.odd('answer-unreadable', { device, why: verdict.unreadable });
+        listener.warn('answer-unreadable', { device, why: verdict.unreadable });
       }
       if (verdict.message !== null) {
         // A CleanUp without a nonce is a refusal, as its outcome says.
         const { nonce, action } = verdict.message;
         const refusal = action === 'CleanUp' && nonce === '';
-        if (nonce !== message.nonce && !refusal) listener.odd('nonce-odd', { device, action });
-        if (sendsToFtp(verdict.message)) listener.odd('ftp', { device });
+        if (nonce !== message.nonce && !refusal) listener.warn('nonce-odd', { device, action });
+        const date = headerValues(answer.headers, 'date')[0] ?? null;
+        const found = checkAnswer({ device, message: verdict.message, date, now: clock.wall() });
+        for (const [what, facts] of found) listener.warn(what, facts);
       }
       listener.answered(conversation, verdict.action);
       if (device === null) return disown(answer);
@@ -261,7 +272,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     return {
       message: ({ headers, body }) => hear(connection, body, headers),
       unread({ reason, method }) {
-        if (reason === 'size') listener.odd('unread', { device: connection.device, method });
+        if (reason === 'size') listener.warn('unread', { device: connection.device, method });
       },
       closed() {
         const { conversation } = connection;

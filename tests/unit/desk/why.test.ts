@@ -51,6 +51,7 @@ function facts(changes: Partial<WhyFacts> = {}): WhyFacts {
     session: null,
     quietUntil: null,
     lesson: null,
+    warnings: [],
     proxies: [linkedProxy()],
     services: [wpiService()],
     ...changes,

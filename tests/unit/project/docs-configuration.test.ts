@@ -96,7 +96,7 @@ t.test('the configs that documents show are taken', async (t) => {
   t.equal(loadProxyConfig(write('proxy.yaml', proxy)).doors.length, 3);
   const [relay = ''] = yamlOf(page, '## sallyport-relay');
   t.equal(loadRelayConfig(write('relay.yaml', relay)).services.length, 2);
-  const parts = ['docs/services.md', 'docs/source-addresses.md'].flatMap((each) =>
+  const parts = ['docs/services.md', 'docs/source-addresses.md', 'docs/warnings.md'].flatMap((each) =>
     yamlOf(readDocument(each)),
   );
   t.ok(parts.length > 0);

@@ -9,7 +9,8 @@ import { statusOf } from '../../../relay-client/api/errors.ts';
 import { createRelayMetrics } from '../../../relay-client/metrics.ts';
 import type { ServiceEvent } from '../../../relay-client/services/metrics.ts';
 import type { LessonResult } from '../../../relay-client/teacher/teacher.ts';
-import type { Oddity, SessionOutcome } from '../../../relay-client/watcher/session-events.ts';
+import type { SessionOutcome } from '../../../relay-client/watcher/session-events.ts';
+import { WARNINGS } from '../../../relay-client/warnings/kinds.ts';
 import { ERROR_CODES } from '../../../shared/errors.ts';
 import { readDocument, ROOT, tableUnder } from '../../fixtures/documents.ts';
 import { readModules } from '../../fixtures/project/imports.ts';
@@ -93,19 +94,6 @@ t.test('docs/metrics.md lists exactly the values of labels', async (t) => {
     'service-error': true,
     cut: true,
   };
-  const oddities: Record<Oddity, true> = {
-    unidentified: true,
-    'no-session': true,
-    unreadable: true,
-    unread: true,
-    'answer-unreadable': true,
-    'nonce-odd': true,
-    'action-odd': true,
-    'contact-me-unsure': true,
-    ftp: true,
-    'new-device-limit': true,
-    'session-limit': true,
-  };
   const lessons: Record<LessonResult, true> = { taught: true, refused: true, busy: true, cut: true };
   const events: Record<ServiceEvent, true> = {
     connection: true,
@@ -123,10 +111,17 @@ t.test('docs/metrics.md lists exactly the values of labels', async (t) => {
   const reasons: readonly CutReason[] = CUT_REASONS;
   const words = (heading: string): (string | undefined)[] => tableUnder(page, heading).map(([word]) => word);
   t.same(words('### Outcomes of sessions'), Object.keys(outcomes));
-  t.same(words('### Oddities'), Object.keys(oddities));
   t.same(words('### Results of teaching'), Object.keys(lessons));
   t.same(words('### Events of services'), Object.keys(events));
   t.same(words('### Why poll connections are cut'), reasons);
+});
+
+t.test('docs/warnings.md lists exactly the warnings', async (t) => {
+  const rows = tableUnder(readDocument('docs/warnings.md'), '## What is warned of');
+  t.same(
+    rows.map(([word]) => word),
+    Object.keys(WARNINGS),
+  );
 });
 
 t.test('docs/dependencies.md lists exactly the dependencies, with version and licence', async (t) => {

@@ -263,30 +263,6 @@ t.test('sessions go into the history of their device, within reason', async (t) 
   );
 });
 
-t.test('oddities are counted always and logged once a minute', async (t) => {
-  const counted: string[] = [];
-  const metrics = {
-    session: (outcome: string) => counted.push(outcome),
-    odd: (what: string) => counted.push(what),
-    taught: (result: string) => counted.push(result),
-  };
-  const { clock, sessions, logged, begin } = await setUp({ metrics });
-  for (let n = 0; n < 5; n += 1) sessions.odd('unidentified', { device: null, why: 'x' });
-  sessions.odd('ftp', { device: ONE });
-  clock.advance(60_000);
-  sessions.odd('unidentified', { device: null, why: 'y' });
-  begin().end('cut');
-  t.equal(counted.length, 8);
-  t.match(
-    logged.map(([, fields]) => fields),
-    [
-      { what: 'unidentified', why: 'x', unlogged_before: 0 },
-      { what: 'ftp', device: ONE },
-      { what: 'unidentified', why: 'y', unlogged_before: 4 },
-    ],
-  );
-});
-
 t.test('who asked is told of each beginning and end', async (t) => {
   const { sessions, begin } = await setUp();
   const changes: [WatchedSession, string, string | null][] = [];

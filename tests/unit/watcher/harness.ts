@@ -68,7 +68,8 @@ export function createStage(options: Partial<WatcherOptions> = {}): Stage {
     answered: (_session, action) => told.push(`answered ${action}`),
     ended: (session, outcome: SessionOutcome) =>
       told.push(`ended ${session.device} ${session.reason} ${outcome}`),
-    odd: (what, { device, why }) => told.push(`odd ${what} ${device}${why === undefined ? '' : ` (${why})`}`),
+    warn: (what, { device, why }) =>
+      told.push(`odd ${what} ${device}${why === undefined ? '' : ` (${why})`}`),
   };
   const watcher = createWatcher({
     listener,

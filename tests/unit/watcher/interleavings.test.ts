@@ -116,7 +116,7 @@ t.test(
               assert(mayComplete, 'completed only by an answer that completes, once it is delivered');
               completed += 1;
             },
-            odd: () => undefined,
+            warn: () => undefined,
           };
           const watcher = createWatcher({
             listener,
@@ -299,7 +299,7 @@ t.test('hostile messages never make the watcher throw, and leave nothing behind'
           began: () => (open += 1),
           answered: () => undefined,
           ended: () => (open -= 1),
-          odd: () => undefined,
+          warn: () => undefined,
         };
         const watcher = createWatcher({
           listener,

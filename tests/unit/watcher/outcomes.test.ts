@@ -150,16 +150,16 @@ t.test('an answer too long to be read goes on, unless its status is an error', a
   t.strictSame(stage.outcomes(), ['completed', 'service-error']);
 });
 
-t.test('oddities are told and change nothing', async (t) => {
+t.test('what deserves a look is told and changes nothing', async (t) => {
   const stage = createStage();
   const phone = stage.connect();
   phone.begin('start-up').action('FileDeployment', {
     nonce: 'other',
-    items: [{ name: 'file-server', value: '10.0.0.9' }],
+    items: [{ name: 'file-server', value: '192.0.2.9' }],
   });
   phone.reply('ReadItems').action('FileDeployment', {
     items: [
-      { name: 'file-server', value: '10.0.0.9' },
+      { name: 'file-server', value: '192.0.2.9' },
       { name: 'file-https-base-url', value: 'https://10.0.0.9/x' },
     ],
   });
@@ -174,6 +174,7 @@ t.test('oddities are told and change nothing', async (t) => {
       `odd nonce-odd ${DEVICE}`,
       `odd ftp ${DEVICE}`,
       `odd action-odd ${DEVICE}`,
+      `odd inside-address ${DEVICE}`,
       `ended ${DEVICE} start-up completed`,
       `odd unread ${DEVICE}`,
       `odd unreadable ${DEVICE} (not well-formed)`,

@@ -31,7 +31,7 @@ function play(transcript: Transcript, apart: boolean) {
     began: () => undefined,
     answered: () => undefined,
     ended: ({ device, reason }, outcome) => told.push(`${device} ${reason} ${outcome}`),
-    odd: (what) => told.push(`odd ${what}`),
+    warn: (what) => told.push(`odd ${what}`),
   };
   const clock = createFakeClock();
   const contactMeAddress = (): string => ADDRESS;
