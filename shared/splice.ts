@@ -114,6 +114,10 @@ function sideOfDuplex(stream: Duplex): Side {
  */
 export function cutOff(stream: Duplex): void {
   if (stream.destroyed) return;
-  if (stream instanceof Socket && !(stream instanceof TLSSocket)) stream.resetAndDestroy();
-  else stream.destroy();
+  if (!(stream instanceof Socket) || stream instanceof TLSSocket) return void stream.destroy();
+  // While its own end is just being sent, libuv refuses a reset, and Node would then never close the socket at all:
+  // neither its descriptor nor its place among the door's connections would ever come back.
+  const ending = stream.writableEnded && stream.writableLength === 0 && !stream.writableFinished;
+  if (ending) stream.once('finish', () => stream.resetAndDestroy());
+  else stream.resetAndDestroy();
 }
