@@ -1,4 +1,5 @@
 import { isIPv4 } from 'node:net';
+import { sep } from 'node:path';
 import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
@@ -28,8 +29,8 @@ export interface RelayConfig {
   /** File of this relay's private key. */
   key: string;
   proxies: ProxyConfig[];
-  /** Directory of the SQLite outbox. */
-  outbox: { path: string };
+  /** Directory of the SQLite outbox, and the file of the keys that seal what is secret in it. */
+  outbox: { path: string; keyFile: string };
   services: (WpiServiceConfig | TcpServiceConfig)[];
   /** Where contact-me requests of services are caught; null = nowhere. `advertise` null = the address that was bound. */
   contactMe: {
@@ -100,6 +101,8 @@ const taughtItems = z
     }
   });
 
+const DEFAULT_OUTBOX = './outbox';
+
 /** The port at which phones are contacted (Developer's Guide p. 14). */
 const PHONE_PORT = 8_085;
 
@@ -167,7 +170,9 @@ export const relaySchema = (beside: (path: string) => string) => {
           'a list of proxies',
         )
         .min(1, 'at least one proxy'),
-      outbox: z.strictObject({ path: fields.path }, 'a map with path').prefault({ path: './outbox' }),
+      outbox: z
+        .strictObject({ path: fields.path, key: fields.path.nullable().default(null) }, 'a map with path')
+        .prefault({ path: DEFAULT_OUTBOX }),
       services: z
         .array(z.discriminatedUnion('kind', [wpi, tcp], 'a service of kind wpi or tcp'), 'a list of services')
         .default([]),
@@ -247,7 +252,9 @@ export const relaySchema = (beside: (path: string) => string) => {
  */
 export function loadRelayConfig(file: string): RelayConfig {
   const beside = besideFile(file);
-  const written = readConfigFile(file, relaySchema(beside), findFaults);
+  const written = readConfigFile(file, relaySchema(beside), (config, fault) =>
+    findFaults(config, fault, beside),
+  );
   return {
     name: written.name,
     site: written.site,
@@ -257,7 +264,11 @@ export function loadRelayConfig(file: string): RelayConfig {
       trust: pin === undefined ? { caFile: ca! } : { pin },
       via,
     })),
-    outbox: { path: beside(written.outbox.path) },
+    outbox: {
+      path: beside(written.outbox.path),
+      keyFile:
+        written.outbox.key === null ? `${beside(written.outbox.path)}.key` : beside(written.outbox.key),
+    },
     services: written.services.map((service) =>
       service.kind === 'tcp'
         ? {
@@ -337,13 +348,19 @@ function rangeOf(service: Written): AddressRange | null {
   }
 }
 
+const isInside = (file: string, directory: string): boolean => file.startsWith(`${directory}${sep}`);
+
 /** Whether two ranges would give one address away twice. One and the same range does not. */
 function collide(one: AddressRange, other: AddressRange): boolean {
   return one.text !== other.text && overlap(one, other);
 }
 
 /** What a schema of single fields cannot see. */
-function findFaults(config: Written, fault: (path: (string | number)[], expected: string) => void): void {
+function findFaults(
+  config: Written,
+  fault: (path: (string | number)[], expected: string) => void,
+  beside: (path: string) => string,
+): void {
   const services = config.list('services');
   const names = services.map((service) => service.text('name'));
   services.forEach((service, i) => {
@@ -374,6 +391,14 @@ function findFaults(config: Written, fault: (path: (string | number)[], expected
       );
     }
   });
+  const outbox = config.map('outbox');
+  const key = outbox.text('key');
+  if (key !== undefined && isInside(beside(key), beside(outbox.text('path') ?? DEFAULT_OUTBOX))) {
+    fault(
+      ['outbox', 'key'],
+      "a file outside the outbox's directory, so that a copy of the one is no copy of both",
+    );
+  }
   const urls = config.list('proxies').map((proxy) => proxy.text('url'));
   urls.forEach((url, i) => {
     if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');

@@ -106,6 +106,7 @@ async function open(
 
   const outbox = await world.openOutbox({
     path: config.outbox.path,
+    keyFile: config.outbox.keyFile,
     clock,
     random,
     log,

@@ -43,6 +43,7 @@ export const ERROR_CODES = [
   'OUTBOX_STORAGE',
   'OUTBOX_DAMAGED',
   'OUTBOX_LOCKED',
+  'OUTBOX_KEY_MISSING',
   'CLOSED',
 ] as const;
 

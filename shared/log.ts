@@ -16,7 +16,17 @@ export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number] | 'silent';
 
 /** Field names that are hidden wherever they stand, should one be logged by mistake. */
-const SECRET_FIELDS = ['authorization', 'cookie', 'token', 'password', 'key', 'body', 'join'];
+const SECRET_FIELDS = [
+  'authorization',
+  'cookie',
+  'token',
+  'password',
+  'key',
+  'body',
+  'join',
+  'actions',
+  'results',
+];
 
 /**
  * JSON lines on standard output: `time` (ISO 8601), `level` (word), `msg`, then the facts.

@@ -10,8 +10,10 @@ import { NAME_PATTERN } from '../../shared/mux-opening.ts';
 import { PATHS } from '../../shared/protocol.ts';
 import type { JoinAnswer } from '../../shared/protocol.ts';
 import { postJson } from './dial.ts';
+import { ensureKeyFile } from '../outbox/key-file.ts';
 
 const KEY_FILE = 'relay.key';
+const OUTBOX_KEY_FILE = 'outbox.key';
 const CONFIG_FILE = 'relay.yaml';
 /** A config may hold the password of a corporate HTTP proxy. */
 const CONFIG_MODE = 0o600;
@@ -28,7 +30,7 @@ export interface Joined {
 
 /**
  * Registers this relay at the proxy that a join string names, and writes the proxy into `DIR/relay.yaml`. The private
- * key is made here and never leaves.
+ * key is made here and never leaves; so is the outbox's key, with a new config.
  *
  * @param via - a corporate HTTP proxy to go through
  * @throws SallyportError INVITE_INVALID, FILE_UNREADABLE, FILE_UNWRITABLE, KEY_INVALID, CONFIG_INVALID, and what
@@ -50,6 +52,8 @@ export async function joinProxy(
   const file = join(dir, CONFIG_FILE);
   // Looked at before the invite is used: a config that cannot take one more proxy must not cost it.
   const config = existsSync(file) ? readConfig(file) : null;
+  // Made here, since a relay may run as a user who can write into the outbox only.
+  if (config === null) ensureKeyFile(join(dir, OUTBOX_KEY_FILE));
   const url = new URL(ticket.url);
   const target = { url, trust: { pin: ticket.pin }, cert, key, via: options.via };
   const answer = readAnswer(await postJson(target, PATHS.join, { token: ticket.token }), url);
@@ -109,7 +113,7 @@ key: ${KEY_FILE}             # this relay's private key; it never leaves this ho
 proxies:
   - url: ${quote(ticket.url)}
     pin: ${quote(ticket.pin)}
-${via === null ? '' : `    via: ${quote(via.href)}\n`}outbox: { path: ./outbox }
+${via === null ? '' : `    via: ${quote(via.href)}\n`}outbox: { path: ./outbox }   # its key is outbox.key: keep a copy of it, apart from copies of the outbox
 services: []                 # where the proxy's doors lead, by the name that the door says; for example:
 #  - name: wpi
 #    kind: wpi

@@ -10,14 +10,24 @@ import type {
   Change,
   EndState,
   HistoryEntry,
+  Message,
   MessageState,
   OutboxLimits,
   Sequence,
 } from './outbox.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceRecord, historyEntry, messageOf, pendingOf } from './sqlite-rows.ts';
-import type { ChangeRow, DeviceRow, HistoryRow, MessageRow, PendingRow, StoreRow } from './sqlite-rows.ts';
+import type {
+  ChangeRow,
+  Contents,
+  DeviceRow,
+  HistoryRow,
+  MessageRow,
+  PendingRow,
+  StoreRow,
+} from './sqlite-rows.ts';
 import { prepareStatements, readStore } from './sqlite-statements.ts';
+import type { SealedUse, Sealer } from './sealer.ts';
 
 /** A ledger in SQLite. Its calls are made inside a transaction that its owner begins and commits. */
 export interface SqliteLedger extends Ledger {
@@ -41,7 +51,8 @@ type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
 
 type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at' | 'result_bytes'>;
 
-export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): SqliteLedger {
+/** @param sealer - seals actions and results on their way to the disk, and opens them on their way back */
+export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, sealer: Sealer): SqliteLedger {
   const sql = prepareStatements(db);
   let store = readStore(db);
   let dirty = false;
@@ -110,14 +121,14 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       sql.countDevice.run(-1, dead, row.device);
     }
     dropResults();
-    return rows.map((row) => messageOf(row, now));
+    return rows.map((row) => messageOf(row, now, readable(row)));
   }
 
   /** Tells the row in memory only; whoever calls it writes the row. */
   function keepResults(row: MessageRow, results: string): void {
     const bytes = Buffer.byteLength(results);
     store.result_bytes += bytes - row.result_bytes;
-    row.results = results;
+    row.results = results === '' ? '' : sealer.seal('results', row.id, results);
     row.result_bytes = bytes;
   }
 
@@ -128,6 +139,24 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       if (oldest === undefined) return;
       sql.dropResults.run(oldest.n);
       store.result_bytes -= oldest.result_bytes;
+    }
+  }
+
+  const open = (use: SealedUse, { id, [use]: sealed }: MessageRow): string | null =>
+    sealed === null || sealed === '' ? sealed : sealer.open(use, id, sealed);
+  const contentsOf = (row: MessageRow): Contents => ({
+    actions: open('actions', row),
+    results: open('results', row),
+  });
+  const shown = (row: MessageRow, now: Now): Message => messageOf(row, now, contentsOf(row));
+
+  /** Of a message that has ended: that its contents cannot be opened must not keep it from ending. */
+  function readable(row: MessageRow): Contents {
+    try {
+      return contentsOf(row);
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      return { actions: null, results: row.results === null ? null : '' };
     }
   }
 
@@ -174,13 +203,17 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     if (rows.length === 0) nothingPastUntil = now.at + ENDED_MEMORY_MS;
   }
 
+  function isSame(stored: string | null, content: string | null): boolean {
+    return stored === null || content === null ? stored === content : sealer.matches(stored, content);
+  }
+
   function push(now: Now, request: PushRequest): Accepted {
     const { device, key } = request;
     if (key !== null) {
       const known = sql.messageByKey.get(device, key) as unknown as MessageRow | undefined;
       if (known !== undefined && (known.held === 1 || now.at < (known.forget_at ?? 0))) {
-        if (known.content !== request.content) throw keyReused(device, key, known.id);
-        return { message: messageOf(known, now), known: true };
+        if (!isSame(known.content, request.content)) throw keyReused(device, key, known.id);
+        return { message: shown(known, now), known: true };
       }
     }
 
@@ -195,6 +228,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     if (firstPush && store.devices - store.strangers >= limits.devices) throw full(device, limits, 'devices');
     if (key !== null) checkKeyRoom(now, device);
 
+    const secret = request.actions !== null;
     const row: MessageRow = {
       n: 0,
       id: request.id,
@@ -212,10 +246,10 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       forget_at: null,
       fruitless: 0,
       key,
-      content: request.content,
+      content: secret && request.content !== null ? sealer.digest(request.content) : request.content,
       campaign: request.campaign,
       bytes: request.bytes,
-      actions: request.actions,
+      actions: request.actions === null ? null : sealer.seal('actions', request.id, request.actions),
       results: null,
       result_bytes: 0,
       awaited_until: null,
@@ -249,7 +283,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     // The new one is held before the old ones end, so that no reader of changes sees the device without work.
     for (const old of superseded) finish(now, old, 'superseded', 'newer push');
     forget(now, FORGET_PER_PUSH);
-    return { message: messageOf(row, now), known: false };
+    return { message: messageOf(row, now, { actions: request.actions, results: null }), known: false };
   }
 
   const ledger: SqliteLedger = {
@@ -299,12 +333,13 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       const row = messageRow(id);
       if (row === undefined) throw unknownMessage(id);
       if (row.held === 1) finishAll(now, [row], state, by, more);
-      return messageOf(row, now);
+      return messageOf(row, now, readable(row));
     },
     advance(now, id, { results, wait }) {
       const row = messageRow(id);
       if (row === undefined) throw unknownMessage(id);
-      if (row.held === 0) return messageOf(row, now);
+      if (row.held === 0) return shown(row, now);
+      const { actions } = contentsOf({ ...row, results: null });
       keepResults(row, results);
       const moved = wait > 0 || row.awaited_until !== null;
       if (moved) row.due_at = now.at + wait;
@@ -312,12 +347,13 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       sql.advance.run(row.results, row.result_bytes, row.due_at, row.awaited_until, row.n);
       changed(now);
       if (moved) record(now, row, 'deferred', wait > 0 ? 'awaited' : 'due');
-      return messageOf(row, now);
+      return messageOf(row, now, { actions, results });
     },
     redrive(now, id) {
       const row = messageRow(id);
       if (row === undefined) throw unknownMessage(id);
       if (row.state !== 'dead') throw notDead(row);
+      const contents = contentsOf(row);
       const owner = deviceRow(row.device);
       const superseded =
         row.kind === 'contact-me' ? heldOf(row.device).filter((other) => other.kind === 'contact-me') : [];
@@ -337,7 +373,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       store.held_bytes += row.bytes;
       record(now, row, 'redriven', row.kind);
       for (const old of superseded) finish(now, old, 'superseded', 'newer push');
-      return messageOf(row, now);
+      return messageOf(row, now, contents);
     },
     fruitless(now, device, generation, limit, kind) {
       const rows = heldOf(device).filter(
@@ -387,17 +423,17 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
     },
     message(now, id) {
       const row = messageRow(id);
-      return row === undefined ? null : messageOf(row, now);
+      return row === undefined ? null : shown(row, now);
     },
     nextActions(now, device) {
       const row = sql.nextActions.get(device, now.at) as unknown as MessageRow | undefined;
-      return row === undefined ? null : messageOf(row, now);
+      return row === undefined ? null : shown(row, now);
     },
     awaited(now, device) {
-      return (sql.awaited.all(device) as unknown as MessageRow[]).map((row) => messageOf(row, now));
+      return (sql.awaited.all(device) as unknown as MessageRow[]).map((row) => shown(row, now));
     },
     overdue(now, limit) {
-      return (sql.overdue.all(now.at, limit) as unknown as MessageRow[]).map((row) => messageOf(row, now));
+      return (sql.overdue.all(now.at, limit) as unknown as MessageRow[]).map((row) => shown(row, now));
     },
     device(_now, device) {
       const row = deviceRow(device);
@@ -409,7 +445,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits): Sqli
       return [...held, ...ended]
         .sort((a, b) => b.generation - a.generation)
         .slice(0, limit)
-        .map((row) => messageOf(row, now));
+        .map((row) => shown(row, now));
     },
     scanDevices(_now, { state, q, cursor, limit }) {
       const { written, plain } = searchForms(q ?? '');

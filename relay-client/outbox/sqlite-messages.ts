@@ -4,6 +4,8 @@ import type { Incarnation, OutboxCounts, OutboxLimits, Sequence } from './outbox
 /** What the worker is started with. */
 export interface WorkerStart {
   directory: string;
+  /** File of the keys that seal what is secret. */
+  keyFile: string;
   limits: OutboxLimits;
   /** For a store that is fresh or restored. */
   incarnation: Incarnation;

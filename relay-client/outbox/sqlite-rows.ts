@@ -57,10 +57,13 @@ export interface MessageRow {
   forget_at: number | null;
   fruitless: number;
   key: string | null;
+  /** A digest; sealed where there are actions. */
   content: string | null;
   campaign: string | null;
   bytes: number;
+  /** Sealed. */
   actions: string | null;
+  /** Sealed, unless empty. */
   results: string | null;
   result_bytes: number;
   awaited_until: number | null;
@@ -92,7 +95,10 @@ export const MESSAGE_COLUMNS =
   'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
   'forget_at, fruitless, key, content, campaign, bytes, actions, results, result_bytes, awaited_until';
 
-export function messageOf(row: MessageRow, now: Now): Message {
+/** What a row holds sealed, opened. */
+export type Contents = Pick<Message, 'actions' | 'results'>;
+
+export function messageOf(row: MessageRow, now: Now, { actions, results }: Contents): Message {
   return {
     id: row.id,
     device: row.device,
@@ -101,8 +107,8 @@ export function messageOf(row: MessageRow, now: Now): Message {
     state: row.state,
     key: row.key,
     campaign: row.campaign,
-    actions: row.actions,
-    results: row.results,
+    actions,
+    results,
     awaitedFor: row.held === 1 && row.awaited_until !== null ? Math.max(0, row.awaited_until - now.at) : null,
     acceptedAt: row.accepted_wall,
     endedAt: row.ended_wall,

@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { MARK_CHARACTERS } from './sealer.ts';
 import { MESSAGE_COLUMNS } from './sqlite-rows.ts';
 import type { StoreRow } from './sqlite-rows.ts';
 
@@ -9,6 +10,18 @@ const MESSAGE = `SELECT ${MESSAGE_COLUMNS} FROM messages`;
 /** The store's one row, for which there must be a table. */
 export function readStore(db: DatabaseSync): StoreRow {
   return { ...(db.prepare('SELECT * FROM store').get() as unknown as StoreRow) };
+}
+
+/** What names the keys of everything in the store that is sealed; see the sealer. */
+export function readSealMarks(db: DatabaseSync): string[] {
+  const rows = db
+    .prepare(
+      `SELECT substr(actions, 1, ${MARK_CHARACTERS}) AS mark FROM messages WHERE actions IS NOT NULL
+       UNION SELECT substr(results, 1, ${MARK_CHARACTERS}) FROM messages WHERE results <> ''
+       UNION SELECT substr(content, 1, ${MARK_CHARACTERS}) FROM messages WHERE content GLOB 'digest-1.*'`,
+    )
+    .all() as { mark: string }[];
+  return rows.map(({ mark }) => mark);
 }
 
 /** Every statement that the ledger makes, prepared. */

@@ -10,6 +10,7 @@ import { createSqliteLedger } from './sqlite-ledger.ts';
 import type { SqliteLedger } from './sqlite-ledger.ts';
 import type { Answer, CallMessage, Chore, ChoreDone } from './sqlite-messages.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+import { openSealer } from './sqlite-sealer.ts';
 import { openStore } from './store-file.ts';
 import type { OpenedStore } from './store-file.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
@@ -35,21 +36,23 @@ if (parentPort !== null) serve(parentPort, workerData as WorkerStart);
 
 function serve(port: MessagePort, start: WorkerStart): void {
   const send = (message: FromWorker): void => port.postMessage(message);
-  let store: OpenedStore;
+  let store: OpenedStore | null = null;
   let db: DatabaseSync;
   let ledger: SqliteLedger;
   try {
     store = openStore(start.directory, start.incarnation);
     db = store.db;
-    ledger = createSqliteLedger(db, start.limits);
+    ledger = createSqliteLedger(db, start.limits, openSealer(db, start.keyFile));
     const { incarnation, store_time: storeTime, seq: sequence } = ledger.store;
     const counts = ledger.counts({ at: 0, wall: 0 });
     send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: store.renewed });
   } catch (error) {
+    store?.close();
     send({ type: 'refused', refusal: refusalOf(error) });
     port.close();
     return;
   }
+  const { path, close } = store;
 
   const begin = db.prepare('BEGIN');
   const commit = db.prepare('COMMIT');
@@ -134,7 +137,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
   function delegate(chore: Chore): void {
     if (caretaker === null) {
       caretaker = new Worker(workerUrl(import.meta.url, './sqlite-caretaker'), {
-        workerData: { path: store.path },
+        workerData: { path },
         name: 'outbox-caretaker',
       });
       caretaker.on('message', choreDone);
@@ -182,7 +185,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
     if (!over) checkpoint();
     if (over) return;
     over = true;
-    store.close();
+    close();
     send({ type: 'closed' });
     port.close();
   }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
@@ -16,6 +17,11 @@ import { workerUrl } from '../../shared/worker-url.ts';
 export interface SqliteOutboxOptions {
   /** The directory that holds the store; made (0700) if there is none. One process at a time. */
   path: string;
+  /**
+   * File of the keys that seal actions on the disk; made (0600) for a new outbox if there is none. Keep it out of
+   * `path`, so that a copy of the outbox is worth nothing to a thief. Default: `path` with `.key` added.
+   */
+  keyFile?: string;
   clock: Clock;
   random: RandomBytes;
   log: Log;
@@ -44,12 +50,14 @@ export interface SqliteOutbox extends Outbox {
  * Opens the outbox in a directory, in a thread of its own.
  *
  * @throws SallyportError FILE_UNWRITABLE, OUTBOX_LOCKED (another process has it), OUTBOX_DAMAGED (also: written by
- * a newer version), OUTBOX_STORAGE; each names the directory
+ * a newer version), OUTBOX_STORAGE, each naming the directory; OUTBOX_KEY_MISSING, KEY_INVALID, FILE_UNREADABLE,
+ * each naming the key file
  */
 export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<SqliteOutbox> {
   const { path, clock, random, log } = options;
   const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
-  const start: WorkerStart = { directory: path, limits, incarnation: createIncarnation(random) };
+  const { keyFile = `${resolve(path)}.key` } = options;
+  const start: WorkerStart = { directory: path, keyFile, limits, incarnation: createIncarnation(random) };
   const began = clock.monotonic();
   const worker = new Worker(workerUrl(import.meta.url, './sqlite-worker'), {
     workerData: start,

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
@@ -25,7 +26,10 @@ export async function openAt(
     onFatal: (error) => t.fail(error.message),
     ...more,
   });
-  t.teardown(() => outbox.close());
+  t.teardown(async () => {
+    await outbox.close();
+    rmSync(`${path}.key`, { force: true });
+  });
   return outbox;
 }
 

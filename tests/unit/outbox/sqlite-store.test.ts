@@ -190,7 +190,7 @@ t.test(
     }
     await backup;
     t.equal(permissions(file), '600');
-    t.same(readdirSync(path).sort(), ['backup.db', 'outbox']);
+    t.same(readdirSync(path).sort(), ['backup.db', 'outbox', 'outbox.key']);
     t.equal((await audit(t, outbox)).accepted, 5000 + pushed);
     await refuses(t, outbox.backup(join(path, 'nowhere', 'backup.db')), 'FILE_UNWRITABLE', /nowhere/);
     await hold(outbox, contactMe(phone(1)));
@@ -198,7 +198,7 @@ t.test(
     const place = join(path, 'restored');
     mkdirSync(place);
     copyFileSync(file, join(place, 'outbox.db'));
-    const copy = await openAt(t, place);
+    const copy = await openAt(t, place, { keyFile: join(path, 'outbox.key') });
     t.not(copy.incarnation, outbox.incarnation);
     const { accepted } = await audit(t, copy);
     t.ok(accepted >= 5000 && accepted <= 5000 + pushed, `${accepted} of ${5000 + pushed}`);

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import t from 'tap';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
 import { silentLog } from '../../../shared/log.ts';
@@ -9,7 +10,7 @@ t.setTimeout(170_000);
 
 outboxConformance(t, (t) => {
   const clock = createFakeClock();
-  const path = t.testdir();
+  const path = join(t.testdir(), 'outbox');
   return {
     clock,
     async open(limits = {}) {
