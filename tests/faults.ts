@@ -29,7 +29,10 @@ if (files.length === 0) {
   process.exit(2);
 }
 
-const env = { ...process.env, TEST_JOBS: '1', FAULTS_LONG: args.includes('--long') ? '1' : '' };
+/** A file with all its points may take so long. */
+const LONG_S = '1800';
+const long = args.includes('--long') ? { FAULTS_LONG: '1', TEST_FILE_S: LONG_S } : {};
+const env = { ...process.env, TEST_JOBS: '1', ...long };
 const run = spawn('sh', ['bin/launch.sh', 'tests/run', ...files], { cwd: root, env, stdio: 'inherit' });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => run.kill(signal));
 run.once('exit', (code) => process.exit(code ?? 1));

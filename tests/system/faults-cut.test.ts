@@ -11,7 +11,7 @@ import type { SwitchedDoor } from '../fixtures/switched-gate.ts';
 import { createDialer, download } from '../phones/index.ts';
 import type { DownloadResult, Phone, SessionResult } from '../phones/index.ts';
 
-t.setTimeout(long ? 600_000 : 170_000);
+t.setTimeout(long ? 1_700_000 : 170_000);
 
 const POINTS = long ? 20 : 5;
 const DOORS = ['sealed', 'inspected', 'through'] satisfies SwitchedDoor[];
@@ -20,7 +20,8 @@ const QUIET_MS = 125_000;
 const FILE_BYTES = 20 * 1024 * 1024;
 const WRITE = { action: 'WriteItems', items: { realm: 'cut' } } as const;
 
-const nonceOf = ({ body }: RecordedRequest): string => /nonce="([^"]*)"/.exec(body.toString('latin1'))?.[1] ?? '';
+const nonceOf = ({ body }: RecordedRequest): string =>
+  /nonce="([^"]*)"/.exec(body.toString('latin1'))?.[1] ?? '';
 
 /** Nothing that a phone asked reached the service twice. */
 function onceEach(t: Test, service: PlainService): void {
@@ -74,7 +75,11 @@ t.test('a link that is cut', async (t) => {
       if ((await gate.stateOf(message)) !== 'cleared') {
         // Its polls are 200 until the relay has given up that it comes back, a minute later; its next call needs no 202.
         if (long && point === 1) await gate.polls(phone.deviceId, 202, QUIET_MS);
-        t.equal((await phone.openSession('solicited')).outcome, 'completed', `point ${point}: it calls again`);
+        t.equal(
+          (await phone.openSession('solicited')).outcome,
+          'completed',
+          `point ${point}: it calls again`,
+        );
       }
       t.equal((await done)[0]?.status, 'accepted', `point ${point}: the work is done`);
       await gate.comes(message, 'cleared');
@@ -85,38 +90,45 @@ t.test('a link that is cut', async (t) => {
     onceEach(t, service);
   });
 
-  await t.test(`at ${POINTS} points of downloads through each kind of door: they never look whole`, async (t) => {
-    const service = await gate.serve(t, { fileSize: FILE_BYTES });
-    const dialer = createDialer({ answerTimeoutMs: 20_000 });
-    t.teardown(() => dialer.close());
-    const sha256 = await fileSha256('firmware.app', FILE_BYTES);
-    const fetchAll = (): Promise<DownloadResult[]> =>
-      Promise.all(DOORS.map((door) => download(dialer, `${gate.url(door)}/file/firmware.app`)));
-    const before = link.passed('out');
-    for (const { sha256: got } of await fetchAll()) t.equal(got, sha256, 'one that is not cut is right');
-    const bytes = link.passed('out') - before;
+  await t.test(
+    `at ${POINTS} points of downloads through each kind of door: they never look whole`,
+    async (t) => {
+      const service = await gate.serve(t, { fileSize: FILE_BYTES });
+      const dialer = createDialer({ answerTimeoutMs: 20_000 });
+      t.teardown(() => dialer.close());
+      const sha256 = await fileSha256('firmware.app', FILE_BYTES);
+      const fetchAll = (): Promise<DownloadResult[]> =>
+        Promise.all(DOORS.map((door) => download(dialer, `${gate.url(door)}/file/firmware.app`)));
+      const before = link.passed('out');
+      for (const { sha256: got } of await fetchAll()) t.equal(got, sha256, 'one that is not cut is right');
+      const bytes = link.passed('out') - before;
 
-    const cutsBefore = link.deeds.cuts;
-    const brokenOff: number[] = [];
-    for (let point = 1; point <= POINTS; point += 1) {
-      const results = await breakLink(gate.relay, async () => {
-        const cut = link.cutAfter('out', Math.floor((bytes * point) / (POINTS + 1)));
-        const got = await fetchAll();
-        await cut;
-        return got;
-      });
-      for (const [i, got] of results.entries()) {
-        const what = `point ${point}, ${DOORS[i]}, after ${got.bytes} bytes`;
-        t.equal(got.sha256, await fileSha256('firmware.app', got.bytes), `${what}: it is the file's beginning`);
-        // The one that was faster than the others may have been through already.
-        if (got.bytes === FILE_BYTES) continue;
-        t.equal(got.reason, 'cut', `${what}: it does not look whole`);
-        brokenOff.push(got.bytes);
+      const cutsBefore = link.deeds.cuts;
+      const brokenOff: number[] = [];
+      for (let point = 1; point <= POINTS; point += 1) {
+        const results = await breakLink(gate.relay, async () => {
+          const cut = link.cutAfter('out', Math.floor((bytes * point) / (POINTS + 1)));
+          const got = await fetchAll();
+          await cut;
+          return got;
+        });
+        for (const [i, got] of results.entries()) {
+          const what = `point ${point}, ${DOORS[i]}, after ${got.bytes} bytes`;
+          t.equal(
+            got.sha256,
+            await fileSha256('firmware.app', got.bytes),
+            `${what}: it is the file's beginning`,
+          );
+          // The one that was faster than the others may have been through already.
+          if (got.bytes === FILE_BYTES) continue;
+          t.equal(got.reason, 'cut', `${what}: it does not look whole`);
+          brokenOff.push(got.bytes);
+        }
       }
-    }
-    t.ok(link.deeds.cuts - cutsBefore >= POINTS, 'the link was cut each time');
-    t.ok(brokenOff.length >= 2 * POINTS, `${brokenOff.length} downloads were broken off`);
-    for (const { sha256: got } of await fetchAll()) t.equal(got, sha256, 'afterwards it is whole again');
-    await until('the service has no connection any more', () => service.connections === 0);
-  });
+      t.ok(link.deeds.cuts - cutsBefore >= POINTS, 'the link was cut each time');
+      t.ok(brokenOff.length >= 2 * POINTS, `${brokenOff.length} downloads were broken off`);
+      for (const { sha256: got } of await fetchAll()) t.equal(got, sha256, 'afterwards it is whole again');
+      await until('the service has no connection any more', () => service.connections === 0);
+    },
+  );
 });
