@@ -14,6 +14,8 @@ import type { AddressRange } from './addresses/range.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 import { DEFAULT_WARNINGS } from './warnings/config.ts';
 import type { WarningsConfig } from './warnings/config.ts';
+import { DEFAULT_WEBHOOK_EVENTS, DEFAULT_WEBHOOK_LIMITS, WEBHOOK_EVENTS } from './webhooks/config.ts';
+import type { WebhookConfig } from './webhooks/config.ts';
 
 /** One proxy to dial. */
 export interface ProxyConfig {
@@ -43,6 +45,7 @@ export interface RelayConfig {
   pollSource: PollSourceConfig | null;
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
   api: { listen: Address; tokenFile: string | null } | null;
+  webhooks: readonly WebhookConfig[];
   deadAfterSessions: number;
   warnings: WarningsConfig;
   limits: RelayLimits;
@@ -200,7 +203,25 @@ export const relaySchema = (beside: (path: string) => string) => {
           'a map with listen',
         )
         .prefault({ listen: '127.0.0.1:9470' }),
-      webhooks: z.array(z.never(), 'an empty list (webhooks are not offered yet)').default([]),
+      webhooks: z
+        .array(
+          z.strictObject(
+            {
+              name: fields.name,
+              url: fields.url('https:', 'http:'),
+              secret_file: file,
+              events: z
+                .array(fields.oneOf(...WEBHOOK_EVENTS), 'a list of events')
+                .min(1, 'at least one event')
+                .default([...DEFAULT_WEBHOOK_EVENTS]),
+              ca: file.nullable().default(null),
+            },
+            'a map with name, url and secret_file',
+          ),
+          'a list of webhooks',
+        )
+        .max(DEFAULT_WEBHOOK_LIMITS.webhooks, `at most ${DEFAULT_WEBHOOK_LIMITS.webhooks} webhooks`)
+        .default([]),
       dead_after_sessions: fields.whole(0, 1_000_000).default(20),
       warnings: z
         .strictObject(
@@ -313,6 +334,13 @@ export function loadRelayConfig(file: string): RelayConfig {
       listen: written.api.listen,
       tokenFile: written.api.token_file === null ? null : beside(written.api.token_file),
     },
+    webhooks: written.webhooks.map(({ name, url, secret_file: secretFile, events, ca }) => ({
+      name,
+      url,
+      secretFile,
+      events,
+      caFile: ca,
+    })),
     deadAfterSessions: written.dead_after_sessions,
     warnings: {
       insideItems: written.warnings.inside_items,
@@ -399,6 +427,10 @@ function findFaults(
       "a file outside the outbox's directory, so that a copy of the one is no copy of both",
     );
   }
+  const hooks = config.list('webhooks').map((webhook) => webhook.text('name'));
+  hooks.forEach((name, i) => {
+    if (hooks.indexOf(name) !== i) fault(['webhooks', i, 'name'], 'a name of its own');
+  });
   const urls = config.list('proxies').map((proxy) => proxy.text('url'));
   urls.forEach((url, i) => {
     if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');

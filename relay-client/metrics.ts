@@ -6,6 +6,7 @@ import type { ServiceMetrics } from './services/metrics.ts';
 import type { Service } from './services/service.ts';
 import type { SessionMetrics } from './sessions/sessions.ts';
 import type { Warning } from './warnings/kinds.ts';
+import type { Webhook } from './webhooks/webhook.ts';
 
 export interface RelayMetrics {
   readonly sessions: SessionMetrics;
@@ -22,6 +23,7 @@ export function createRelayMetrics(parts: {
   links: () => ProxyState[];
   services: () => readonly Service[];
   running: () => number;
+  webhooks: () => readonly Webhook[];
 }): RelayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -50,6 +52,18 @@ export function createRelayMetrics(parts: {
     labelNames: ['service', 'event'],
     registers,
   });
+  /** Of a total that another part counts. */
+  const total = (name: string, help: string, labelNames: string[], read: (counter: Counter) => void) =>
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        read(this);
+      },
+    });
   const gauge = (
     name: string,
     help: string,
@@ -83,6 +97,31 @@ export function createRelayMetrics(parts: {
   });
   gauge('sallyport_service_connections', 'Phone connections open', ['service'], (g) => {
     for (const service of parts.services()) g.set({ service: service.name }, service.connections());
+  });
+  total(
+    'sallyport_webhook_requests_total',
+    'Requests to webhooks, by whether the receiver took them',
+    ['webhook', 'result'],
+    (counter) => {
+      for (const { name, stats } of parts.webhooks()) {
+        counter.inc({ webhook: name, result: 'taken' }, stats().delivered);
+        counter.inc({ webhook: name, result: 'failed' }, stats().failed);
+      }
+    },
+  );
+  total(
+    'sallyport_webhook_lost_total',
+    'Events that a webhook was never told of, by reason',
+    ['webhook', 'reason'],
+    (counter) => {
+      for (const { name, stats } of parts.webhooks()) {
+        counter.inc({ webhook: name, reason: 'gave_up' }, stats().lost.gaveUp);
+        counter.inc({ webhook: name, reason: 'trimmed' }, stats().lost.trimmed);
+      }
+    },
+  );
+  gauge('sallyport_webhook_behind', 'History entries that the webhook has yet to read', ['webhook'], (g) => {
+    for (const { name, stats } of parts.webhooks()) g.set({ webhook: name }, stats().behind);
   });
   gauge('sallyport_sessions', 'Provisioning sessions running', [], (g) => g.set(parts.running()));
 

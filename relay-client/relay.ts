@@ -9,7 +9,7 @@ import type { RelayFrame } from '../shared/protocol.ts';
 import type { AddressBook } from './addresses/book.ts';
 import { openAddresses } from './addresses/open.ts';
 import { parseAddressRange } from './addresses/range.ts';
-import { createApi } from './api/index.ts';
+import { createApi, presentEvent } from './api/index.ts';
 import { createCatcher } from './catcher.ts';
 import type { Catcher } from './catcher.ts';
 import type { RelayConfig } from './config.ts';
@@ -31,6 +31,7 @@ import type { Service } from './services/service.ts';
 import { createSessions } from './sessions/sessions.ts';
 import { createTeacher } from './teacher/teacher.ts';
 import { createLookout } from './warnings/lookout.ts';
+import { createWebhooks } from './webhooks/webhooks.ts';
 import { createWatcher } from './watcher/watcher.ts';
 
 /** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
@@ -100,6 +101,7 @@ async function open(
 ): Promise<Relay> {
   const { clock, log, software, world = machine } = options;
   const { random } = world;
+  const fraction = (): number => Buffer.from(random(4)).readUInt32BE() / 2 ** 32;
   const startedAt = clock.wall();
   const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
   const identity = await world.readIdentity(config, clock);
@@ -129,6 +131,7 @@ async function open(
     links: () => links.states(),
     services: () => services.list(),
     running: () => sessions.count(),
+    webhooks: () => webhooks,
   });
   const lookout = createLookout({
     config: config.warnings,
@@ -218,7 +221,7 @@ async function open(
     streamLanes: config.limits.stream_lanes,
     maxStreams: config.limits.lane_streams,
     clock,
-    random: () => Buffer.from(random(4)).readUInt32BE() / 2 ** 32,
+    random: fraction,
     log,
     accept: services.accept,
     present: () => [
@@ -294,6 +297,18 @@ async function open(
     })().catch((error: unknown) => log.error('expiry failed', { why: describeError(error) }));
   });
 
+  const webhooks = createWebhooks(config.webhooks, {
+    directory: config.outbox.path,
+    outbox,
+    present: (entries) => Promise.resolve(entries.map(presentEvent)),
+    clock,
+    log,
+    random: fraction,
+  });
+  const closeWebhooks = async (): Promise<void> =>
+    void (await Promise.all(webhooks.map((webhook) => webhook.close())));
+  opened.push(closeWebhooks);
+
   const pollSource =
     config.pollSource === null
       ? null
@@ -333,6 +348,7 @@ async function open(
       await links.close();
       await services.close();
       expiry.cancel();
+      await closeWebhooks();
       lookout.close();
       pending.close();
       await book?.close();

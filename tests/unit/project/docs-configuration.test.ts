@@ -11,6 +11,7 @@ import { DEFAULT_OUTBOX_LIMITS } from '../../../relay-client/outbox/outbox.ts';
 import { TCP_LIMITS } from '../../../relay-client/services/config.ts';
 import { WPI_LIMITS } from '../../../relay-client/services/limits.ts';
 import { DEFAULT_WATCHER_LIMITS } from '../../../relay-client/watcher/limits.ts';
+import { DEFAULT_WEBHOOK_LIMITS } from '../../../relay-client/webhooks/config.ts';
 import { fieldsOf } from '../../fixtures/config-fields.ts';
 import { blocksOf, grouped, readDocument, tableUnder } from '../../fixtures/documents.ts';
 
@@ -68,6 +69,7 @@ t.test('docs/configuration.md lists exactly the limits that are fixed', async (t
     ['### Watcher', without(DEFAULT_WATCHER_LIMITS, [])],
     ['### Outbox', without(DEFAULT_OUTBOX_LIMITS, set.outbox)],
     ['### API', without(DEFAULT_API_LIMITS, [])],
+    ['### Webhooks', without(DEFAULT_WEBHOOK_LIMITS, [])],
     ['### Catcher', without(DEFAULT_CATCHER_LIMITS, [])],
   ];
   for (const [heading, limits] of tables) {

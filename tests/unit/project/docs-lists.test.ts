@@ -55,6 +55,7 @@ t.test("docs/metrics.md lists exactly the relay's metrics", async (t) => {
     links: () => [],
     services: () => [],
     running: () => 0,
+    webhooks: () => [],
   });
   const own = listed('## Of the relay');
   const process = listed('## Of each process', 'sallyport_relay_');
