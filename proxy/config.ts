@@ -17,6 +17,8 @@ export interface PollDoorConfig {
   listen: Address;
   allow: string[];
   proxyProtocol: boolean;
+  /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
+  proxyProtocolFrom?: readonly string[];
   tls: DoorTls | null;
 }
 
@@ -26,6 +28,8 @@ export interface SessionDoorConfig {
   listen: Address;
   allow: string[];
   proxyProtocol: boolean;
+  /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
+  proxyProtocolFrom?: readonly string[];
   /** `relay`: sealed, or not TLS at all; else inspected, TLS ends here. */
   tls: 'relay' | DoorTls;
 }
@@ -57,8 +61,12 @@ export const DEFAULT_LIMITS = {
   lane_streams: 4_096,
   /** Seconds for a phone's TLS handshake at an inspected door. */
   handshake_s: 10,
-  /** Connections at the relay door at once, greeting ones included. */
+  /** Phone connections of one address, from which on it gets more only while there is room; see createSessionSlots. */
+  session_connections_per_address: 400,
+  /** Connections at the relay door that have not shown a relay's key; the oldest of the fullest address gives way. */
   relay_connections: 64,
+  /** Of them from one address: the oldest gives way. */
+  relay_connections_per_address: 8,
   /** Held messages of one site. */
   held: 2_000_000,
   /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
@@ -86,6 +94,7 @@ export interface ProxyConfig {
 const common = {
   allow: fields.allow.default(['0.0.0.0/0', '::/0']),
   proxy_protocol: fields.flag.default(false),
+  proxy_protocol_from: fields.allow.optional(),
 };
 const profile = fields.oneOf('modern', 'intermediate', 'legacy').default('intermediate');
 
@@ -187,6 +196,7 @@ export function loadProxyConfig(file: string): ProxyConfig {
       listen: door.listen,
       allow: door.allow,
       proxyProtocol: door.proxy_protocol,
+      ...(door.proxy_protocol_from === undefined ? {} : { proxyProtocolFrom: door.proxy_protocol_from }),
       tls:
         door.tls === null
           ? null
@@ -203,6 +213,7 @@ export function loadProxyConfig(file: string): ProxyConfig {
       listen: door.listen,
       allow: door.allow,
       proxyProtocol: door.proxy_protocol,
+      ...(door.proxy_protocol_from === undefined ? {} : { proxyProtocolFrom: door.proxy_protocol_from }),
       tls:
         door.tls === 'relay'
           ? 'relay'
@@ -239,6 +250,13 @@ type Fault = (path: (string | number)[], expected: string) => void;
 function findFaults(config: Written, fault: Fault): void {
   const doors = config.list('doors');
   const doorNames = doors.map((door) => door.text('name'));
+  for (const list of ['poll', 'doors']) {
+    config.list(list).forEach((door, i) => {
+      if (door.has('proxy_protocol_from') && !door.flag('proxy_protocol')) {
+        fault([list, i, 'proxy_protocol_from'], 'nothing, since proxy_protocol is not true');
+      }
+    });
+  }
   doors.forEach((door, i) => {
     const at = ['doors', i];
     if (doorNames.indexOf(door.text('name')) !== i) fault([...at, 'name'], 'a name of its own');

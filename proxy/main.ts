@@ -115,7 +115,12 @@ program
     if (json === true) return say(JSON.stringify(relays));
     if (relays.length === 0)
       return say(`no relay has joined; make one a join string: ${PROGRAM} invite NAME`);
-    for (const { name, site, pin, added } of relays) say(`${name}  site ${site}  joined ${added}  ${pin}`);
+    for (const { name, site, pin, added, former } of relays) {
+      say(`${name}  site ${site}  joined ${added}  ${pin}`);
+      if (former !== undefined && Date.parse(former.until) > systemClock.wall()) {
+        say(`    its former key ${former.pin} is good until ${former.until}`);
+      }
+    }
   });
 
 program

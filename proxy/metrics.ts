@@ -128,6 +128,14 @@ export function createMetrics(parts: MeasuredParts): Metrics {
       for (const [reason, count] of Object.entries(relayDoor.refused())) c.inc({ reason }, count);
     },
   );
+  counter(
+    'sallyport_links_fenced_total',
+    "Live links closed because a second one came with the same relay's key",
+    [],
+    (c) => {
+      c.inc(relayDoor.fenced());
+    },
+  );
   return {
     text: () => registry.metrics(),
     async samples() {

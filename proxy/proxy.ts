@@ -92,7 +92,7 @@ export async function createProxy(
     );
     let draining = false;
 
-    const slots = createSessionSlots(limits.session_connections);
+    const slots = createSessionSlots(limits.session_connections, limits.session_connections_per_address);
     const sessionDoors = await keep(
       createSessionDoors(config, {
         sites,
@@ -124,7 +124,7 @@ export async function createProxy(
       createRelayDoor({
         listen: config.relay.listen,
         tls: config.relay.tls,
-        maxConnections: limits.relay_connections,
+        guests: { most: limits.relay_connections, perAddress: limits.relay_connections_per_address },
         registry,
         siteExists: (name) => sites.some((site) => site.name === name),
         link(record) {

@@ -11,9 +11,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { systemClock } from '../shared/clock.ts';
+import type { Milliseconds } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { parsePin } from '../shared/key-pair.ts';
 import type { Pin } from '../shared/key-pair.ts';
@@ -29,7 +32,14 @@ export interface RelayRecord {
   pin: Pin;
   /** ISO 8601. */
   added: string;
+  /** The key before this one, which is good until then (ISO 8601); left out = none. */
+  former?: { pin: Pin; until: string };
 }
+
+/** How long a relay's former key is good besides its new one. */
+export const KEY_OVERLAP_MS: Milliseconds = 24 * 3_600_000;
+/** How long it is remembered that an invite was used: far longer than one is good, whatever a clock does meanwhile. */
+const USED_INVITES_MS: Milliseconds = 8 * 24 * 3_600_000;
 
 /**
  * The relays that may link, and the invites that were used: files in the state directory, the only thing that a proxy
@@ -37,14 +47,15 @@ export interface RelayRecord {
  * SallyportError FILE_UNREADABLE or FILE_UNWRITABLE where the directory itself fails.
  */
 export interface Registry {
+  /** The relay whose key this is now, with `pin` being the one asked for, or its former one within the overlap. */
   byPin(pin: Pin): RelayRecord | null;
   /** All records that can be read. One that can't concerns its own relay only, and is told to `onFault`. */
   list(): RelayRecord[];
-  /** Adds a relay, or gives a known name a new key. */
-  put(record: RelayRecord): void;
+  /** Adds a relay, or gives a known name a new key; the one before is good for {@link KEY_OVERLAP_MS} more. */
+  put(record: Omit<RelayRecord, 'former'>): void;
   /** @returns false when there is no such relay */
   remove(name: string): boolean;
-  /** Marks an invite as used. @returns false when it was already */
+  /** Marks an invite as used, and forgets those that are long past. @returns false when it was already */
   use(token: string): boolean;
 }
 
@@ -52,9 +63,14 @@ export interface Registry {
  * Opens the state directory, making it if it isn't there.
  *
  * @param onFault - told of each record that cannot be used, at each reading
+ * @param now - wall time
  * @throws SallyportError FILE_UNWRITABLE, FILE_UNREADABLE
  */
-export function openRegistry(dir: string, onFault: (why: string) => void): Registry {
+export function openRegistry(
+  dir: string,
+  onFault: (why: string) => void,
+  now: () => Milliseconds = systemClock.wall,
+): Registry {
   const relays = join(dir, 'relays');
   const used = join(dir, 'used-invites');
   try {
@@ -85,8 +101,18 @@ export function openRegistry(dir: string, onFault: (why: string) => void): Regis
 
   return {
     list,
-    byPin: (pin) => list().find((record) => record.pin === pin) ?? null,
-    put: (record) => writeDurably(fileOf(record.name), `${JSON.stringify(record)}\n`),
+    byPin(pin) {
+      const found = list().find((record) => record.pin === pin || isFormer(record, pin, now()));
+      return found === undefined ? null : { ...found, pin };
+    },
+    put(record) {
+      const before = readRecord(fileOf(record.name));
+      const known = before !== null && typeof before !== 'string' && before.site === record.site;
+      const until = new Date(now() + KEY_OVERLAP_MS).toISOString();
+      const replaced = known && before.pin !== record.pin ? { pin: before.pin, until } : null;
+      const former = replaced ?? (known ? before.former : undefined);
+      writeDurably(fileOf(record.name), `${JSON.stringify({ ...record, former })}\n`);
+    },
     remove(name) {
       // By its file, so that a record which cannot be read can be removed too.
       if (!NAME_PATTERN.test(name) || !existsSync(fileOf(name))) return false;
@@ -107,9 +133,27 @@ export function openRegistry(dir: string, onFault: (why: string) => void): Regis
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
         throw unwritable(used, error);
       }
+      prune(used, now());
       return true;
     },
   };
+}
+
+/** Whether the pin is that of the key before the record's, and still good. */
+function isFormer({ former }: RelayRecord, pin: Pin, now: Milliseconds): boolean {
+  return former?.pin === pin && now < Date.parse(former.until);
+}
+
+/** Removes marks of invites that nobody could use any more. */
+function prune(used: string, now: Milliseconds): void {
+  for (const file of readFolder(used)) {
+    const path = join(used, file);
+    try {
+      if (statSync(path).mtimeMs < now - USED_INVITES_MS) rmSync(path);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw unwritable(path, cause);
+    }
+  }
 }
 
 function readFolder(path: string): string[] {
@@ -137,12 +181,21 @@ function readRecord(path: string): RelayRecord | string | null {
   } catch {
     return broken;
   }
-  const { name, site, pin, added } = (value ?? {}) as Record<string, unknown>;
+  const { name, site, pin, added, former } = (value ?? {}) as Record<string, unknown>;
   const read = typeof pin === 'string' ? parsePin(pin) : null;
   // The file is what `remove` goes by, so it must not say another name than the record.
   const named = typeof name === 'string' && basename(path) === `${name}${RECORD_ENDING}`;
   if (!named || !NAME_PATTERN.test(name) || typeof site !== 'string' || read === null) return broken;
-  return { name, site, pin: read, added: typeof added === 'string' ? added : '' };
+  const record = { name, site, pin: read, added: typeof added === 'string' ? added : '' };
+  const before = readFormer(former);
+  return before === null ? record : { ...record, former: before };
+}
+
+/** What can't be read is no key. */
+function readFormer(value: unknown): { pin: Pin; until: string } | null {
+  const { pin, until } = (value ?? {}) as Record<string, unknown>;
+  const read = typeof pin === 'string' ? parsePin(pin) : null;
+  return read === null || typeof until !== 'string' ? null : { pin: read, until };
 }
 
 function unwritable(path: string, cause: unknown): SallyportError {

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
+import { peerGroup } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
@@ -18,18 +20,19 @@ import { MUX_MESSAGE_BYTES } from '../shared/mux-frames.ts';
 import { CLOSE, CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../shared/protocol.ts';
 import type { JoinAnswer } from '../shared/protocol.ts';
 import { readInvite } from './invite.ts';
+import { createGuests } from './relay-door-guests.ts';
 import type { Registry, RelayRecord } from './registry.ts';
 import { createRelayLink } from './relay-link.ts';
 import type { RelayLink, RelayLinkOptions } from './relay-link.ts';
 
-/** Connections that have not shown a known key, at once: they may only join. */
-const STRANGERS = 8;
 /** Bytes of a join request. */
 const JOIN_BYTES = 4_096;
 /** Bytes of a request's header. */
 const HEADER_BYTES = 8_192;
 /** Stream lanes of one link. */
 const STREAM_LANES = 8;
+/** Connections with one relay's key: the lanes of its link, and of the one that takes its place. */
+const KEY_CONNECTIONS = 2 * (1 + STREAM_LANES);
 /** How often live links are held against the registry, so that a revoked relay is cut. */
 const REVOCATION_CHECK_MS = 10_000;
 
@@ -39,15 +42,18 @@ const CLOSE_MS = 2_000;
 export interface RelayDoorOptions {
   listen: Address;
   tls: { cert: string; key: string };
-  /** Connections at once. */
-  maxConnections: number;
+  /** Connections that have not shown a relay's key, at once, and of them from one address. */
+  guests: { most: number; perAddress: number };
   registry: Registry;
   /** Makes a link for a relay; null when its site does not exist here. */
-  link: (record: RelayRecord) => Omit<RelayLinkOptions, 'id' | 'record' | 'clock'> | null;
+  link: (record: RelayRecord) => LinkMaking | null;
   siteExists: (site: string) => boolean;
   clock: Clock;
   log: Log;
 }
+
+/** What a link needs besides what the door knows. */
+export type LinkMaking = Omit<RelayLinkOptions, 'id' | 'record' | 'clock' | 'onFenced'>;
 
 /** Where relays dial in: TLS 1.3 with a key on both sides, then WebSockets. */
 export interface RelayDoor {
@@ -55,6 +61,8 @@ export interface RelayDoor {
   readonly pin: Pin;
   links(): number;
   refused(): Readonly<Record<string, number>>;
+  /** How often a link was closed because another one with the same relay's key came while it was alive. */
+  fenced(): number;
   /** Re-reads certificate and key. */
   reload(): void;
   close(): Promise<void>;
@@ -67,9 +75,9 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   const pins = new WeakMap<Duplex, Pin>();
   /** From the first packet on: who never makes its TLS handshake must not hold up the end either. */
   const connections = new Set<Duplex>();
-  /** Connections that have become lanes. */
-  const upgraded = new WeakSet<Duplex>();
-  let strangers = 0;
+  /** Connections that have shown a relay's key, by its pin. */
+  const keyed = new Map<Pin, number>();
+  let fenced = 0;
   let material = readMaterial(options.tls);
 
   const server = createServer({
@@ -85,7 +93,6 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     keepAliveTimeout: 1,
     maxHeaderSize: HEADER_BYTES,
   });
-  server.maxConnections = options.maxConnections;
   server.maxRequestsPerSocket = 1;
   const webSockets = {
     control: new WebSocketServer({ noServer: true, ...laneOptions(CONTROL_FRAME_BYTES) }),
@@ -115,11 +122,20 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
   }
 
-  server.on('connection', (socket: Duplex) => {
+  const guests = createGuests({ ...options.guests, within: GREETING_MS, clock, onCut: count });
+  /** The TCP connection under each TLS one, by its peer, which both tell. */
+  const raw = new Map<string, Socket>();
+
+  server.on('connection', (socket: Socket) => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
+    const peer = peerOf(socket);
+    if (socket.remoteAddress === undefined) return void socket.destroy();
+    raw.set(peer, socket);
+    socket.once('close', () => raw.delete(peer));
+    guests.add(socket, peerGroup(socket.remoteAddress));
   });
-  // Before HTTP is spoken: who shows no key is cut, and strangers are few.
+  // Before HTTP is spoken: who shows no key is cut, and who shows a relay's has a place of its own.
   server.prependListener('secureConnection', (socket: TLSSocket) => {
     socket.setNoDelay(true);
     const certificate = socket.getPeerX509Certificate();
@@ -130,17 +146,20 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     const pin = pinOf(certificate);
     pins.set(socket, pin);
     const owner = ownerOf(pin);
-    if (owner !== null && owner !== 'unreadable') return;
-    if (strangers >= STRANGERS) {
-      count('too-many-strangers');
+    if (owner === null || owner === 'unreadable') return;
+    const taken = keyed.get(pin) ?? 0;
+    if (taken >= KEY_CONNECTIONS) {
+      count('key-full');
       return void socket.destroy();
     }
-    strangers += 1;
-    const late = clock.after(GREETING_MS, () => void (upgraded.has(socket) || socket.destroy()));
+    keyed.set(pin, taken + 1);
     socket.once('close', () => {
-      strangers -= 1;
-      late.cancel();
+      const left = (keyed.get(pin) ?? 1) - 1;
+      if (left === 0) keyed.delete(pin);
+      else keyed.set(pin, left);
     });
+    const below = raw.get(peerOf(socket));
+    if (below !== undefined) guests.leave(below);
   });
   server.on('tlsClientError', (error) =>
     log.debug('relay door handshake failed', { why: describeError(error) }),
@@ -199,16 +218,11 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
 
   const lanes = new Map<RelayLink, number>();
 
-  function control(
-    ws: WebSocket,
-    socket: Duplex,
-    record: RelayRecord,
-    making: Omit<RelayLinkOptions, 'id' | 'record' | 'clock'>,
-  ): void {
-    const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock });
+  function control(ws: WebSocket, socket: Duplex, record: RelayRecord, making: LinkMaking): void {
+    const onFenced = (): void => void (fenced += 1);
+    const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock, onFenced });
     links.set(link.id, link);
     ws.once('close', () => links.delete(link.id));
-    upgraded.add(socket);
     link.start(laneOverWebSocket(ws, socket, false, link.events));
   }
 
@@ -219,7 +233,6 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       if (left === 0) lanes.delete(link);
       else lanes.set(link, left);
     });
-    upgraded.add(socket);
     const place = link.addStreamLane();
     place.start(laneOverWebSocket(ws, socket, true, place.events));
   }
@@ -241,6 +254,10 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     if (request.method !== 'POST' || request.url !== PATHS.join) {
       count('path');
       return answer(response, 404, 'relays dial here, by WebSocket');
+    }
+    if (request.headers.origin !== undefined) {
+      count('browser');
+      return answer(response, 403, 'relays are no browsers');
     }
     const pin = pins.get(request.socket);
     const token = await readToken(request);
@@ -280,6 +297,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     },
     links: () => links.size,
     refused: () => refused,
+    fenced: () => fenced,
     reload() {
       const fresh = readMaterial(options.tls);
       server.setSecureContext({ ...fresh.tls, minVersion: 'TLSv1.3' });
@@ -296,6 +314,8 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     },
   };
 }
+
+const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;
 
 function readMaterial(tls: { cert: string; key: string }) {
   const cert = readFileSync(tls.cert, 'utf8');

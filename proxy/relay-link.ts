@@ -6,7 +6,13 @@ import type { Log } from '../shared/log.ts';
 import { STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES } from '../shared/mux-frames.ts';
 import { createMux } from '../shared/mux.ts';
 import type { Mux } from '../shared/mux.ts';
-import { CLOSE, CONTROL_BACKLOG_BYTES, ENTRIES_PER_FRAME, GREETING_MS } from '../shared/protocol.ts';
+import {
+  CLOSE,
+  CONTROL_BACKLOG_BYTES,
+  ENTRIES_PER_FRAME,
+  GREETING_MS,
+  HEARTBEAT_MS,
+} from '../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readRelayFrame } from '../shared/protocol-read.ts';
 import type { RelayRecord } from './registry.ts';
@@ -16,6 +22,8 @@ import type { Site, SiteLink } from './site.ts';
 const TELEMETRY_BACKLOG_BYTES = 262_144;
 /** Bytes of telemetry that are told at once; the polls of more devices within a second are left out. */
 const TELEMETRY_BURST_BYTES = 2 * 1_048_576;
+/** A link that was heard of within this is alive: each side says something each {@link HEARTBEAT_MS}. */
+const ALIVE_MS = 1.5 * HEARTBEAT_MS;
 
 export interface RelayLinkOptions {
   /** Random, names this link for its stream lanes. */
@@ -28,6 +36,8 @@ export interface RelayLinkOptions {
   clock: Clock;
   log: Log;
   maxStreams: number;
+  /** Another link with this relay's key was alive, and had to make room. */
+  onFenced: () => void;
 }
 
 /** The proxy's side of one relay's link: its control lane, from hello to the end, and its stream lanes. */
@@ -55,6 +65,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
   let pings = 0;
   let pingedAt = 0;
   let roundTrip: number | null = null;
+  let heardAt = clock.monotonic();
 
   const greeting = clock.after(GREETING_MS, () => close(CLOSE.noGreeting, 'no hello in time'));
   const heartbeat = createHeartbeat({
@@ -111,7 +122,14 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     const holds = site.holds();
     site.takeLink(serving, frame.blind);
     if (former !== null) {
-      log.warn('relay link replaced', { former: former.relay });
+      // A link that the network has cut is silent by now; one that isn't belongs to a second relay, or a stolen key.
+      const fenced = former.relay === record.name && former.silentFor() < ALIVE_MS;
+      if (fenced) {
+        options.onFenced();
+        log.error('two live links with the key of one relay: the older one was closed', {
+          silentMs: Math.round(former.silentFor()),
+        });
+      } else log.warn('relay link replaced', { former: former.relay });
       former.close(CLOSE.replaced, 'a newer link of this relay took over');
     }
     log.info('relay link up', { software: frame.software, holds: holds?.seq ?? null });
@@ -131,6 +149,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       relay: record.name,
       incarnation,
       since: clock.monotonic(),
+      silentFor: () => clock.monotonic() - heardAt,
       open(opening) {
         const mux = leastLoaded(streamLanes.values());
         if (mux === null) {
@@ -172,6 +191,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     frame(text) {
       if (over || typeof text !== 'string') return;
       heartbeat.heard();
+      heardAt = clock.monotonic();
       const read = readRelayFrame(text);
       if ('wrong' in read) return close(CLOSE.violation, read.wrong);
       if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });

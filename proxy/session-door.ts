@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { Server as TlsServer } from 'node:tls';
 import type { Address } from '../shared/address.ts';
-import { parseAllowList } from '../shared/address.ts';
+import { allowEverything, parseAllowList, peerGroup } from '../shared/address.ts';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
@@ -16,14 +16,24 @@ import type { DoorTls, SessionDoorConfig } from './config.ts';
 import { readProxyHeader } from './proxy-header.ts';
 import type { Site } from './site.ts';
 
-/** Counts connections over all session doors, so that together they stay within one limit. */
+/** Counts connections over all session doors, so that together they stay within one limit, and each address in its. */
 export interface SessionSlots {
+  /** Takes one of all slots. */
   take(): boolean;
-  give(): void;
+  /** Counts it to its address, once that is known. @returns false where the address has its share */
+  share(address: string): boolean;
+  /** Gives a slot back. @param address - the one that it was counted to; null = none */
+  give(address: string | null): void;
   used(): number;
 }
 
-export function createSessionSlots(most: number): SessionSlots {
+/**
+ * @param most - slots in all
+ * @param perAddress - an address's share. It may have more while all doors together carry less than twice that: many
+ *   phones stand behind one address, and as connections end the share is free again.
+ */
+export function createSessionSlots(most: number, perAddress: number): SessionSlots {
+  const shares = new Map<string, number>();
   let used = 0;
   return {
     take() {
@@ -31,8 +41,20 @@ export function createSessionSlots(most: number): SessionSlots {
       used += 1;
       return true;
     },
-    give() {
+    share(address) {
+      const group = peerGroup(address);
+      const share = (shares.get(group) ?? 0) + 1;
+      if (share > perAddress && used > 2 * perAddress) return false;
+      shares.set(group, share);
+      return true;
+    },
+    give(address) {
       used -= 1;
+      if (address === null) return;
+      const group = peerGroup(address);
+      const left = (shares.get(group) ?? 1) - 1;
+      if (left === 0) shares.delete(group);
+      else shares.set(group, left);
     },
     used: () => used,
   };
@@ -44,7 +66,7 @@ export interface SessionDoorStats {
   open: number;
   /** Connections that ended by a cut on either side. */
   cut: number;
-  /** Refused, by reason: `not_allowed`, `too_many`, `link_down`, `refused`, `proxy_header`, `tls_handshake`. */
+  /** Refused, by reason: `not_allowed`, `too_many`, `address_full`, `link_down`, `refused`, `proxy_header`, `tls_handshake`. */
   refused: Readonly<Record<string, number>>;
 }
 
@@ -71,6 +93,8 @@ export async function createSessionDoor(
   const { site, slots } = options;
   const log = options.log.child({ door: config.name });
   const allow = parseAllowList(config.allow);
+  const balancers =
+    config.proxyProtocolFrom === undefined ? allowEverything : parseAllowList(config.proxyProtocolFrom);
   const open = new Set<Socket>();
   const refused: Record<string, number> = {};
   let accepted = 0;
@@ -109,14 +133,16 @@ export async function createSessionDoor(
     accepted += 1;
     if (!slots.take()) return refuse(socket, 'too_many');
     open.add(socket);
+    let counted: string | null = null;
     socket.once('close', () => {
       open.delete(socket);
-      slots.give();
+      slots.give(counted);
       if (open.size === 0) emptied?.();
     });
     socket.setNoDelay(true);
     let remote = remoteOf(socket);
     if (config.proxyProtocol) {
+      if (remote === null || !balancers.allows(remote.address)) return refuse(socket, 'not_allowed');
       try {
         remote = (await readProxyHeader(socket, options.clock, options.handshakeMs)) ?? remote;
       } catch (error) {
@@ -125,6 +151,9 @@ export async function createSessionDoor(
       }
     }
     if (remote === null || !allow.allows(remote.address)) return refuse(socket, 'not_allowed');
+    if (socket.destroyed) return null;
+    if (!slots.share(remote.address)) return refuse(socket, 'address_full');
+    counted = remote.address;
     return remote;
   }
 

@@ -17,6 +17,8 @@ export interface SiteLink {
   /** Names the outbox that the relay speaks for. */
   readonly incarnation: string;
   readonly since: Milliseconds;
+  /** Since its relay was heard of last. */
+  silentFor(): Milliseconds;
   /** Throws SallyportError STREAM_REFUSED or LINK_DOWN. */
   open(opening: StreamOpening): MuxStream;
   /** Whether a stream lane is open. */

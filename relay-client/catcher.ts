@@ -41,6 +41,8 @@ export interface CatcherOptions {
   advertise?: URL;
   /** Keys the addresses, so that nobody can make one up. At least 16 bytes, the same at each start. */
   secret: Buffer;
+  /** The secret of before, by which addresses were made that phones still have announced. */
+  formerSecret?: Buffer | undefined;
   outbox: Outbox;
   /** Where devices have addresses of their own: whose an address is, and the port at which each of them is a phone. */
   devices?: { port: number; deviceAt(address: string): DeviceId | null };
@@ -85,7 +87,7 @@ const PHONE_HEADERS = ['Server', 'DlsClient', 'Content-Length', '0', 'Content-ty
  *   KEY_INVALID for a short secret
  */
 export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
-  const { secret, outbox, ttl = WEEK_MS, log } = options;
+  const { secret, formerSecret, outbox, ttl = WEEK_MS, log } = options;
   const limits = { ...DEFAULT_CATCHER_LIMITS, ...options.limits };
   if (secret.length < SECRET_BYTES) {
     throw new SallyportError(
@@ -115,7 +117,10 @@ export async function createCatcher(options: CatcherOptions): Promise<Catcher> {
 
   const take = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const [path = '', query = null] = (request.url ?? '').split('?', 2);
-    const device = deviceOf(path, secret) ?? ownerOf(request.socket.localAddress, path);
+    const device =
+      deviceOf(path, secret) ??
+      (formerSecret === undefined ? null : deviceOf(path, formerSecret)) ??
+      ownerOf(request.socket.localAddress, path);
     if (device === null) return refuse(request, response, 404);
     if (request.method !== 'POST' && request.method !== 'GET') {
       response.setHeader('Allow', 'GET, POST');

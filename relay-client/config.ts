@@ -20,8 +20,8 @@ import type { WebhookConfig } from './webhooks/config.ts';
 /** One proxy to dial. */
 export interface ProxyConfig {
   url: URL;
-  /** The pin of its key, or a CA file to judge its certificate by. */
-  trust: { pin: Pin } | { caFile: string };
+  /** Pins of its key, one of which has to fit, or a CA file to judge its certificate by. */
+  trust: { pins: Pin[] } | { caFile: string };
   via: URL | null;
 }
 
@@ -30,6 +30,8 @@ export interface RelayConfig {
   site: string;
   /** File of this relay's private key. */
   key: string;
+  /** File of the key before it, by which contact-me addresses were made; null = none. */
+  formerKey: string | null;
   proxies: ProxyConfig[];
   /** Directory of the SQLite outbox, and the file of the keys that seal what is secret in it. */
   outbox: { path: string; keyFile: string };
@@ -68,6 +70,8 @@ export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 
 const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: DRAIN_MOST_S, stream_lanes: 8 };
 
+/** Pins of one proxy: its key, its next one, and one to spare. */
+const PINS = 3;
 /** Items that phones can be told at once. */
 const TAUGHT_ITEMS = 32;
 /** Characters of a taught value. */
@@ -157,12 +161,18 @@ export const relaySchema = (beside: (path: string) => string) => {
       name: fields.name,
       site: fields.name.default('default'),
       key: file,
+      former_key: file.nullable().default(null),
       proxies: z
         .array(
           z
             .strictObject({
               url: fields.url('wss:'),
-              pin: fields.pin.optional(),
+              pin: z
+                .union(
+                  [fields.pin, z.array(fields.pin).min(1).max(PINS)],
+                  `a pin, or a list of at most ${PINS} while the proxy's key is replaced`,
+                )
+                .optional(),
               ca: file.optional(),
               via: fields.url('http:').nullable().default(null),
             })
@@ -280,9 +290,10 @@ export function loadRelayConfig(file: string): RelayConfig {
     name: written.name,
     site: written.site,
     key: written.key,
+    formerKey: written.former_key,
     proxies: written.proxies.map(({ url, pin, ca, via }) => ({
       url,
-      trust: pin === undefined ? { caFile: ca! } : { pin },
+      trust: pin === undefined ? { caFile: ca! } : { pins: [pin].flat() },
       via,
     })),
     outbox: {

@@ -67,18 +67,30 @@ program
   .description('register at a proxy with the last line of its invite; once more adds another proxy')
   .requiredOption('--dir <dir>', 'where relay.key and relay.yaml are, or shall be')
   .option('--via <http-url>', 'corporate HTTP proxy to go through')
-  .action(async (joinString: string, { dir, via }: { dir: string; via?: string }) => {
-    const { joinProxy } = await import('./links/join.ts');
-    const viaUrl = via === undefined ? null : URL.parse(via);
-    if (via !== undefined && viaUrl?.protocol !== 'http:') {
-      throw new SallyportError('CONFIG_INVALID', '--via is not an http:// URL');
-    }
-    const joined = await joinProxy(joinString, dir, { now: new Date(), via: viaUrl });
-    say(`relay ${joined.relay} has joined site ${joined.site} at ${joined.url}`);
-    if (joined.added) say(`added the proxy to ${joined.config}; restart the relay to use it`);
-    else
-      say(`wrote ${joined.config}; name your services there, then: ${PROGRAM} run --config ${joined.config}`);
-  });
+  .option('--new-key', 'replace the key of the relay that is there: make DIR/relay.key.new and register that')
+  .action(
+    async (joinString: string, { dir, via, newKey }: { dir: string; via?: string; newKey?: boolean }) => {
+      const { joinProxy } = await import('./links/join.ts');
+      const viaUrl = via === undefined ? null : URL.parse(via);
+      if (via !== undefined && viaUrl?.protocol !== 'http:') {
+        throw new SallyportError('CONFIG_INVALID', '--via is not an http:// URL');
+      }
+      const joined = await joinProxy(joinString, dir, {
+        now: new Date(),
+        via: viaUrl,
+        newKey: newKey === true,
+      });
+      say(`relay ${joined.relay} has joined site ${joined.site} at ${joined.url}`);
+      if (newKey === true) {
+        say(`its new key is ${dir}/relay.key.new; the present one is good for 24 hours more at that proxy`);
+        say('once every proxy has the new one, put it in the place of relay.key and restart the relay');
+      } else if (joined.added) say(`added the proxy to ${joined.config}; restart the relay to use it`);
+      else
+        say(
+          `wrote ${joined.config}; name your services there, then: ${PROGRAM} run --config ${joined.config}`,
+        );
+    },
+  );
 
 addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => {
   const { api } = loadRelayConfig(file);

@@ -152,6 +152,7 @@ async function open(
       listen,
       ...(advertise === null ? {} : { advertise }),
       secret,
+      formerSecret: identity.formerCatcherSecret,
       outbox,
       ...(book === null ? {} : { devices: { port: devicePort, deviceAt: book.deviceAt } }),
       onContact: lookout.contacted,

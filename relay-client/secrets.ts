@@ -1,4 +1,5 @@
 import { hkdfSync } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
@@ -14,6 +15,8 @@ export interface Identity {
   key: string;
   /** Keys the addresses of the catcher; the same at each start. */
   catcherSecret: Buffer;
+  /** That of the key before; undefined = none. */
+  formerCatcherSecret: Buffer | undefined;
 }
 
 /** @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
@@ -24,10 +27,18 @@ export async function readIdentity(config: RelayConfig, clock: Clock): Promise<I
   return {
     key: pem,
     cert: await selfSignedCertificate(key, { commonName: config.name, hosts: [] }, now),
-    catcherSecret: Buffer.from(
-      hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport contact-me', 32),
-    ),
+    catcherSecret: catcherSecret(key),
+    formerCatcherSecret:
+      config.formerKey === null
+        ? undefined
+        : catcherSecret(readPrivateKey(readText(config.formerKey), config.formerKey)),
   };
+}
+
+function catcherSecret(key: KeyObject): Buffer {
+  return Buffer.from(
+    hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport contact-me', 32),
+  );
 }
 
 /**
@@ -36,7 +47,7 @@ export async function readIdentity(config: RelayConfig, clock: Clock): Promise<I
  * @throws SallyportError FILE_UNREADABLE
  */
 export function dialTarget(proxy: ProxyConfig, identity: Pick<Identity, 'cert' | 'key'>): DialTarget {
-  const trust = 'pin' in proxy.trust ? proxy.trust : { ca: readText(proxy.trust.caFile) };
+  const trust = 'pins' in proxy.trust ? proxy.trust : { ca: readText(proxy.trust.caFile) };
   return { url: proxy.url, trust, via: proxy.via, cert: identity.cert, key: identity.key };
 }
 

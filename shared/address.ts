@@ -133,6 +133,16 @@ export function plainAddress(address: string): string {
   return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
 }
 
+/**
+ * What counts as one peer where connections are counted by address: an IPv4 address, or the 64 bits of an IPv6 network,
+ * since one host has all of those addresses (RFC 6177 §2). Text that is no address stands for itself.
+ */
+export function peerGroup(address: string): string {
+  const plain = plainAddress(address);
+  const bytes = isIPv4(plain) ? null : addressBytes(plain);
+  return bytes === null ? plain : Buffer.from(bytes.subarray(0, 8)).toString('hex');
+}
+
 function mapped(a: number, b: number, c: number, d: number): Uint8Array {
   return Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d);
 }

@@ -115,6 +115,8 @@ export interface Written {
   list(field: string): Written[];
   map(field: string): Written;
   has(field: string): boolean;
+  /** Whether the field is `true`. */
+  flag(field: string): boolean;
 }
 
 function asWritten(value: unknown): Written {
@@ -126,6 +128,7 @@ function asWritten(value: unknown): Written {
     list: (field) => array(field).map(asWritten),
     map: (field) => asWritten(map[field]),
     has: (field) => map[field] !== undefined && map[field] !== null,
+    flag: (field) => map[field] === true,
   };
 }
 

@@ -8,14 +8,28 @@ const CLOSE_WAIT_MS = 2_000;
 /** RFC 6455 §5.5: a control frame's payload is at most 125 bytes, two of which are the close code. */
 const REASON_BYTES = 123;
 
-/** Options that both ends give ws: no compression, no more than `maxPayload` bytes in a message. */
+/** Neither side splits messages, so nobody has a reason to send many pieces. */
+const FRAGMENTS = 16;
+/** Pieces in which one frame may come; a TLS record (16 kB) or a TCP packet each, when it comes slowly. */
+const PIECES = 4_096;
+
+/** Options that both ends give ws: no compression, no more than `maxPayload` bytes in a message, in few pieces. */
 export function laneOptions(maxPayload: number): {
   maxPayload: number;
+  maxFragments: number;
+  maxBufferedChunks: number;
   perMessageDeflate: false;
   skipUTF8Validation: false;
   autoPong: false;
 } {
-  return { maxPayload, perMessageDeflate: false, skipUTF8Validation: false, autoPong: false };
+  return {
+    maxPayload,
+    maxFragments: FRAGMENTS,
+    maxBufferedChunks: PIECES,
+    perMessageDeflate: false,
+    skipUTF8Validation: false,
+    autoPong: false,
+  };
 }
 
 /**

@@ -25,6 +25,8 @@ export interface PollListen {
   allow: readonly string[];
   /** Take connections from a balancer only, each beginning with a PROXY v2 header; `allow` is about what it tells. */
   proxyProtocol: boolean;
+  /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
+  proxyProtocolFrom?: readonly string[];
   /** PEM files; null = plain HTTP. */
   tls: { cert: string; key: string; profile: TlsProfile } | null;
 }

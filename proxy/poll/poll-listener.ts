@@ -1,6 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
-import { parseAllowList, type Address } from '../../shared/address.ts';
+import { allowEverything, parseAllowList, type Address } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
 import { parseProxyHeader } from '../proxy-protocol.ts';
@@ -25,6 +25,8 @@ export interface PollListenerConfig {
   allow: readonly string[];
   /** Every connection begins with a PROXY v2 header, and `allow` is about the address that it tells. */
   proxyProtocol: boolean;
+  /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
+  proxyProtocolFrom?: readonly string[];
   tls: (Certificate & { profile: TlsProfile }) | null;
 }
 
@@ -56,6 +58,8 @@ export interface PollListener {
 export function createPollListener(config: PollListenerConfig, parts: PollListenerParts): PollListener {
   const { connections, handler, limits, now } = parts;
   const allow = parseAllowList(config.allow);
+  const balancers =
+    config.proxyProtocolFrom === undefined ? allowEverything : parseAllowList(config.proxyProtocolFrom);
   const allowsAll = allow.allowsAll(config.listen.host);
   const secure = config.tls === null ? null : secureServer(config.tls);
   const greeting = new WaitingList<Greeting>();
@@ -71,6 +75,10 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
     }
     if (secure === null && !config.proxyProtocol) {
       welcome(new StreamConnection(socket, true, null));
+      return;
+    }
+    if (config.proxyProtocol && !balancers.allows(socket.remoteAddress)) {
+      connections.cut(socket, 'not_allowed');
       return;
     }
     const room = connections.opened();

@@ -13,8 +13,8 @@ import { laneOptions, laneOverWebSocket } from '../../shared/lane-ws.ts';
 import { MUX_MESSAGE_BYTES } from '../../shared/mux-frames.ts';
 import { CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../../shared/protocol.ts';
 
-/** How this relay knows a proxy: by its key's pin, or by a certificate authority and the URL's host name. */
-export type ProxyTrust = { pin: Pin } | { ca: string };
+/** How this relay knows a proxy: by the pin of its key, one of several while that is replaced, or by an authority. */
+export type ProxyTrust = { pins: readonly Pin[] } | { ca: string };
 
 /** What it takes to reach one proxy. */
 export interface DialTarget {
@@ -182,11 +182,12 @@ function sendWhenTrusted(
 function distrust(socket: TLSSocket, target: DialTarget): SallyportError | null {
   if ('ca' in target.trust) return null;
   const shown = socket.getPeerX509Certificate();
-  const pin = shown === undefined ? 'no certificate' : pinOf(shown);
-  if (pin === target.trust.pin) return null;
+  const pin = shown === undefined ? null : pinOf(shown);
+  const { pins } = target.trust;
+  if (pin !== null && pins.includes(pin)) return null;
   return new SallyportError(
     'PIN_MISMATCH',
-    `${target.url.host} shows ${pin} where ${target.trust.pin} is pinned: ` +
+    `${target.url.host} shows ${pin ?? 'no certificate'} where ${pins.join(' or ')} is pinned: ` +
       'either its key was replaced (join again) or something else answers at this address',
   );
 }

@@ -14,6 +14,8 @@ import { ensureKeyFile } from '../outbox/key-file.ts';
 
 const KEY_FILE = 'relay.key';
 const OUTBOX_KEY_FILE = 'outbox.key';
+/** A key that is registered beside the present one, to take its place. */
+const NEXT_KEY_FILE = 'relay.key.new';
 const CONFIG_FILE = 'relay.yaml';
 /** A config may hold the password of a corporate HTTP proxy. */
 const CONFIG_MODE = 0o600;
@@ -32,18 +34,26 @@ export interface Joined {
  * Registers this relay at the proxy that a join string names, and writes the proxy into `DIR/relay.yaml`. The private
  * key is made here and never leaves; so is the outbox's key, with a new config.
  *
- * @param via - a corporate HTTP proxy to go through
+ * @param options - `via`: a corporate HTTP proxy to go through. `newKey`: registers the relay that is there with another
+ *   key, in `DIR/relay.key.new`, beside its present one
  * @throws SallyportError INVITE_INVALID, FILE_UNREADABLE, FILE_UNWRITABLE, KEY_INVALID, CONFIG_INVALID, and what
  *   dialling can throw
  */
 export async function joinProxy(
   joinString: string,
   dir: string,
-  options: { now: Date; via: URL | null },
+  options: { now: Date; via: URL | null; newKey?: boolean },
 ): Promise<Joined> {
   const ticket = readJoinString(joinString);
-  const key = prepare(dir);
-  const privateKey = readPrivateKey(key, join(dir, KEY_FILE));
+  const keyFile = options.newKey === true ? NEXT_KEY_FILE : KEY_FILE;
+  if (options.newKey === true && !existsSync(join(dir, CONFIG_FILE))) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `there is no ${join(dir, CONFIG_FILE)}, hence no relay whose key could be replaced; join without --new-key`,
+    );
+  }
+  const key = prepare(dir, keyFile);
+  const privateKey = readPrivateKey(key, join(dir, keyFile));
   const cert = await selfSignedCertificate(
     privateKey,
     { commonName: 'sallyport relay', hosts: [] },
@@ -55,7 +65,7 @@ export async function joinProxy(
   // Made here, since a relay may run as a user who can write into the outbox only.
   if (config === null) ensureKeyFile(join(dir, OUTBOX_KEY_FILE));
   const url = new URL(ticket.url);
-  const target = { url, trust: { pin: ticket.pin }, cert, key, via: options.via };
+  const target = { url, trust: { pins: [ticket.pin] }, cert, key, via: options.via };
   const answer = readAnswer(await postJson(target, PATHS.join, { token: ticket.token }), url);
   const text =
     config === null
@@ -78,8 +88,8 @@ function readAnswer(answer: unknown, url: URL): Joining {
 const isName = (value: unknown): value is string => typeof value === 'string' && NAME_PATTERN.test(value);
 
 /** Makes the directory and the key where there are none, before anything is registered. */
-function prepare(dir: string): string {
-  const file = join(dir, KEY_FILE);
+function prepare(dir: string, keyFile: string): string {
+  const file = join(dir, keyFile);
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     if (existsSync(file)) return readFileSync(file, 'utf8');

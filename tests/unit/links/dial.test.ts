@@ -48,7 +48,7 @@ const UNUSED: Pin = `sha256:${'A'.repeat(43)}=`;
 
 async function target(host: string, pin: Pin, via: URL | null = null): Promise<DialTarget> {
   const { pem, cert } = await makeKey();
-  return { url: new URL(`wss://${host}`), trust: { pin }, cert, key: pem, via };
+  return { url: new URL(`wss://${host}`), trust: { pins: [pin] }, cert, key: pem, via };
 }
 
 t.test('an HTTP proxy that never answers is left in time, and nothing stays open to it', async (t) => {
@@ -165,4 +165,15 @@ t.test('an IPv6 address is dialled as it stands in the URL', async (t) => {
     code: 'LINK_DOWN',
   });
   t.match(await via.asked, /^CONNECT \[::1\]:1 /);
+});
+
+t.test('while a proxy replaces its key, each of the pins will do', async (t) => {
+  const { host, pin } = await openAnswering(t, (socket) =>
+    socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'),
+  );
+  const { pem, cert } = await makeKey();
+  const dial = (pins: Pin[]) =>
+    postJson({ url: new URL(`wss://${host}`), trust: { pins }, cert, key: pem, via: null }, '/link/join', {});
+  for (const pins of [[pin], [pin, UNUSED], [UNUSED, pin]]) await dial(pins);
+  await t.rejects(dial([UNUSED]), { code: 'PIN_MISMATCH' });
 });

@@ -44,7 +44,7 @@ t.test('a join makes a key and a config that the relay can run with, for its own
   const joined = await joinProxy(`  ${proxy.joinString}\n`, dir, OPTIONS);
   t.match(joined, { relay: 'hq-1', site: 'north', added: false });
   const config = loadRelayConfig(joined.config);
-  t.match(config, { name: 'hq-1', site: 'north', proxies: [{ trust: { pin: proxy.pin } }] });
+  t.match(config, { name: 'hq-1', site: 'north', proxies: [{ trust: { pins: [proxy.pin] } }] });
   for (const name of ['relay.key', 'relay.yaml']) {
     t.equal(statSync(join(dir, name)).mode & 0o777, 0o600, name);
   }
@@ -102,7 +102,7 @@ t.test(
     t.match(await joinProxy(proxy.joinString, dir, OPTIONS), { added: true });
     const { proxies } = loadRelayConfig(file);
     t.equal(proxies.length, 1);
-    t.match(proxies[0], { trust: { pin: proxy.pin } });
+    t.match(proxies[0], { trust: { pins: [proxy.pin] } });
     t.match(readFileSync(file, 'utf8'), /relay\.key # kept/);
     t.equal(statSync(file).mode & 0o777, 0o640, 'its mode is left as it was');
   },
@@ -137,3 +137,35 @@ t.test(
     t.match(await joinProxy(proxy.joinString, dir, OPTIONS), { relay: 'hq-1' }, 'an older key is used again');
   },
 );
+
+t.test('a relay that is there can be given its next key, and keeps the present one', async (t) => {
+  const proxy = await openProxy(t, { relay: 'hq-1', site: 'default' });
+  const dir = join(t.testdir({}), 'relay');
+  await t.rejects(joinProxy(proxy.joinString, dir, { ...OPTIONS, newKey: true }), { code: 'CONFIG_INVALID' });
+  t.equal(proxy.asked(), 0);
+  await joinProxy(proxy.joinString, dir, OPTIONS);
+  const key = readFileSync(join(dir, 'relay.key'), 'utf8');
+  await joinProxy(proxy.joinString, dir, { ...OPTIONS, newKey: true });
+  const next = readFileSync(join(dir, 'relay.key.new'), 'utf8');
+  t.not(next, key);
+  t.equal(readFileSync(join(dir, 'relay.key'), 'utf8'), key);
+  t.equal(statSync(join(dir, 'relay.key.new')).mode & 0o777, 0o600);
+  await joinProxy(proxy.joinString, dir, { ...OPTIONS, newKey: true });
+  t.equal(readFileSync(join(dir, 'relay.key.new'), 'utf8'), next, 'the same one for the next proxy');
+});
+
+t.test('of a proxy whose key is replaced a config may hold both pins', async (t) => {
+  const pins = ['A', 'B'].map((letter) => `sha256:${letter.repeat(43)}=`);
+  const write = (pin: unknown): string => {
+    const dir = t.testdir({ 'relay.key': '', 'relay.yaml': '' });
+    const file = join(dir, 'relay.yaml');
+    writeFileSync(
+      file,
+      JSON.stringify({ name: 'hq-1', key: 'relay.key', proxies: [{ url: 'wss://x:1', pin }] }),
+    );
+    return file;
+  };
+  t.match(loadRelayConfig(write(pins)).proxies, [{ trust: { pins } }]);
+  t.match(loadRelayConfig(write(pins[0])).proxies, [{ trust: { pins: [pins[0]] } }]);
+  for (const wrong of [[], ['x'], [...pins, ...pins]]) t.throws(() => loadRelayConfig(write(wrong)));
+});

@@ -73,7 +73,7 @@ t.test("docs/metrics.md lists exactly the proxy's metrics", async (t) => {
         workers: { replaced: 0 },
       }),
     },
-    relayDoor: { refused: () => ({}) },
+    relayDoor: { refused: () => ({}), fenced: () => 0 },
     sessionDoors: () => [],
     sites: [],
     marks: { stats: () => ({ known: 0, bytes: 0 }) },

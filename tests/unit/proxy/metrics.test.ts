@@ -23,7 +23,7 @@ t.test('all that is told to relays is what the link protocol takes', async (t) =
         workers: { running: 1, replaced: 0 },
       }),
     },
-    relayDoor: { refused: () => ({ 'unknown-key': 1 }) },
+    relayDoor: { refused: () => ({ 'unknown-key': 1 }), fenced: () => 0 },
     sessionDoors: () => [
       { name: 'wpi', stats: () => ({ accepted: 1, open: 1, cut: 0, refused: { too_many: 1 } }) },
     ],

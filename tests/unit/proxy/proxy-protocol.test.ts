@@ -156,3 +156,15 @@ t.test('TLS begins after the header', async (t) => {
   await reported.promise;
   t.match(unknown, [{ device: 'nobody', address: '192.0.2.9' }]);
 });
+
+t.test('a poll door takes the header from the balancers that the config names only', async (t) => {
+  const { ports, door } = await startPollDoor(t, {
+    listeners: [
+      { proxyProtocol: true, proxyProtocolFrom: ['192.0.2.0/24'] },
+      { proxyProtocol: true, proxyProtocolFrom: ['127.0.0.1'] },
+    ],
+  });
+  t.equal(await exchange(ports[0]!, Buffer.concat([from('192.0.2.9'), Buffer.from(LAST)])), '');
+  t.equal(statusOf(await exchange(ports[1]!, Buffer.concat([from('192.0.2.9'), Buffer.from(LAST)]))), 202);
+  t.equal(door.stats().cut.not_allowed, 1);
+});

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
-import { openRegistry } from '../../../proxy/registry.ts';
+import { KEY_OVERLAP_MS, openRegistry } from '../../../proxy/registry.ts';
 import type { RelayRecord } from '../../../proxy/registry.ts';
 
 const record = (name: string, letter: string): RelayRecord => ({
@@ -30,12 +30,47 @@ t.test('relays are found by their pin, also by another process, until they are r
   t.same(registry.list(), [record('hq-1', 'A')]);
 });
 
-t.test('a known name that joins again has its new key only', async (t) => {
-  const { registry } = open(t);
-  registry.put(record('hq-1', 'A'));
-  registry.put(record('hq-1', 'B'));
-  t.equal(registry.byPin(record('', 'A').pin), null);
+t.test('a relay that joins again with another key has both for a day, and then the new one', async (t) => {
+  let now = Date.parse('2026-01-05T08:00:00.000Z');
+  const dir = join(t.testdir({}), 'state');
+  const registry = openRegistry(
+    dir,
+    (why) => t.fail(why),
+    () => now,
+  );
+  const [a, b, c] = ['A', 'B', 'C'].map((letter) => record('hq-1', letter));
+  registry.put(a!);
+  registry.put(b!);
+  t.match(registry.byPin(a!.pin), { name: 'hq-1', pin: a!.pin });
+  t.match(registry.byPin(b!.pin), { name: 'hq-1', pin: b!.pin });
   t.equal(registry.list().length, 1);
+  now += KEY_OVERLAP_MS - 1;
+  t.ok(registry.byPin(a!.pin));
+  now += 1;
+  t.equal(registry.byPin(a!.pin), null);
+  registry.put(c!);
+  t.equal(registry.byPin(a!.pin), null, 'one former key, not more');
+  t.ok(registry.byPin(b!.pin));
+  registry.remove('hq-1');
+  for (const each of [a, b, c]) t.equal(registry.byPin(each!.pin), null, 'a revoked relay has none');
+  registry.put(a!);
+  registry.put({ ...b!, site: 'south' });
+  t.equal(registry.byPin(a!.pin), null, 'a key does not follow its relay to another site');
+});
+
+t.test('used invites are forgotten when they are long past', async (t) => {
+  const { dir, registry } = open(t);
+  const used = join(dir, 'used-invites');
+  registry.use('old');
+  const [old = ''] = readdirSync(used);
+  registry.use('newer');
+  const days = (count: number): Date => new Date(Date.now() - count * 86_400_000);
+  for (const file of readdirSync(used)) utimesSync(join(used, file), days(2), days(2));
+  utimesSync(join(used, old), days(9), days(9));
+  registry.use('newest');
+  t.notOk(readdirSync(used).includes(old));
+  t.equal(readdirSync(used).length, 2);
+  t.equal(registry.use('newer'), false);
 });
 
 t.test('an invite is used once, whichever process asks', async (t) => {

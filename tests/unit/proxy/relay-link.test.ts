@@ -48,6 +48,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     clock,
     log: createLog('error', { write: (line) => void logged.push(line) }),
     maxStreams: 4,
+    onFenced: () => undefined,
   });
   t.teardown(() => link.close(CLOSE.going, 'the test is over'));
   const lane: Lane = {

@@ -73,7 +73,7 @@ function joinMuxes() {
 async function openDoor(
   t: Test,
   config: Partial<SessionDoorConfig> = {},
-  options: { slots?: number; down?: boolean; handshakeMs?: number } = {},
+  options: { slots?: number; perAddress?: number; down?: boolean; handshakeMs?: number } = {},
 ) {
   const muxes = joinMuxes();
   const down = { is: options.down ?? false };
@@ -84,7 +84,7 @@ async function openDoor(
       return muxes.open(opening);
     },
   } as unknown as Site;
-  const slots = createSessionSlots(options.slots ?? 10);
+  const slots = createSessionSlots(options.slots ?? 10, options.perAddress ?? 10);
   const door: SessionDoor = await createSessionDoor(
     {
       name: 'wpi',
@@ -399,3 +399,58 @@ t.test('closing cuts what is left, so that no phone takes it for an end', async 
   t.notOk(records().includes(ALERT));
   t.equal(inspected.slots.used(), 0);
 });
+
+t.test('an address has its share of the doors, more while there is room, and gets it back', async (t) => {
+  const slots = createSessionSlots(100, 10);
+  const many = (address: string, count: number): number =>
+    Array.from({ length: count }, () => {
+      if (!slots.take()) return false;
+      if (slots.share(address)) return true;
+      slots.give(null);
+      return false;
+    }).filter(Boolean).length;
+  t.equal(many('192.0.2.1', 50), 20, 'twice its share, with nobody else there');
+  t.equal(many('192.0.2.2', 50), 10, 'its share, whoever else is there');
+  t.equal(many('::ffff:192.0.2.2', 1), 0, 'however the address is written');
+  t.equal(many('2001:db8::1', 5) + many('2001:db8::ffff:0:1', 50), 10, 'one IPv6 network is one address');
+  t.equal(many('192.0.2.3', 1), 1);
+  slots.give('192.0.2.2');
+  t.equal(many('192.0.2.2', 5), 1);
+});
+
+t.test('phones of an address that has its share are refused, others are not', async (t) => {
+  const { door, next } = await openDoor(t, {}, { slots: 100, perAddress: 2 });
+  const from = (localAddress: string): Socket => {
+    const socket = connect({ host: '127.0.0.1', port: door.address.port, localAddress });
+    socket.on('error', () => undefined);
+    t.teardown(() => socket.destroy());
+    return socket;
+  };
+  for (let i = 0; i < 4; i++) {
+    from('127.0.0.5');
+    await next();
+  }
+  const fifth = from('127.0.0.5');
+  await over(fifth);
+  t.match(door.stats().refused, { address_full: 1 });
+  from('127.0.0.6');
+  await next();
+});
+
+t.test(
+  'a PROXY header is taken from the balancers that the config names, and from nobody else',
+  async (t) => {
+    const { door, phone } = await openDoor(t, { proxyProtocol: true, proxyProtocolFrom: ['192.0.2.0/24'] });
+    await over(phone());
+    t.match(door.stats().refused, { not_allowed: 1 });
+    const trusted = await openDoor(t, { proxyProtocol: true, proxyProtocolFrom: ['127.0.0.0/8'] });
+    const socket = trusted.phone();
+    socket.write(Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000209c00002010f9f1f90', 'hex'));
+    t.match((await trusted.next()).opening, { address: '192.0.2.9', port: 3_999 });
+  },
+);
+
+/** Resolves when the connection is over, in whatever way. */
+function over(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.resume().once('close', () => resolve()));
+}

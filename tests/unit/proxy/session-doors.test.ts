@@ -34,7 +34,7 @@ async function open(t: Test, config: ProxyConfig) {
   } as unknown as Site;
   const doors = await createSessionDoors(config, {
     sites: [refusing],
-    slots: createSessionSlots(10),
+    slots: createSessionSlots(10, 10),
     handshakeMs: 1_000,
     drainMs: 100,
     clock: systemClock,

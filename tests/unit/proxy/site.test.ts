@@ -47,6 +47,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
     relay,
     incarnation,
     since: clock.monotonic(),
+    silentFor: () => 0,
     open: () => t.fail('nothing is opened') as never,
     carries: () => true,
     streams: () => 0,

@@ -223,3 +223,15 @@ t.test(
     await t.rejects(startCatcher(t, { listen: catcher.listening }), { code: 'ADDRESS_IN_USE' });
   },
 );
+
+t.test('an address that was made by the former secret is still known, and no other', async (t) => {
+  const before = await startCatcher(t, { secret: Buffer.alloc(32, 9) });
+  const { pathname } = new URL(before.catcher.address(ONE));
+  const { catcher, outbox } = await startCatcher(t, { formerSecret: Buffer.alloc(32, 9) });
+  const { origin } = new URL(catcher.address(ONE));
+  t.equal((await ask(`${origin}${pathname}`, 'POST', 'ContactMe=true')).status, 204);
+  t.equal((await held(outbox)).length, 1);
+  const without = await startCatcher(t);
+  const elsewhere = new URL(without.catcher.address(ONE)).origin;
+  t.equal((await ask(`${elsewhere}${pathname}`, 'POST', 'ContactMe=true')).status, 404);
+});
