@@ -9,6 +9,7 @@ import type { LogLevel } from '../shared/log.ts';
 import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
 import { softwareVersion } from '../shared/version.ts';
 import { addDeskCommands, runCommandLine } from './cli/desk.ts';
+import { addKeepCommands } from './cli/keep.ts';
 import { loadRelayConfig } from './config.ts';
 
 const PROGRAM = 'sallyport-relay';
@@ -21,6 +22,12 @@ const program = new Command(PROGRAM)
   .version(softwareVersion(), '--version')
   .showHelpAfterError('(--help tells more)');
 
+interface RunOptions {
+  config: string;
+  logLevel: LogLevel;
+  acceptLoss?: boolean;
+}
+
 const configOption = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
 
 program
@@ -28,14 +35,23 @@ program
   .description('run the relay until SIGTERM; SIGHUP re-reads certificates and keys')
   .option(...configOption)
   .addOption(new Option('--log-level <level>', 'what to log').choices(LOG_LEVELS).default('info'))
+  .option(
+    '--accept-loss',
+    'where the outbox is damaged: put it aside, keep what is readable, say what is gone',
+  )
   .allowExcessArguments()
-  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
+  .action(async ({ config: file, logLevel, acceptLoss }: RunOptions, command: Command) => {
     refuseUnknownCommand(command);
     const config = loadRelayConfig(file);
     const log = createLog(logLevel);
     // Loaded late: the other commands answer sooner without it.
     const { createRelay } = await import('./relay.ts');
-    const relay = await createRelay(config, { clock: systemClock, log, software: softwareVersion() });
+    const relay = await createRelay(config, {
+      clock: systemClock,
+      log,
+      software: softwareVersion(),
+      acceptLoss: acceptLoss === true,
+    });
     void relay.failed.then((error) => {
       log.error('the outbox failed; ending at once, what was accepted is on disk', {
         why: describeError(error),
@@ -91,6 +107,8 @@ program
         );
     },
   );
+
+addKeepCommands(program, (file) => loadRelayConfig(file).outbox.path, say);
 
 addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => {
   const { api } = loadRelayConfig(file);

@@ -58,6 +58,8 @@ const machine: RelayWorld = {
 };
 
 export interface RelayOptions {
+  /** Whether an outbox that is damaged is opened with what is readable of it; default false, it is refused. */
+  acceptLoss?: boolean;
   clock: Clock;
   log: Log;
   software: string;
@@ -113,6 +115,7 @@ async function open(
     random,
     log,
     limits: { messages: config.limits.held, perDevice: config.limits.held_per_device },
+    acceptLoss: options.acceptLoss ?? false,
     onFatal: fail,
   });
   opened.push(() => outbox.close());

@@ -2,7 +2,7 @@
 export const APPLICATION_ID = 0x5361506f;
 
 /** The version of {@link SCHEMA}; a file with a newer one is not opened. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /**
  * The tables of a store.
@@ -11,6 +11,7 @@ export const SCHEMA_VERSION = 2;
  * and the counters, so that accepted = ended + held is written in the same commit as what it counts.
  * `plain` is the device id without separators, to be searched.
  * Times are whole milliseconds: `*_wall` of the wall clock, the others of the store.
+ * `sum` is over the rest of the row (row-sums.ts): SQLite notices pages that make no sense, not values that changed.
  */
 export const SCHEMA = `
 CREATE TABLE store (
@@ -30,7 +31,8 @@ CREATE TABLE store (
   kept        INTEGER NOT NULL DEFAULT 0,
   devices     INTEGER NOT NULL DEFAULT 0,
   strangers   INTEGER NOT NULL DEFAULT 0,
-  result_bytes INTEGER NOT NULL DEFAULT 0
+  result_bytes INTEGER NOT NULL DEFAULT 0,
+  sum         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE devices (
@@ -67,7 +69,8 @@ CREATE TABLE messages (
   actions       TEXT,
   results       TEXT,
   result_bytes  INTEGER NOT NULL DEFAULT 0,
-  awaited_until INTEGER
+  awaited_until INTEGER,
+  sum           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_id ON messages (id);
 CREATE INDEX messages_by_device ON messages (device, held, generation);
@@ -86,7 +89,8 @@ CREATE TABLE history (
   generation INTEGER NOT NULL,
   event      TEXT    NOT NULL,
   what       TEXT    NOT NULL,
-  facts      TEXT
+  facts      TEXT,
+  sum        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX history_by_device ON history (device, seq);
 `;
@@ -101,7 +105,15 @@ ALTER TABLE messages ADD COLUMN awaited_until INTEGER;
 CREATE INDEX messages_by_wait ON messages (awaited_until) WHERE held = 1 AND awaited_until IS NOT NULL;
 CREATE INDEX messages_by_results ON messages (forget_at, n) WHERE held = 0 AND result_bytes > 0;
 `,
+  2: `
+ALTER TABLE store ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+`,
 };
+
+/** The first version whose rows have sums. What comes up from an older one is given them last. */
+export const SUMS_SINCE = 3;
 
 /**
  * What every connection to a store sets first. Nothing but our own checkpoints carries the log into the store,

@@ -1,10 +1,13 @@
+import { dirname } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { SallyportError } from '../../shared/errors.ts';
-import { storageFailure } from './sqlite-errors.ts';
+import { damaged, storageFailure } from './sqlite-errors.ts';
 import type { Chore, ChoreDone } from './sqlite-messages.ts';
-import { backUpStore, connect } from './store-file.ts';
+import { backUpStore } from './store-backup.ts';
+import { findDamage } from './store-check.ts';
+import { connect } from './store-make.ts';
 
 /*
  * The thread that looks after the store while its owner commits: it carries the log into the store's file, and
@@ -18,6 +21,11 @@ function serve(port: MessagePort, { path }: { path: string }): void {
 
   async function perform(chore: Chore): Promise<ChoreDone> {
     db ??= connect(path);
+    if (chore.type === 'verify') {
+      const lines = findDamage(db, true);
+      if (lines.length > 0) throw damaged(dirname(path), lines.join('; '));
+      return { type: 'verify', refusal: null };
+    }
     if (chore.type === 'backup') {
       await backUpStore(db, chore.path);
       return { type: 'backup', id: chore.id, refusal: null };
@@ -29,6 +37,7 @@ function serve(port: MessagePort, { path }: { path: string }): void {
   function failed(chore: Chore, error: unknown): ChoreDone {
     const failure = error instanceof SallyportError ? { error, fatal: false } : storageFailure(error, path);
     const refusal = { code: failure.error.code, message: failure.error.message };
+    if (chore.type === 'verify') return { type: 'verify', refusal };
     if (chore.type === 'backup') return { type: 'backup', id: chore.id, refusal };
     return { type: 'checkpoint', logPages: 0, failure: { refusal, fatal: failure.fatal } };
   }

@@ -61,8 +61,8 @@ export function storageFailure(error: unknown, where: string): StorageFailure {
 export function damaged(where: string, detail: string, cause?: unknown): SallyportError {
   return new SallyportError(
     'OUTBOX_DAMAGED',
-    `The outbox in ${where} is damaged: ${detail}. It was left as it is; put a backup in its place, or move ` +
-      'it away to start with an empty one.',
+    `The outbox in ${where} is damaged: ${detail}. It was left as it is; put a backup in its place ` +
+      '(sallyport-relay restore), or keep what is readable of it (sallyport-relay run --accept-loss).',
     { cause },
   );
 }

@@ -15,6 +15,7 @@ import type {
   OutboxLimits,
   Sequence,
 } from './outbox.ts';
+import { messageSum, storeSum, sumOf } from './row-sums.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceRecord, historyEntry, messageOf, pendingOf } from './sqlite-rows.ts';
 import type {
@@ -71,7 +72,8 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     facts: HistoryEntry['facts'] = {},
   ): void {
     const text = Object.keys(facts).length === 0 ? null : JSON.stringify(facts);
-    sql.addHistory.run(++store.seq, now.wall, row.device, row.id, row.generation, event, what, text);
+    const values = [++store.seq, now.wall, row.device, row.id, row.generation, event, what, text];
+    sql.addHistory.run(...values, sumOf(values));
     changed(now);
     added++;
   }
@@ -99,8 +101,9 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     row.forget_at = forgetAt;
     // What a phone was sent, or never will be, is nobody's business any more; a dead one may be re-driven.
     if (state !== 'dead') row.actions = null;
-    if (state === 'dead') sql.endDead.run(now.wall, by, forgetAt, row.n);
-    else sql.end.run(state, now.wall, by, forgetAt, row.results, row.result_bytes, row.n);
+    const sum = messageSum(row);
+    if (state === 'dead') sql.endDead.run(now.wall, by, forgetAt, sum, row.n);
+    else sql.end.run(state, now.wall, by, forgetAt, row.results, row.result_bytes, sum, row.n);
     store.held--;
     store.held_bytes -= row.bytes;
     store[state]++;
@@ -135,10 +138,10 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
   /** Where there are too many bytes of results, those of the messages that ended first go. */
   function dropResults(): void {
     for (let i = 0; i < DROP_PER_END && store.result_bytes > limits.resultBytes; i++) {
-      const oldest = sql.oldestResults.get() as Pick<MessageRow, 'n' | 'result_bytes'> | undefined;
+      const oldest = sql.oldestResults.get() as unknown as MessageRow | undefined;
       if (oldest === undefined) return;
-      sql.dropResults.run(oldest.n);
-      store.result_bytes -= oldest.result_bytes;
+      keepResults(oldest, '');
+      sql.dropResults.run(messageSum(oldest), oldest.n);
     }
   }
 
@@ -275,6 +278,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       row.campaign,
       row.bytes,
       row.actions,
+      messageSum(row),
     );
     store.accepted++;
     store.held++;
@@ -297,6 +301,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       return weight;
     },
     beforeCommit() {
+      store.sum = storeSum(store);
       const { one: _one, ...values } = store;
       sql.saveStore.run(...Object.values(values));
       if (floor() > 0 && added > 0) sql.trimHistory.run(floor(), added * 2 + TRIM_STEP);
@@ -344,7 +349,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       const moved = wait > 0 || row.awaited_until !== null;
       if (moved) row.due_at = now.at + wait;
       row.awaited_until = wait > 0 ? now.at + wait : null;
-      sql.advance.run(row.results, row.result_bytes, row.due_at, row.awaited_until, row.n);
+      sql.advance.run(row.results, row.result_bytes, row.due_at, row.awaited_until, messageSum(row), row.n);
       changed(now);
       if (moved) record(now, row, 'deferred', wait > 0 ? 'awaited' : 'due');
       return messageOf(row, now, { actions, results });
@@ -364,7 +369,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       row.expires_at = now.at + row.ttl;
       row.fruitless = 0;
       row.awaited_until = null;
-      sql.redrive.run(row.generation, row.due_at, row.expires_at, row.n);
+      sql.redrive.run(row.generation, row.due_at, row.expires_at, messageSum(row), row.n);
       sql.pushDevice.run(1 - superseded.length, row.device);
       sql.countDevice.run(0, -1, row.device);
       store.dead--;
@@ -382,7 +387,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       );
       for (const row of rows) {
         row.fruitless++;
-        sql.fruitless.run(row.fruitless, row.n);
+        sql.fruitless.run(row.fruitless, messageSum(row), row.n);
         changed(now);
       }
       const dead = rows.filter((row) => limit > 0 && row.fruitless >= limit);

@@ -9,6 +9,8 @@ export interface WorkerStart {
   limits: OutboxLimits;
   /** For a store that is fresh or restored. */
   incarnation: Incarnation;
+  /** Whether a damaged store is salvaged. */
+  acceptLoss: boolean;
 }
 
 /** A call on its way: its number (0 = nobody waits for the answer), and the call. */
@@ -30,6 +32,8 @@ export type FromWorker =
       sequence: Sequence;
       counts: OutboxCounts;
       renewed: 'fresh' | 'restored' | null;
+      /** What a salvage came to, for the log. */
+      loss: Record<string, unknown> | null;
     }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'committed'; sequence: Sequence; answers: Answer[] }
@@ -38,7 +42,8 @@ export type FromWorker =
   | { type: 'closed' };
 
 /** What the owner of the store asks of the thread that looks after it. */
-export type Chore = { type: 'checkpoint' } | { type: 'backup'; id: number; path: string };
+export type Chore =
+  { type: 'checkpoint' } | { type: 'verify' } | { type: 'backup'; id: number; path: string };
 
 export type ChoreDone =
   | {
@@ -47,4 +52,5 @@ export type ChoreDone =
       logPages: number;
       failure: { refusal: Refusal; fatal: boolean } | null;
     }
+  | { type: 'verify'; refusal: Refusal | null }
   | { type: 'backup'; id: number; refusal: Refusal | null };

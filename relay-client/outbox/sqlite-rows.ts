@@ -29,6 +29,7 @@ export interface StoreRow {
   devices: number;
   strangers: number;
   result_bytes: number;
+  sum: number;
 }
 
 export interface DeviceRow {

@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { storeSum } from './row-sums.ts';
 import { MARK_CHARACTERS } from './sealer.ts';
 import { MESSAGE_COLUMNS } from './sqlite-rows.ts';
 import type { StoreRow } from './sqlite-rows.ts';
@@ -24,13 +25,20 @@ export function readSealMarks(db: DatabaseSync): string[] {
   return rows.map(({ mark }) => mark);
 }
 
+/** Writes the store's one row, with its sum. */
+export function writeStore(db: DatabaseSync, row: StoreRow): void {
+  const { one: _one, sum: _sum, ...values } = row;
+  const columns = Object.keys(values).map((name) => `${name} = ?`);
+  db.prepare(`UPDATE store SET ${columns.join(', ')}, sum = ?`).run(...Object.values(values), storeSum(row));
+}
+
 /** Every statement that the ledger makes, prepared. */
 export function prepareStatements(db: DatabaseSync) {
   const matches = "(instr(device, ?) > 0 OR (? <> '' AND instr(plain, ?) > 0))";
   const columns = Object.keys(readStore(db)).filter((name) => name !== 'one');
   const texts = {
     saveStore: `UPDATE store SET ${columns.map((name) => `${name} = ?`).join(', ')}`,
-    addHistory: 'INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    addHistory: 'INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     trimHistory:
       'DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE seq <= ? ORDER BY seq LIMIT ?)',
     changes: `SELECT h.seq, h.event, h.message, h.device, h.generation, m.kind, m.due_at, m.expires_at
@@ -53,19 +61,20 @@ export function prepareStatements(db: DatabaseSync) {
     scanDead: `SELECT * FROM devices WHERE dead > 0 AND device > ? AND ${matches} ORDER BY device LIMIT ?`,
 
     addMessage: `INSERT INTO messages (id, device, held, generation, kind, state, accepted_wall, ttl, due_at,
-      expires_at, key, content, campaign, bytes, actions)
-      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      expires_at, key, content, campaign, bytes, actions, sum)
+      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL,
-      results = ?, result_bytes = ? WHERE n = ?`,
-    advance: 'UPDATE messages SET results = ?, result_bytes = ?, due_at = ?, awaited_until = ? WHERE n = ?',
-    dropResults: "UPDATE messages SET results = '', result_bytes = 0 WHERE n = ?",
-    oldestResults: `SELECT n, result_bytes FROM messages WHERE held = 0 AND result_bytes > 0
-      ORDER BY forget_at, n LIMIT 1`,
-    endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?
-      WHERE n = ?`,
+      results = ?, result_bytes = ?, sum = ? WHERE n = ?`,
+    advance:
+      'UPDATE messages SET results = ?, result_bytes = ?, due_at = ?, awaited_until = ?, sum = ? WHERE n = ?',
+    dropResults: "UPDATE messages SET results = '', result_bytes = 0, sum = ? WHERE n = ?",
+    oldestResults: `${MESSAGE} WHERE held = 0 AND result_bytes > 0 ORDER BY forget_at, n LIMIT 1`,
+    endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?,
+      sum = ? WHERE n = ?`,
     redrive: `UPDATE messages SET held = 1, state = 'held', ended_wall = NULL, ended_by = NULL, forget_at = NULL,
-      fruitless = 0, awaited_until = NULL, generation = ?, due_at = ?, expires_at = ? WHERE n = ?`,
-    fruitless: 'UPDATE messages SET fruitless = ? WHERE n = ?',
+      fruitless = 0, awaited_until = NULL, generation = ?, due_at = ?, expires_at = ?,
+      sum = ? WHERE n = ?`,
+    fruitless: 'UPDATE messages SET fruitless = ?, sum = ? WHERE n = ?',
     forget: 'DELETE FROM messages WHERE n = ?',
     forgettable: `SELECT n, device, state, forget_at, result_bytes FROM messages
       WHERE held = 0 AND forget_at <= ? ORDER BY forget_at, n LIMIT ?`,

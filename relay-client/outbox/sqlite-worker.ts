@@ -11,6 +11,7 @@ import type { SqliteLedger } from './sqlite-ledger.ts';
 import type { Answer, CallMessage, Chore, ChoreDone } from './sqlite-messages.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
 import { openSealer } from './sqlite-sealer.ts';
+import { summarise } from './salvage.ts';
 import { openStore } from './store-file.ts';
 import type { OpenedStore } from './store-file.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
@@ -40,12 +41,13 @@ function serve(port: MessagePort, start: WorkerStart): void {
   let db: DatabaseSync;
   let ledger: SqliteLedger;
   try {
-    store = openStore(start.directory, start.incarnation);
+    store = openStore(start.directory, start.incarnation, start.acceptLoss);
     db = store.db;
     ledger = createSqliteLedger(db, start.limits, openSealer(db, start.keyFile));
     const { incarnation, store_time: storeTime, seq: sequence } = ledger.store;
     const counts = ledger.counts({ at: 0, wall: 0 });
-    send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: store.renewed });
+    const loss = store.loss === null ? null : summarise(store.loss);
+    send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: store.renewed, loss });
   } catch (error) {
     store?.close();
     send({ type: 'refused', refusal: refusalOf(error) });
@@ -154,6 +156,10 @@ function serve(port: MessagePort, start: WorkerStart): void {
         refusal === null ? { id, ok: true, result: undefined } : { id, ok: false, refusal };
       return send({ type: 'backedUp', answer });
     }
+    if (done.type === 'verify') {
+      if (done.refusal !== null) fail(revive(done.refusal));
+      return;
+    }
     checkpointing = false;
     // Without room the log simply stays, and it is tried again later. But a sync that failed must not be tried
     // again: the kernel may have dropped what it couldn't write.
@@ -200,6 +206,8 @@ function serve(port: MessagePort, start: WorkerStart): void {
     port.close();
     void caretaker?.terminate();
   }
+
+  if (!store.checked) delegate({ type: 'verify' });
 
   port.on('message', (message: ToWorker) => {
     inbox.push(message);

@@ -27,6 +27,11 @@ export interface SqliteOutboxOptions {
   log: Log;
   limits?: Partial<OutboxLimits>;
   /**
+   * Default false: a damaged store is refused. True: it is put aside, and what is readable of it is kept; the log says what
+   * is gone, and where the whole report is.
+   */
+  acceptLoss?: boolean;
+  /**
    * Told once, when the disk failed under a commit or the store proved damaged: what was being written may or
    * may not be there. Every operation rejects from then on; the process should say so and die, because trying
    * a failed sync again proves nothing.
@@ -38,8 +43,7 @@ export interface SqliteOutboxOptions {
 export interface SqliteOutbox extends Outbox {
   /**
    * Writes a whole copy of the store, as of one moment, to the file `path` (0600), replacing what is there.
-   * Operations go on meanwhile. To restore, stop the relay, empty the outbox's directory, and
-   * put the copy there as `outbox.db`; it then starts a new incarnation.
+   * Operations go on meanwhile. `restoreOutbox` puts it back; it then starts a new incarnation.
    *
    * @throws SallyportError FILE_UNWRITABLE, OUTBOX_STORAGE, CLOSED
    */
@@ -57,7 +61,13 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
   const { path, clock, random, log } = options;
   const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
   const { keyFile = `${resolve(path)}.key` } = options;
-  const start: WorkerStart = { directory: path, keyFile, limits, incarnation: createIncarnation(random) };
+  const start: WorkerStart = {
+    directory: path,
+    keyFile,
+    limits,
+    incarnation: createIncarnation(random),
+    acceptLoss: options.acceptLoss ?? false,
+  };
   const began = clock.monotonic();
   const worker = new Worker(workerUrl(import.meta.url, './sqlite-worker'), {
     workerData: start,
@@ -175,6 +185,12 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
   };
 
   front = createFront({ carrier, opened, clock, random, limits });
+  if (opened.loss !== null) {
+    log.error('the outbox was damaged; what was readable of it is kept, the rest is gone', {
+      path,
+      ...opened.loss,
+    });
+  }
   if (opened.renewed === 'restored') {
     log.warn('outbox is not the file that was last opened here; a new incarnation begins', {
       path,

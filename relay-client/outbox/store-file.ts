@@ -1,10 +1,12 @@
-import { accessSync, chmodSync, closeSync, constants, existsSync, fsyncSync } from 'node:fs';
-import { mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { backup, DatabaseSync } from 'node:sqlite';
-import { describeError, SallyportError } from '../../shared/errors.ts';
+import { accessSync, chmodSync, closeSync, constants, existsSync } from 'node:fs';
+import { mkdirSync, openSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { isSallyportError, SallyportError } from '../../shared/errors.ts';
+import { findLogDamage } from './log-check.ts';
 import type { Incarnation } from './outbox.ts';
-import { APPLICATION_ID, CONNECTION_PRAGMAS, SCHEMA, SCHEMA_VERSION, UPGRADES } from './schema.ts';
+import { salvageStore } from './salvage.ts';
+import type { Loss } from './salvage.ts';
 import {
   damaged,
   isLockedOut,
@@ -13,25 +15,20 @@ import {
   storageFailure,
   unwritable,
 } from './sqlite-errors.ts';
-import { readStore } from './sqlite-statements.ts';
-
-/** The store's file inside the outbox's directory; SQLite keeps its log beside it, with `-wal` and `-shm` added. */
-export const STORE_FILE = 'outbox.db';
-
-/** The file whose lock says that a process has the outbox open. Always empty. */
-export const LOCK_FILE = 'outbox.lock';
-
-/** Lines of a damage report that go into the error. */
-const DAMAGE_LINES = 3;
-
-/** Pages that a backup copies in one go: all, hence as of one moment. */
-const ALL_PAGES = 2 ** 31 - 1;
+import { readStore, writeStore } from './sqlite-statements.ts';
+import { checkStore, NewerFormat } from './store-check.ts';
+import { connect, createEmptyStore } from './store-make.ts';
+import { LOCK_FILE, settleNext, STORE_FILE, syncDirectory } from './store-place.ts';
 
 export interface OpenedStore {
   db: DatabaseSync;
   path: string;
   /** Why the store began a new incarnation at this opening; null = it goes on with its last one. */
   renewed: 'fresh' | 'restored' | null;
+  /** Whether all of it was checked; a large one is not. */
+  checked: boolean;
+  /** What was gone when it was opened in spite of damage; null = it was not damaged. */
+  loss: Loss | null;
   /** Closes the store, and lets another process open it. */
   close(): void;
 }
@@ -40,31 +37,54 @@ export interface OpenedStore {
  * Opens the store in `directory`, made if there is none, and checks it.
  *
  * @param incarnation - what it is called from now on if it is fresh, or not the file that was last opened here
+ * @param acceptLoss - whether a damaged store is put aside, and what is readable of it kept
  * @throws SallyportError FILE_UNWRITABLE, OUTBOX_LOCKED, OUTBOX_DAMAGED, OUTBOX_STORAGE
  */
-export function openStore(directory: string, incarnation: Incarnation): OpenedStore {
+export function openStore(directory: string, incarnation: Incarnation, acceptLoss = false): OpenedStore {
   const path = join(directory, STORE_FILE);
+  return withLock(directory, (lock) => {
+    settleNext(directory);
+    const fresh = !existsSync(path) && !(acceptLoss && existsSync(`${path}-wal`));
+    if (fresh) createStore(directory, path, incarnation);
+    let loss: Loss | null = null;
+    let opened: { db: DatabaseSync; checked: boolean };
+    try {
+      opened = openChecked(directory, path);
+    } catch (error) {
+      if (!acceptLoss || !isSallyportError(error, 'OUTBOX_DAMAGED') || error instanceof NewerFormat)
+        throw error;
+      loss = salvageStore(directory, error.message);
+      opened = openChecked(directory, path);
+    }
+    const { db, checked } = opened;
+    try {
+      const renewed = recogniseFile(db, path, fresh, incarnation);
+      const close = (): void => {
+        db.close();
+        lock.close();
+      };
+      return { db, path, renewed, checked, loss, close };
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  });
+}
+
+/**
+ * Does something with the outbox in `directory`, made if there is none, while no other process may open it. The lock is let
+ * go when `task` throws, and is otherwise `task`'s to close.
+ *
+ * @throws SallyportError FILE_UNWRITABLE, OUTBOX_LOCKED, and what SQLite's errors mean
+ */
+export function withLock<T>(directory: string, task: (lock: DatabaseSync) => T): T {
   let lock: DatabaseSync | null = null;
-  let db: DatabaseSync | null = null;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
-    const held = (lock = takeLock(join(directory, LOCK_FILE)));
-    const fresh = !existsSync(path);
-    if (fresh) createStore(directory, path, incarnation);
-    accessSync(path, constants.R_OK | constants.W_OK);
-    // Never by opening it: closing any descriptor of a file drops this process's locks on it (fcntl(2)).
-    chmodSync(path, 0o600);
-    const store = (db = connect(path));
-    checkStore(store, directory);
-    const renewed = recogniseFile(store, path, fresh, incarnation);
-    const close = (): void => {
-      store.close();
-      held.close();
-    };
-    return { db: store, path, renewed, close };
+    lock = takeLock(join(directory, LOCK_FILE));
+    return task(lock);
   } catch (error) {
-    db?.close();
     lock?.close();
     if (error instanceof SallyportError) throw error;
     if (!isStorageError(error)) throw unwritable(directory, error);
@@ -72,21 +92,29 @@ export function openStore(directory: string, incarnation: Incarnation): OpenedSt
   }
 }
 
-/** Another connection to an open store, for a thread of the same process. */
-export function connect(path: string): DatabaseSync {
-  const db = new DatabaseSync(path);
+function openChecked(directory: string, path: string): { db: DatabaseSync; checked: boolean } {
+  if (!existsSync(path)) {
+    throw damaged(directory, `${STORE_FILE} is missing, but its log ${STORE_FILE}-wal is there`);
+  }
+  accessSync(path, constants.R_OK | constants.W_OK);
+  // Never by opening it: closing any descriptor of a file drops this process's locks on it (fcntl(2)).
+  chmodSync(path, 0o600);
+  const log = findLogDamage(path);
+  if (log !== null) throw damaged(directory, `${STORE_FILE}: ${log}`);
+  let db: DatabaseSync | null = null;
   try {
-    db.exec(CONNECTION_PRAGMAS);
-    return db;
+    db = connect(path);
+    return { db, checked: checkStore(db, STORE_FILE, directory) };
   } catch (error) {
-    db.close();
+    db?.close();
+    if (isStorageError(error) && !isLockedOut(error)) throw storageFailure(error, directory).error;
     throw error;
   }
 }
 
 /**
  * Locks the outbox for this process, until it ends in whatever way. The lock is on a file of its own, so that
- * the store itself can be read meanwhile: by the thread that looks after it, or with `sqlite3`.
+ * the store itself can be read meanwhile: by the thread that looks after it, by `backup`, or with `sqlite3`.
  */
 function takeLock(path: string): DatabaseSync {
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
@@ -106,60 +134,9 @@ function createStore(directory: string, path: string, incarnation: Incarnation):
     throw damaged(directory, `${STORE_FILE} is missing, but its log ${STORE_FILE}-wal is there`);
   }
   const draft = `${path}.new`;
-  rmSync(draft, { force: true });
-  rmSync(`${draft}-journal`, { force: true });
-  closeSync(openSync(draft, 'wx', 0o600));
-  const db = new DatabaseSync(draft);
-  try {
-    db.exec(`PRAGMA synchronous = FULL; BEGIN; ${SCHEMA}`);
-    db.prepare('INSERT INTO store (one, incarnation, file) VALUES (1, ?, ?)').run(incarnation, '');
-    db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
-    db.exec('PRAGMA journal_mode = WAL');
-  } finally {
-    db.close();
-  }
+  createEmptyStore(draft, incarnation);
   renameSync(draft, path);
   syncDirectory(directory);
-}
-
-/** Refuses what isn't an outbox, is from the future, or is damaged. */
-function checkStore(db: DatabaseSync, directory: string): void {
-  const application = pragma(db, 'application_id');
-  if (application !== APPLICATION_ID) throw damaged(directory, `${STORE_FILE} is not an outbox's file`);
-  const version = Number(pragma(db, 'user_version'));
-  if (version > SCHEMA_VERSION) {
-    throw new SallyportError(
-      'OUTBOX_DAMAGED',
-      `The outbox in ${directory} has format ${version}; this version reads up to ${SCHEMA_VERSION}. It was ` +
-        'left as it is; start the newer version that wrote it.',
-    );
-  }
-  const lines = db
-    .prepare('PRAGMA quick_check')
-    .all()
-    .flatMap((row) => Object.values(row).map(String));
-  if (lines.length !== 1 || lines[0] !== 'ok') {
-    throw damaged(directory, `${STORE_FILE}: ${lines.slice(0, DAMAGE_LINES).join('; ')}`);
-  }
-  upgrade(db, version);
-  const store = readStore(db);
-  const ended = store.cleared + store.superseded + store.expired + store.cancelled + store.dead;
-  const { held } = db.prepare('SELECT count(*) AS held FROM messages WHERE held = 1').get() as {
-    held: number;
-  };
-  if (store.held !== held || store.accepted !== ended + held) {
-    throw damaged(
-      directory,
-      `${STORE_FILE}: ${store.accepted} accepted messages should be ${ended} ended and ${store.held} held, but ${held} are held`,
-    );
-  }
-}
-
-/** Brings a store of an older version up to this one, all or nothing. */
-function upgrade(db: DatabaseSync, from: number): void {
-  if (from === SCHEMA_VERSION) return;
-  const steps = Array.from({ length: SCHEMA_VERSION - from }, (_, i) => UPGRADES[from + i] ?? '');
-  db.exec(`BEGIN IMMEDIATE; ${steps.join('')} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
 }
 
 /**
@@ -174,52 +151,8 @@ function recogniseFile(
 ): OpenedStore['renewed'] {
   const { dev, ino, birthtimeNs } = statSync(path, { bigint: true });
   const file = `${dev}:${ino}:${birthtimeNs}`;
-  const known = readStore(db).file;
-  if (known === file) return null;
-  db.prepare('UPDATE store SET file = ?, incarnation = ?').run(file, incarnation);
+  const known = readStore(db);
+  if (known.file === file) return null;
+  writeStore(db, { ...known, file, incarnation });
   return fresh ? 'fresh' : 'restored';
-}
-
-/**
- * Copies the store to `path`, whole and as of one moment, while its owner goes on. The copy is written beside
- * its place and then put there, and starts a new incarnation when it is opened.
- *
- * @param db - a connection of its own
- */
-export async function backUpStore(db: DatabaseSync, path: string): Promise<void> {
-  const draft = `${path}.new`;
-  try {
-    rmSync(draft, { force: true });
-    closeSync(openSync(draft, 'wx', 0o600));
-    await backup(db, draft, { rate: ALL_PAGES });
-    const copy = new DatabaseSync(draft);
-    try {
-      copy.exec("PRAGMA synchronous = FULL; UPDATE store SET file = ''");
-    } finally {
-      copy.close();
-    }
-    renameSync(draft, path);
-    syncDirectory(dirname(path));
-  } catch (error) {
-    rmSync(draft, { force: true });
-    if (isStorageError(error)) throw storageFailure(error, path).error;
-    throw new SallyportError(
-      'FILE_UNWRITABLE',
-      `The backup ${basename(path)} can't be written to ${dirname(path)}: ${describeError(error)}.`,
-      { cause: error },
-    );
-  }
-}
-
-function pragma(db: DatabaseSync, name: string): unknown {
-  return Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0];
-}
-
-function syncDirectory(directory: string): void {
-  const handle = openSync(directory, constants.O_RDONLY);
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }

@@ -3,6 +3,8 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, w
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
+import { SUMMED_MESSAGE_COLUMNS } from '../../../relay-client/outbox/row-sums.ts';
+import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
 import { contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
 import { openAt } from './sqlite-lab.ts';
 
@@ -126,6 +128,12 @@ t.test('a new key on top seals from then on, and the old one opens', async (t) =
   t.match(await outbox.message(fresh.id), { actions: ACTIONS });
 });
 
+/** Sums are against accidents: whoever changes a store on purpose can write them as well. */
+function sumAnew(db: DatabaseSync): void {
+  defineFunctions(db);
+  db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
+}
+
 t.test('what somebody moved or wrote in clear is refused, and can still end', async (t) => {
   const path = join(t.testdir(), 'outbox');
   let outbox = await openAt(t, path);
@@ -137,6 +145,7 @@ t.test('what somebody moved or wrote in clear is refused, and can still end', as
     one.id,
     other.id,
   );
+  sumAnew(db);
   db.close();
   outbox = await openAt(t, path);
   await refuses(t, outbox.message(other.id), 'OUTBOX_DAMAGED', new RegExp(other.id));
@@ -147,6 +156,7 @@ t.test('what somebody moved or wrote in clear is refused, and can still end', as
   await outbox.close();
   const again = new DatabaseSync(join(path, 'outbox.db'));
   again.prepare('UPDATE messages SET actions = ? WHERE id = ?').run(ACTIONS, one.id);
+  sumAnew(again);
   again.close();
   await refuses(t, openAt(t, path), 'OUTBOX_DAMAGED', /should be sealed is not/);
 });

@@ -232,6 +232,7 @@ t.test('a store of the version before is brought up to this one, with all that i
   db.exec(`DROP INDEX messages_by_wait; DROP INDEX messages_by_results;
     ALTER TABLE messages DROP COLUMN results; ALTER TABLE messages DROP COLUMN result_bytes;
     ALTER TABLE messages DROP COLUMN awaited_until; ALTER TABLE store DROP COLUMN result_bytes;
+    ALTER TABLE store DROP COLUMN sum; ALTER TABLE messages DROP COLUMN sum; ALTER TABLE history DROP COLUMN sum;
     PRAGMA user_version = 1`);
   db.close();
   const outbox = await openAt(t, path);
