@@ -11,6 +11,7 @@ import { fitsXml } from '../shared/wpi/escape.ts';
 import { describeError } from '../shared/errors.ts';
 import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
 import type { AddressRange } from './addresses/range.ts';
+import type { DeviceTls } from './catcher/doors.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 import { DEFAULT_WARNINGS } from './warnings/config.ts';
 import type { WarningsConfig } from './warnings/config.ts';
@@ -40,8 +41,10 @@ export interface RelayConfig {
   contactMe: {
     listen: Address;
     advertise: URL | null;
-    /** Where devices have source addresses: the port at which they are contacted there. */
+    /** Where devices have source addresses: the ports at which they are contacted there. */
     devicePort: number;
+    deviceWebPort: number | null;
+    deviceTls: DeviceTls | null;
   } | null;
   /** A service with a poll address of its own, to be asked in place of the phones; null = none. */
   pollSource: PollSourceConfig | null;
@@ -112,6 +115,8 @@ const DEFAULT_OUTBOX = './outbox';
 
 /** The port at which phones are contacted (Developer's Guide p. 14). */
 const PHONE_PORT = 8_085;
+/** The port of a phone's web server with TLS, which takes contacts as well. */
+const PHONE_TLS_PORT = 443;
 
 const addressRange = z.string('a range such as 127.64.0.0/16').superRefine((text, context) => {
   try {
@@ -195,6 +200,19 @@ export const relaySchema = (beside: (path: string) => string) => {
             listen: fields.address,
             advertise: fields.url('http:').nullable().default(null),
             device_port: fields.whole(0, 65_535).default(PHONE_PORT),
+            device_web_port: fields.whole(0, 65_535).nullable().default(null),
+            device_tls: z
+              .strictObject(
+                {
+                  port: fields.whole(0, 65_535).default(PHONE_TLS_PORT),
+                  cert: file,
+                  key: file,
+                  profile: fields.oneOf('modern', 'intermediate', 'legacy').default('intermediate'),
+                },
+                'a map with cert and key',
+              )
+              .nullable()
+              .default(null),
           },
           'a map with listen and advertise',
         )
@@ -336,6 +354,8 @@ export function loadRelayConfig(file: string): RelayConfig {
             listen: written.contact_me.listen,
             advertise: written.contact_me.advertise,
             devicePort: written.contact_me.device_port,
+            deviceWebPort: written.contact_me.device_web_port,
+            deviceTls: written.contact_me.device_tls,
           },
     pollSource:
       written.poll_source === null
@@ -449,6 +469,11 @@ function findFaults(
   const caught = config.map('contact_me');
   if (!caught.has('advertise') && /^(0\.0\.0\.0|\[::\]):/.test(caught.text('listen') ?? '')) {
     fault(['contact_me', 'advertise'], 'the URL that services reach it by, since it listens everywhere');
+  }
+  for (const field of ['device_web_port', 'device_tls']) {
+    if (caught.has(field) && services.every((service) => !service.has('source_addresses'))) {
+      fault(['contact_me', field], 'nothing, since no service gives devices source_addresses');
+    }
   }
   const api = config.map('api');
   const listen = api.text('listen');

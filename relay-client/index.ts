@@ -21,10 +21,12 @@ import type { RelayConfig } from './config.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import type { HistoryEntry, Message, Sequence } from './outbox/outbox.ts';
 import { createRelay } from './relay.ts';
+import type { RelayAddresses } from './relay.ts';
 
 export { loadRelayConfig } from './config.ts';
 export type { RelayConfig } from './config.ts';
 export { joinProxy } from './links/join.ts';
+export type { RelayAddresses } from './relay.ts';
 export type { Joined } from './links/join.ts';
 export type { DeskChange, ProxyState, RelayView } from './desk.ts';
 export type { EndState, HistoryEntry, Message, MessageState } from './outbox/outbox.ts';
@@ -51,7 +53,7 @@ export interface EmbeddedRelay {
   /** What can be asked of links, services, polls and sessions. */
   readonly view: RelayView;
   /** Where API and catcher listen, the latter also at devices' own addresses; null where they don't. */
-  readonly addresses: { api: string | null; contactMe: string | null; contactMeDevices: string | null };
+  readonly addresses: RelayAddresses;
   /** Resolves with the reason when the outbox can no longer be trusted. End the process then: what was accepted is on disk. */
   readonly failed: Promise<Error>;
   /**

@@ -1,17 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { formatAddress } from '../shared/address.ts';
+import type { Address } from '../shared/address.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { describeError } from '../shared/errors.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { RelayFrame } from '../shared/protocol.ts';
 import type { AddressBook } from './addresses/book.ts';
 import { openAddresses } from './addresses/open.ts';
 import { parseAddressRange } from './addresses/range.ts';
 import { createApi, presentEvent } from './api/index.ts';
-import { createCatcher } from './catcher.ts';
-import type { Catcher } from './catcher.ts';
+import { createCatcher } from './catcher/catcher.ts';
+import type { Catcher } from './catcher/catcher.ts';
 import type { RelayConfig } from './config.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
@@ -67,14 +68,24 @@ export interface RelayOptions {
   world?: RelayWorld;
 }
 
+/** Where a relay listens, each as `host:port`; null = not. */
+export interface RelayAddresses {
+  api: string | null;
+  contactMe: string | null;
+  /** In the place of devices with addresses of their own: their contact-me port, their web port, and that with TLS. */
+  contactMeDevices: string | null;
+  contactMeDevicesWeb: string | null;
+  contactMeDevicesTls: string | null;
+}
+
 /** A running relay. */
 export interface Relay {
   readonly outbox: Outbox;
   readonly view: RelayView;
-  readonly addresses: { api: string | null; contactMe: string | null; contactMeDevices: string | null };
+  readonly addresses: RelayAddresses;
   /** Resolves with the reason when the outbox can no longer be trusted; whoever runs the relay must then end it. */
   readonly failed: Promise<Error>;
-  /** Re-reads certificates and keys of the services. */
+  /** Re-reads certificates and keys; rejects with what could not be used, which keeps the old ones. */
   reload(): Promise<void>;
   /** Tells the proxies, lets running sessions end for a while, then closes. */
   close(): Promise<void>;
@@ -149,7 +160,7 @@ async function open(
 
   let catcher: Catcher | null = null;
   if (config.contactMe !== null) {
-    const { listen, advertise, devicePort } = config.contactMe;
+    const { listen, advertise, devicePort, deviceWebPort, deviceTls } = config.contactMe;
     const secret = identity.catcherSecret;
     catcher = await createCatcher({
       listen,
@@ -157,7 +168,16 @@ async function open(
       secret,
       formerSecret: identity.formerCatcherSecret,
       outbox,
-      ...(book === null ? {} : { devices: { port: devicePort, deviceAt: book.deviceAt } }),
+      ...(book === null
+        ? {}
+        : {
+            devices: {
+              port: devicePort,
+              webPort: deviceWebPort,
+              tls: deviceTls,
+              deviceAt: book.deviceAt,
+            },
+          }),
       onContact: lookout.contacted,
       log,
     });
@@ -338,11 +358,19 @@ async function open(
     view,
     failed,
     addresses: {
-      api: api === null ? null : formatAddress(api.address),
-      contactMe: catcher === null ? null : formatAddress(catcher.listening),
-      contactMeDevices: catcher === null || catcher.devices === null ? null : formatAddress(catcher.devices),
+      api: shown(api?.address),
+      contactMe: shown(catcher?.listening),
+      contactMeDevices: shown(catcher?.devices.contact),
+      contactMeDevicesWeb: shown(catcher?.devices.web),
+      contactMeDevicesTls: shown(catcher?.devices.tls),
     },
-    reload: services.reload,
+    async reload() {
+      // Each for itself, so that one bad file keeps no other from being read.
+      const results = await Promise.allSettled([services.reload(), (async () => catcher?.reload())()]);
+      const failures = results.filter((result) => result.status === 'rejected');
+      if (failures.length === 0) return;
+      throw new SallyportError('KEY_INVALID', failures.map(({ reason }) => describeError(reason)).join('; '));
+    },
     async close() {
       links.drain();
       // All at once: each may take its time, and in all there are only so many seconds.
@@ -372,6 +400,9 @@ async function openBook({ services, outbox, contactMe }: RelayConfig): Promise<A
   ];
   return openAddresses(outbox.path, [...new Set(ranges)], taken.filter(isIPv4));
 }
+
+const shown = (address: Address | undefined | null): string | null =>
+  address === undefined || address === null ? null : formatAddress(address);
 
 const quiet = (device: DeviceId, generation: number, ms: Milliseconds): RelayFrame => ({
   type: 'quiet',

@@ -4,7 +4,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
-import { DIALECTS, sendContactMe } from '../fixtures/services/index.ts';
+import { DIALECTS, makeCertificate, sendContactMe } from '../fixtures/services/index.ts';
 import { createFleet } from '../phones/index.ts';
 import type { Fleet, FleetOptions } from '../phones/index.ts';
 
@@ -17,19 +17,32 @@ const PHONES = 40;
 interface Place {
   gate: Gate;
   fleet: Fleet;
-  /** Where every device is contacted. */
-  devicePort: number;
+  /** Where a device is contacted at its source address, as a service of that dialect does. */
+  contactUri(source: string): string;
 }
+
+/** Services contact phones at their contact-me port, at their web port, or there by HTTPS. */
+const CONTACTED = {
+  gs5: ['http', 'contactMeDevicesWeb'],
+  dlsir: ['http', 'contactMeDevices'],
+  'wpi-php': ['https', 'contactMeDevicesTls'],
+} as const;
 
 /** A gate before a service that knows phones by their address only, and many phones behind one address. */
 async function start(
   t: Test,
-  dialect: keyof typeof DIALECTS,
+  dialect: keyof typeof CONTACTED,
   options: Partial<FleetOptions> = {},
 ): Promise<Place> {
+  const { cert, key } = makeCertificate();
+  const dir = t.testdir({ 'phone.pem': cert, 'phone.key': key });
   const gate = await startGate(t, {
     service: { dialect: DIALECTS[dialect], startUpItems: (device) => ({ realm: `of ${device}` }) },
-    contactMe: { device_port: 0 },
+    contactMe: {
+      device_port: 0,
+      device_web_port: 0,
+      device_tls: { port: 0, cert: join(dir, 'phone.pem'), key: join(dir, 'phone.key') },
+    },
     wpi: { source_addresses: '127.64.0.0/16' },
     logLevel: 'info',
   });
@@ -43,8 +56,13 @@ async function start(
     ...options,
   });
   t.teardown(() => fleet.close());
-  const devicePort = Number(/:(\d+)$/.exec(String(gate.relay.ready['contactMeDevices']))?.[1]);
-  return { gate, fleet, devicePort };
+  const [scheme, door] = CONTACTED[dialect];
+  const port = /:(\d+)$/.exec(String(gate.relay.ready[door]))?.[1];
+  return {
+    gate,
+    fleet,
+    contactUri: (source) => `${scheme}://${source}:${port}/contact_dls.html/ContactDLS`,
+  };
 }
 
 const sourceOf = ({ service }: Gate, deviceId: string): string => service.device(deviceId)?.sourceIp ?? '';
@@ -56,7 +74,7 @@ for (const [dialect, phones] of [
 ] as const) {
   const how = 'keepAlive' in phones ? 'closing after each message' : 'keeping their connections';
   t.test(`a service as ${dialect} mixes up none of ${PHONES} phones, ${how}`, { skip }, async (t) => {
-    const { gate, fleet, devicePort } = await start(t, dialect, phones);
+    const { gate, fleet, contactUri } = await start(t, dialect, phones);
     await fleet.start();
     t.strictSame(fleet.stats().sessionsBy, { completed: PHONES }, 'all have registered');
     const items = (): boolean =>
@@ -71,7 +89,7 @@ for (const [dialect, phones] of [
       gate.service.enqueue(deviceId, [{ action: 'WriteItems', items: { realm: `called ${deviceId}` } }]),
     );
     for (const { deviceId } of called) {
-      const uri = `http://${sourceOf(gate, deviceId)}:${devicePort}/contact_dls.html/ContactDLS`;
+      const uri = contactUri(sourceOf(gate, deviceId));
       t.equal((await sendContactMe(uri, dialect === 'gs5' ? { method: 'GET' } : {})).status, 204);
     }
     await Promise.all(called.map(({ deviceId }) => gate.polls(deviceId, 202)));

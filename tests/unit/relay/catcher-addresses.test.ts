@@ -1,12 +1,18 @@
 import { request } from 'node:http';
+import { request as requestTls } from 'node:https';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connect } from 'node:tls';
 import t from 'tap';
 import type { Test } from 'tap';
-import { createCatcher } from '../../../relay-client/catcher.ts';
-import type { Catcher, CatcherOptions } from '../../../relay-client/catcher.ts';
+import { createCatcher } from '../../../relay-client/catcher/catcher.ts';
+import type { Catcher, CatcherOptions } from '../../../relay-client/catcher/catcher.ts';
+import type { DevicePorts } from '../../../relay-client/catcher/doors.ts';
 import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { ModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
+import { createAuthority } from '../../fixtures/certificates.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { freeAddress } from '../../fixtures/gate.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
@@ -23,25 +29,27 @@ const PATH = '/contact_dls.html/ContactDLS';
 
 async function startCatcher(
   t: Test,
-  options: Partial<CatcherOptions> & { port?: number } = {},
+  options: Partial<Omit<CatcherOptions, 'devices'>> & Partial<DevicePorts> = {},
 ): Promise<{ catcher: Catcher; outbox: ModelOutbox; port: number }> {
+  const { port = 0, webPort = null, tls = null, ...rest } = options;
   const outbox = createModelOutbox({ clock: createFakeClock(), random: seededRandom(1) });
   const catcher = await createCatcher({
     listen: { host: '127.0.0.1', port: 0 },
     secret: Buffer.alloc(32, 7),
     outbox,
-    devices: { port: options.port ?? 0, deviceAt: (address) => OWNERS.get(address) ?? null },
+    devices: { port, webPort, tls, deviceAt: (address) => OWNERS.get(address) ?? null },
     log: silentLog,
-    ...options,
+    ...rest,
   });
   t.teardown(() => catcher.close());
-  return { catcher, outbox, port: catcher.devices?.port ?? 0 };
+  return { catcher, outbox, port: catcher.devices.contact?.port ?? 0 };
 }
 
 function ask(url: string, method: string, body?: string): Promise<{ status: number; server: string }> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'Content-Type': 'application/x-www-form-urlencoded' };
-    const sent = request(url, { method, headers, agent: false }, (response) => {
+    const send = url.startsWith('https:') ? requestTls : request;
+    const sent = send(url, { method, headers, agent: false, rejectUnauthorized: false }, (response) => {
       response.resume();
       response.on('end', () =>
         resolve({ status: response.statusCode ?? 0, server: String(response.headers['server']) }),
@@ -105,7 +113,7 @@ t.test('one port serves both where both are to be the same', { skip }, async (t)
       port,
       ...(advertise === undefined ? {} : { advertise }),
     });
-    t.equal(catcher.devices?.port, port);
+    t.equal(catcher.devices.contact?.port, port);
     t.match(catcher.address(ONE), advertise?.href ?? `http://127.0.0.1:${port}/`);
     const { pathname } = new URL(catcher.address(ONE));
     t.equal((await ask(`http://127.0.0.1:${port}${pathname}`, 'GET')).status, 204);
@@ -115,12 +123,67 @@ t.test('one port serves both where both are to be the same', { skip }, async (t)
   }
 });
 
+/** A pair of PEM files whose certificate is for `name`. */
+async function pemFiles(dir: string, name: string): Promise<{ cert: string; key: string }> {
+  const { cert, key } = await (await createAuthority()).issue([name]);
+  const files = { cert: join(dir, 'shown.pem'), key: join(dir, 'shown.key') };
+  writeFileSync(files.cert, cert);
+  writeFileSync(files.key, key);
+  return files;
+}
+
+/** Whose certificate is shown there. */
+function shownAt(host: string, port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, rejectUnauthorized: false }, () => {
+      resolve(String(socket.getPeerX509Certificate()?.subjectAltName));
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+}
+
+t.test('a device’s web ports take contacts too, in the clear and by TLS', { skip }, async (t) => {
+  const files = await pemFiles(t.testdir({}), 'phone.example');
+  const tls = { port: 0, ...files, profile: 'intermediate' as const };
+  const { catcher, outbox } = await startCatcher(t, { webPort: 0, tls });
+  const web = `http://127.64.0.1:${catcher.devices.web?.port}`;
+  const secure = `https://127.64.0.2:${catcher.devices.tls?.port}`;
+  t.equal((await ask(`${web}${PATH}?ContactMe=true&dls_ip_addr=10.0.0.9`, 'GET')).status, 204);
+  t.strictSame(await generations(outbox), [1, undefined]);
+  t.strictSame(await ask(`${secure}${PATH}`, 'POST', 'ContactMe=true'), { status: 204, server: 'DlsClient' });
+  t.strictSame(await generations(outbox), [1, 1]);
+  for (const url of [`${web}/index.html`, `${secure}/`]) t.equal((await ask(url, 'GET')).status, 404, url);
+  const nobody = `https://127.64.0.9:${catcher.devices.tls?.port}${PATH}`;
+  t.equal((await ask(nobody, 'GET')).status, 404, 'an address that is nobody’s');
+  t.strictSame(await generations(outbox), [1, 1]);
+});
+
+t.test(
+  'the certificate at devices’ addresses is read again, and kept where the new one is none',
+  { skip },
+  async (t) => {
+    const dir = t.testdir({});
+    const tls = { port: 0, ...(await pemFiles(dir, 'old.example')), profile: 'intermediate' as const };
+    const { catcher } = await startCatcher(t, { tls });
+    const port = catcher.devices.tls?.port ?? 0;
+    t.equal(await shownAt('127.64.0.1', port), 'DNS:old.example');
+    await pemFiles(dir, 'new.example');
+    catcher.reload();
+    t.equal(await shownAt('127.64.0.1', port), 'DNS:new.example');
+    writeFileSync(tls.key, 'no key');
+    t.throws(() => catcher.reload(), { code: 'KEY_INVALID', message: /contact_me\.device_tls/ });
+    t.equal(await shownAt('127.64.0.1', port), 'DNS:new.example');
+    await t.rejects(startCatcher(t, { tls }), { code: 'KEY_INVALID' });
+  },
+);
+
 t.test('without source addresses nothing listens beside the catcher’s own address', async (t) => {
   const outbox = createModelOutbox({ clock: createFakeClock(), random: seededRandom(1) });
   const listen = { host: '127.0.0.1', port: 0 };
   const catcher = await createCatcher({ listen, secret: Buffer.alloc(32, 7), outbox, log: silentLog });
   t.teardown(() => catcher.close());
-  t.equal(catcher.devices, null);
+  t.strictSame(catcher.devices, { contact: null, web: null, tls: null });
   t.equal((await ask(`http://127.0.0.1:${catcher.listening.port}${PATH}`, 'GET')).status, 404);
 });
 

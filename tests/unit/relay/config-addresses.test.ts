@@ -7,7 +7,7 @@ import { loadRelayConfig } from '../../../relay-client/config.ts';
 import type { RelayConfig } from '../../../relay-client/config.ts';
 
 function load(t: Test, services: object[], rest: object = {}): RelayConfig {
-  const file = join(t.testdir({ 'relay.key': '' }), 'relay.yaml');
+  const file = join(t.testdir({ 'relay.key': '', 'phone.pem': '', 'phone.key': '' }), 'relay.yaml');
   const config = {
     name: 'hq-1',
     key: 'relay.key',
@@ -37,6 +37,22 @@ t.test('source addresses, proxy-v2 and the devices’ port are read', async (t) 
   ]);
   t.match(contactMe, { devicePort: 8087 });
   t.match(load(t, [], { contact_me: { listen: '127.0.0.1:8086' } }).contactMe, { devicePort: 8085 });
+});
+
+t.test('ports of devices’ web servers are read, and refused where no device has an address', async (t) => {
+  const contact_me = {
+    listen: '127.0.0.1:8086',
+    device_web_port: 80,
+    device_tls: { cert: 'phone.pem', key: 'phone.key' },
+  };
+  const { contactMe } = load(t, [{ source_addresses: '127.64.0.0/16' }], { contact_me });
+  t.match(contactMe, {
+    deviceWebPort: 80,
+    deviceTls: { port: 443, cert: /\/phone\.pem$/, profile: 'intermediate' },
+  });
+  t.throws(() => load(t, [{}], { contact_me }), {
+    message: /device_web_port is 80; expected nothing, since .*\n.*device_tls is .*expected nothing, since/,
+  });
 });
 
 t.test('source addresses that cannot work are faults, each with its reason', async (t) => {
