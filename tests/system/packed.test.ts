@@ -129,11 +129,32 @@ t.test('the packed and installed package', async (t) => {
     t.not(stdout.trim(), '');
   });
 
-  t.test('the SDK brings its types', async (t) => {
+  t.test('WPI messages are built and read by its second name', async (t) => {
+    const script = `
+      import { buildPhoneMessage, buildServiceMessage, itemValue, readPhoneMessage, readServiceMessage } from 'sallyport/wpi';
+      const items = [{ name: 'mac-addr', value: '00:1A:E8:00:00:01' }];
+      const phone = readPhoneMessage(buildPhoneMessage({ nonce: 'A1', reason: 'solicited', items }));
+      const answer = readServiceMessage(buildServiceMessage({ nonce: phone.nonce, action: 'CleanUp' }));
+      console.log(phone.reason, itemValue(phone.items, 'mac-addr'), answer.nonce, answer.action);`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], installed);
+    t.equal(stdout.trim(), 'solicited 00:1A:E8:00:00:01 A1 CleanUp');
+  });
+
+  t.test('SDK and WPI bring their types', async (t) => {
     mkdirSync(join(installed, 'src'));
     writeFileSync(
       join(installed, 'src/user.mts'),
-      `import * as sdk from 'sallyport';\nexport const names: (keyof typeof sdk)[] = [];\n// @ts-expect-error: no such export\nexport const wrong = sdk.noSuchExport;\n`,
+      [
+        `import * as sdk from 'sallyport';`,
+        `import { readPhoneMessage } from 'sallyport/wpi';`,
+        `import type { PhoneMessage } from 'sallyport/wpi';`,
+        `export const names: (keyof typeof sdk)[] = [];`,
+        `export const read: PhoneMessage | { unreadable: string } = readPhoneMessage(Buffer.alloc(0));`,
+        `// @ts-expect-error: no such export`,
+        `export const wrong = sdk.noSuchExport;`,
+        `// @ts-expect-error: takes bytes`,
+        `export const taken = readPhoneMessage('text');`,
+      ].join('\n'),
     );
     const options = [
       '--noEmit',

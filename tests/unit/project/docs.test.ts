@@ -88,8 +88,12 @@ t.test('docs/operating.md quotes log lines as they are', async (t) => {
   }
 });
 
-t.test('the example in docs/sdk.md is the one that is checked', async (t) => {
-  const [shown] = blocksOf(readDocument('docs/sdk.md')).filter(({ language }) => language === 'ts');
-  const checked = readDocument('docs/examples/service.ts');
-  t.equal(shown?.text, checked.replace(`'../../relay-client/index.ts'`, `'sallyport'`));
+t.test('the examples in documents are those that are checked', async (t) => {
+  for (const [page, example, from, name] of [
+    ['docs/sdk.md', 'docs/examples/service.ts', '../../relay-client/index.ts', 'sallyport'],
+    ['docs/wpi.md', 'docs/examples/wpi-service.ts', '../../shared/wpi/index.ts', 'sallyport/wpi'],
+  ] as const) {
+    const [shown] = blocksOf(readDocument(page)).filter(({ language }) => language === 'ts');
+    t.equal(shown?.text, readDocument(example).replaceAll(`'${from}'`, `'${name}'`), page);
+  }
 });
