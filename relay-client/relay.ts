@@ -130,6 +130,8 @@ async function open(
     onFatal: fail,
   });
   opened.push(() => outbox.close());
+  /** Whether an earlier run may have led phones: a session leaves a note there. */
+  const resumed = outbox.sequence() > 0;
   const pending = createPendingView({ outbox, clock, log });
   await pending.ready;
 
@@ -211,6 +213,7 @@ async function open(
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
         teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
         known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
+        resumed,
       });
     },
     addresses: ({ sourceAddresses = null }) =>

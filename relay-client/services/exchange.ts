@@ -13,7 +13,7 @@ import type { Deadline } from './deadline.ts';
 import { headerValues, requestHeaders } from './headers.ts';
 import type { ByteBudget, WpiLimits } from './limits.ts';
 import type { ServiceEvent } from './metrics.ts';
-import type { ConnectionObserver, Exchange, OwnAnswer, RawHeaders } from './observer.ts';
+import type { ConnectionObserver, Exchange, OwnAnswer, RawHeaders, UnreadExchange } from './observer.ts';
 import { checkRequest } from './request-check.ts';
 import { readBody, streamBody } from './request-body.ts';
 import type { RareLog } from './rare-log.ts';
@@ -74,6 +74,8 @@ export function startExchange(
 
   let over = false;
   let exchange: Exchange | null = null;
+  /** In its place, where the request passes unread. */
+  let unread: UnreadExchange | null = null;
   let controller: Dispatcher.DispatchController | null = null;
   let upload: Readable | null = null;
   let taken = 0;
@@ -231,13 +233,16 @@ export function startExchange(
     whole(head: AnswerHead, body: Buffer): void {
       if (over) return budget.give(body.length);
       taken += body.length;
+      unread?.answered({ status: head.status, headers: head.headers });
       const shown = exchange?.answered({ status: head.status, headers: head.headers, body }) ?? [];
       if ('body' in shown) replyOwn(shown);
       else reply(head, shown, body);
     },
     begin(head: AnswerHead): void {
       if (over) return;
-      exchange?.answeredUnread({ status: head.status });
+      const { status, headers } = head;
+      unread?.answered({ status, headers });
+      exchange?.answeredUnread({ status, headers });
       writeHead(head, [], head.length);
       response.on('drain', () => {
         if (over) return;
@@ -260,7 +265,7 @@ export function startExchange(
   };
 
   const passUnread = (reason: 'method' | 'size', held: Buffer[]): void => {
-    observed.unread({ method, path: target, reason });
+    unread = observed.unread({ method, path: target, headers: raw, reason });
     upload = streamBody(
       request,
       held,
@@ -273,7 +278,7 @@ export function startExchange(
         controller?.abort(new Error('the body is over the limit'));
       },
     );
-    if (!over) ask(raw, upload, undefined);
+    if (!over) ask(unread.headers, upload, undefined);
   };
 
   const begin = (): void => {
@@ -284,9 +289,9 @@ export function startExchange(
     const chunked = headerValues(raw, 'transfer-encoding').length > 0;
     if (method !== 'POST') {
       if (chunked || Number(length ?? 0) > 0) return passUnread('method', []);
-      observed.unread({ method, path: target, reason: 'method' });
+      unread = observed.unread({ method, path: target, headers: raw, reason: 'method' });
       request.resume();
-      return ask(raw, null, undefined);
+      return ask(unread.headers, null, undefined);
     }
     if (Number(length ?? 0) > limits.messageBytes) return passUnread('size', []);
 

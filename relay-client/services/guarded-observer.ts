@@ -1,6 +1,6 @@
 import { describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { ConnectionObserver, Exchange, Observer } from './observer.ts';
+import type { ConnectionObserver, Exchange, Observer, UnreadExchange } from './observer.ts';
 import { passiveObserver } from './passive-observer.ts';
 
 /**
@@ -39,6 +39,10 @@ export function guardObserver(observer: Observer, log: Log): Observer {
     delivered: () => guard('delivered', () => inner.delivered(), nothing),
     cut: (by) => guard('cut', () => inner.cut(by), nothing),
   });
+  const guardUnread = (inner: UnreadExchange): UnreadExchange => ({
+    headers: inner.headers,
+    answered: (response) => guard('answered', () => inner.answered(response), nothing),
+  });
   const guardConnection = (inner: ConnectionObserver, passive: ConnectionObserver): ConnectionObserver => ({
     message: (request) =>
       guard(
@@ -46,7 +50,12 @@ export function guardObserver(observer: Observer, log: Log): Observer {
         () => guardExchange(inner.message(request)),
         () => passive.message(request),
       ),
-    unread: (request) => guard('unread', () => inner.unread(request), nothing),
+    unread: (request) =>
+      guard(
+        'unread',
+        () => guardUnread(inner.unread(request)),
+        () => passive.unread(request),
+      ),
     closed: (how) => guard('closed', () => inner.closed(how), nothing),
   });
   return {

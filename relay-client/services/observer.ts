@@ -19,9 +19,22 @@ export interface ConnectionObserver {
   /** A whole message of the phone (POST within the reading limit), before it goes upstream. */
   message(request: { path: string; headers: RawHeaders; body: Buffer }): Exchange;
   /** A request passes unread: not a POST, or its body is over the reading limit. */
-  unread(request: { method: string; path: string; reason: 'method' | 'size' }): void;
+  unread(request: {
+    method: string;
+    path: string;
+    headers: RawHeaders;
+    reason: 'method' | 'size';
+  }): UnreadExchange;
   /** The connection is over. `cut`: not by either side's orderly end. */
   closed(how: 'ended' | 'cut'): void;
+}
+
+/** A request that nobody has read, and its answer. */
+export interface UnreadExchange {
+  /** What goes upstream in place of the phone's headers; the very same array when nothing changes. */
+  readonly headers: RawHeaders;
+  /** Upstream's answer begins. */
+  answered(response: { status: number; headers: RawHeaders }): void;
 }
 
 /** An answer that the observer gives by itself. Needs no Content-Length. */
@@ -47,7 +60,7 @@ export interface Exchange {
    */
   answered(response: { status: number; headers: RawHeaders; body: Buffer }): RawHeaders | OwnAnswer;
   /** Upstream's answer passes unread, because it is over the reading limit. */
-  answeredUnread(response: { status: number }): void;
+  answeredUnread(response: { status: number; headers: RawHeaders }): void;
   /** The answer's last byte was handed to the phone's connection. */
   delivered(): void;
   /** The exchange was cut: `upstream` (refused, died, timed out) or `phone` (went away). */

@@ -12,7 +12,7 @@ export const passiveObserver: Observer = {
       delivered: () => undefined,
       cut: () => undefined,
     }),
-    unread: () => undefined,
+    unread: ({ headers }) => ({ headers, answered: () => undefined }),
     closed: () => undefined,
   }),
 };

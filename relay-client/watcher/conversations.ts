@@ -11,8 +11,10 @@ import type { SessionListener, SessionOutcome, WatchedSession } from './session-
 export interface Conversation extends WatchedSession {
   answered: boolean;
   action: string | null;
-  /** The Actions that the phone's next reply may name; empty = none was sent yet, or it passed unread. */
+  /** The Actions that the phone's next reply may name; empty = any, as the answer was not understood. */
   expected: readonly string[];
+  /** The phone has got an answer, as far as we know, and may reply. */
+  mayReply: boolean;
   /** The status of the phone's last reply. */
   status: string | null;
   /** What we teach the phone after the service's last answer, or have taught it; null = nothing so far. */
@@ -36,9 +38,12 @@ export interface Conversations {
   establish(conversation: Conversation, displacing: boolean): void;
   /** The device's session: the last one that the service has answered. */
   of(device: DeviceId): Conversation | null;
-  /** The one session that awaits the reply to `action` from that address and has no connection; null where unclear. */
+  /**
+   * The one session at that address of which a reply to `action` may come, where it is certain to await that and has
+   * no connection; null where unclear.
+   */
   awaitedFrom(address: string, action: string): Conversation | null;
-  /** Somebody unknown has been asked something at that address: for a while it identifies nobody. */
+  /** A reply may come from that address that belongs to no session here: for a while it identifies nobody. */
   doubt(address: string): void;
   /** The phone is awaited from now on. */
   await(conversation: Conversation): void;
@@ -58,8 +63,12 @@ export function createConversations(options: {
   clock: Clock;
   random: (size: number) => Uint8Array;
   limits: WatcherLimits;
+  /** Phones may be in the middle of sessions of which nothing is known here. */
+  resumed: boolean;
 }): Conversations {
   const { listener, clock, random, limits } = options;
+  /** Until when no address says anything, by the monotonic clock. */
+  const doubtfulUntil = options.resumed ? clock.monotonic() + limits.doubtMs : -Infinity;
   const established = new Map<DeviceId, Conversation>();
   const byAddress = new Map<string, Set<Conversation>>();
   /** Until when an address says nothing, by the monotonic clock. */
@@ -118,6 +127,7 @@ export function createConversations(options: {
         answered: false,
         action: null,
         expected: [],
+        mayReply: false,
         status: null,
         lesson: null,
         exchange: null,
@@ -143,14 +153,17 @@ export function createConversations(options: {
     },
     of: (device) => established.get(device) ?? null,
     awaitedFrom(address, action) {
-      if ((doubtful.get(address) ?? 0) > clock.monotonic()) return null;
+      if (Math.max(doubtful.get(address) ?? -Infinity, doubtfulUntil) > clock.monotonic()) return null;
       let found: Conversation | null = null;
       for (const conversation of byAddress.get(address) ?? []) {
-        if (!conversation.expected.includes(action) || conversation.exchange !== null) continue;
+        const { mayReply, expected } = conversation;
+        // Whoever may reply counts, even with its answer still on the way: the phone may be faster than we hear of it.
+        if (!mayReply || (expected.length > 0 && !expected.includes(action))) continue;
         if (found !== null) return null;
         found = conversation;
       }
-      return found?.connection === null ? found : null;
+      const awaited = found?.exchange === null && found.connection === null && found.expected.length > 0;
+      return awaited ? found : null;
     },
     doubt,
     await(conversation) {

@@ -1,3 +1,4 @@
+import type { Clock } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { hasItem } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
@@ -18,6 +19,9 @@ export interface Heard {
   readonly tokens: readonly string[];
 }
 
+/** By what a message that nobody has read still tells of its phone. */
+export type Signs = Pick<Heard, 'cookies' | 'tokens'>;
+
 /** What one connection has told. */
 export interface Connection {
   readonly origin: PhoneOrigin;
@@ -34,6 +38,8 @@ export interface Recognition {
   deviceOf(connection: Connection, heard: Heard): DeviceId | null;
   /** The session that a reply or clean-up belongs to; null where that isn't certain. */
   conversationOf(connection: Connection, heard: Heard): Conversation | null;
+  /** Who the connection and the cookies tell of; null where they say nothing or disagree. */
+  bearerOf(connection: Connection, signs: Signs): DeviceId | null;
   /** Whose message it is by all that it says and brings, session or not; null where that says nothing or disagrees. */
   claimedBy(connection: Connection, heard: Heard): DeviceId | null;
 }
@@ -42,28 +48,39 @@ export function createRecognition(options: {
   identities: Identities;
   conversations: Conversations;
   listener: SessionListener;
+  clock: Clock;
   limits: WatcherLimits;
+  /** Phones may be in the middle of sessions of which nothing is known here. */
+  resumed: boolean;
 }): Recognition {
-  const { identities, conversations, listener, limits } = options;
+  const { identities, conversations, listener, clock, limits } = options;
+  /**
+   * From when on upstream's cookies tell phones apart, by the monotonic clock: of one that all phones have that is not
+   * known before a second phone has shown it, and a phone that comes back late has shown it to an earlier run only.
+   */
+  const cookiesFrom = options.resumed ? clock.monotonic() + limits.returnMs : -Infinity;
 
   const unidentified = ({ origin }: Connection, why: string): null => {
     listener.warn('unidentified', { device: null, why, address: origin.address });
     return null;
   };
 
-  const byCookies = ({ cookies, tokens }: Heard): DeviceId[] =>
-    [identities.ownerOf(cookies), identities.bearerOf(tokens)].filter((claim) => claim !== null);
+  const byCookies = ({ cookies, tokens }: Signs): DeviceId[] =>
+    [
+      clock.monotonic() >= cookiesFrom ? identities.ownerOf(cookies) : null,
+      identities.bearerOf(tokens),
+    ].filter((claim) => claim !== null);
 
   /** The devices that connection, cookies and message tell of: one, if all is well. */
-  const claimed = (connection: Connection, heard: Heard): Set<DeviceId> => {
-    const claims = [connection.device, ...byCookies(heard), heard.named];
+  const claimed = (connection: Connection, signs: Signs, named: DeviceId | null): Set<DeviceId> => {
+    const claims = [connection.device, ...byCookies(signs), named];
     return new Set(claims.filter((claim) => claim !== null));
   };
 
   /** The session of the device that connection, cookies and message agree on; undefined where none says anything. */
   const byClaims = (connection: Connection, heard: Heard) => {
     const { message } = heard;
-    const devices = claimed(connection, heard);
+    const devices = claimed(connection, heard, heard.named);
     const [device] = devices;
     if (device === undefined) return undefined;
     if (devices.size > 1) return unidentified(connection, 'contradicting device ids');
@@ -77,16 +94,16 @@ export function createRecognition(options: {
   };
 
   return {
-    deviceOf(connection, { message, named, cookies, tokens }) {
+    deviceOf(connection, heard) {
+      const { message, named } = heard;
       if (named !== null) {
         if (identities.admit(named)) return named;
         listener.warn('new-device-limit', { device: null, limit: limits.newDevicesPerMinute });
         return null;
       }
       // What is named but can't be read is another device than any that is known here.
-      const device = hasItem(message.items, 'mac-addr')
-        ? null
-        : (connection.device ?? identities.ownerOf(cookies) ?? identities.bearerOf(tokens));
+      const [device, ...others] = hasItem(message.items, 'mac-addr') ? [] : claimed(connection, heard, null);
+      if (others.length > 0) return unidentified(connection, 'contradicting device ids');
       return device ?? unidentified(connection, 'no device id');
     },
     conversationOf(connection, heard) {
@@ -106,9 +123,13 @@ export function createRecognition(options: {
         there ?? unidentified(connection, `${reason === 'reply-to' ? 'reply' : 'clean-up'} of nobody known`)
       );
     },
+    bearerOf(connection, signs) {
+      const [device, ...others] = claimed(connection, signs, null);
+      return device === undefined || others.length > 0 ? null : device;
+    },
     claimedBy(connection, heard) {
       const { message, named } = heard;
-      const [device, ...others] = claimed(connection, heard);
+      const [device, ...others] = claimed(connection, heard, named);
       if (device === undefined || others.length > 0) return null;
       if (named === null) return hasItem(message.items, 'mac-addr') ? null : device;
       return identities.admit(device) ? device : null;

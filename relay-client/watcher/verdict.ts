@@ -11,6 +11,8 @@ export interface Verdict {
   readonly outcome: SessionOutcome | null;
   /** The answer, where it was a message. */
   readonly message: ServiceMessage | null;
+  /** The phone may say the same again, since the service had no room for it, or failed. */
+  readonly repeatable: boolean;
   /** Why it could not be read; null where it could, or where there was nothing to read. */
   readonly unreadable: string | null;
 }
@@ -28,16 +30,17 @@ const OVERLOADED: ReadonlySet<number> = new Set([429, 503]);
 /** Judges an answer. `body` is null for one that passed unread, which is therefore no CleanUp. */
 export function judge(answer: { status: number; body: Buffer | null }, asked: Asked): Verdict {
   const verdict = judgeAlone(answer);
-  if (verdict.outcome === null && !asked.cleanUp) return verdict;
+  const repeatable = verdict.outcome === 'overloaded' || verdict.outcome === 'service-error';
+  if (verdict.outcome === null && !asked.cleanUp) return { ...verdict, repeatable };
   const outcome = asked.cleanUp
     ? 'phone-clean-up'
     : asked.status === 'busy' && verdict.outcome !== 'service-error'
       ? 'busy'
       : verdict.outcome;
-  return { ...verdict, outcome };
+  return { ...verdict, outcome, repeatable };
 }
 
-function judgeAlone({ status, body }: { status: number; body: Buffer | null }): Verdict {
+function judgeAlone({ status, body }: { status: number; body: Buffer | null }): Omit<Verdict, 'repeatable'> {
   const empty = { action: null, message: null, unreadable: null };
   if (OVERLOADED.has(status)) return { ...empty, outcome: 'overloaded' };
   if (status !== 200 && status !== 204) return { ...empty, outcome: 'service-error' };

@@ -2,8 +2,9 @@ import type { Clock } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { parseDeviceId } from '../../shared/device-id.ts';
 import type { Log } from '../../shared/log.ts';
-import { replaceContactMe } from '../../shared/wpi/contact-me-value.ts';
-import { itemValue } from '../../shared/wpi/message.ts';
+import { CONTACT_ME_ITEM, replaceContactMe } from '../../shared/wpi/contact-me-value.ts';
+import { hasItem, itemValue } from '../../shared/wpi/message.ts';
+import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../shared/wpi/read.ts';
 import type { ConnectionObserver, Exchange, Observer, OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
@@ -39,6 +40,11 @@ export interface WatcherOptions {
   /** Name of the cookie that we set where upstream sets none. Default `sallyport`. */
   ownCookieName?: string;
   limits?: Partial<WatcherLimits>;
+  /**
+   * Whether phones may be in the middle of sessions that an earlier run has followed: then nobody is recognised at
+   * first by its address alone, nor by a cookie of upstream's. Default false.
+   */
+  resumed?: boolean;
   /** Teaches phones what the service doesn't tell them; null or left out = nobody. */
   teacher?: Teacher | null;
   /** What of a service's answers deserves a warning. Default: the usual. */
@@ -66,9 +72,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const checkAnswer = options.checkAnswer ?? createAnswerCheck();
   const ownCookieName = options.ownCookieName ?? 'sallyport';
   const identities = createIdentities({ limits, clock, random, known });
-  const conversations = createConversations({ listener, clock, random, limits });
-
-  const recognition = createRecognition({ identities, conversations, listener, limits });
+  const resumed = options.resumed ?? false;
+  const conversations = createConversations({ listener, clock, random, limits, resumed });
+  const recognition = createRecognition({ identities, conversations, listener, clock, limits, resumed });
 
   const attach = (connection: Connection, conversation: Conversation): void => {
     connection.conversation = conversation;
@@ -97,8 +103,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     return conversation;
   };
 
-  const withContactMe = (body: Buffer, device: DeviceId | null): Buffer => {
-    const address = device === null ? null : contactMeAddress(device);
+  const withContactMe = (body: Buffer, { items }: PhoneMessage, device: DeviceId | null): Buffer => {
+    if (device === null || !hasItem(items, CONTACT_ME_ITEM)) return body;
+    const address = contactMeAddress(device);
     if (address === null) return body;
     const replacement = replaceContactMe(body, address);
     if ('body' in replacement) return replacement.body;
@@ -121,10 +128,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (message.nonce === '') {
       listener.warn('nonce-missing', { device: conversation?.device ?? connection.device });
     }
-    const changed = withContactMe(body, named ?? conversation?.device ?? null);
-    if (conversation === null) {
-      return pass(connection, recognition.claimedBy(connection, heard), changed, own.headers);
-    }
+    const device = conversation === null ? recognition.claimedBy(connection, heard) : conversation.device;
+    const changed = withContactMe(body, message, named ?? device);
+    if (conversation === null) return pass(connection, device, changed, own.headers);
     attach(connection, conversation);
     const conclusion = conversation.lesson?.hear(message) ?? null;
     if (conclusion !== null) return conclude(conversation, conclusion, changed, own.headers);
@@ -151,7 +157,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
       conversations.doubt(connection.origin.address);
       return disown(answer);
     },
-    answeredUnread: () => conversations.doubt(connection.origin.address),
+    answeredUnread(answer) {
+      conversations.doubt(connection.origin.address);
+      disown(answer);
+    },
     delivered: () => undefined,
     cut: () => undefined,
   });
@@ -165,6 +174,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   ): Exchange => {
     const token = {};
     conversation.exchange = token;
+    conversation.mayReply = false;
     const end = (how: SessionOutcome): void => {
       if (conversation.exchange === token) conversations.end(conversation, how);
     };
@@ -186,6 +196,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { device } = conversation;
     const token = {};
     conversation.exchange = token;
+    conversation.mayReply = false;
     conversation.lapse = 'cut';
     let outcome: SessionOutcome | null = null;
     /** False once the phone has gone on without waiting for this answer, or the session is over. */
@@ -200,6 +211,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
       const verdict = judge(answer, { cleanUp: message.reason === 'clean-up', status: conversation.status });
       outcome = verdict.outcome;
       conversation.answered = true;
+      conversation.mayReply = outcome === null;
+      // A reply that is said again would come as one of nobody known, and does not name its phone.
+      if (verdict.repeatable && message.reason === 'reply-to')
+        conversations.doubt(conversation.origin.address);
       // An error is no sign that the service has taken the device up: anybody can provoke one.
       const failed = verdict.unreadable !== null || outcome === 'service-error' || outcome === 'overloaded';
       conversations.establish(conversation, !failed);
@@ -233,6 +248,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       if (lesson === null) return cookies(device, answer.headers);
       // For the phone the session goes on.
       outcome = null;
+      conversation.mayReply = true;
       conversation.lesson = lesson;
       conversation.expected = [lesson.action];
       const { status, headers: lines, body: written } = lesson.answer;
@@ -253,7 +269,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       body,
       headers,
       answered: take,
-      answeredUnread: ({ status }) => void take({ status, headers: [], body: null }),
+      answeredUnread: ({ status, headers: answered }) => void take({ status, headers: answered, body: null }),
       delivered() {
         if (!current()) return;
         if (outcome !== null) conversations.end(conversation, outcome);
@@ -271,8 +287,21 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const connection: Connection = { origin, device: null, conversation: null };
     return {
       message: ({ headers, body }) => hear(connection, body, headers),
-      unread({ reason, method }) {
-        if (reason === 'size') listener.warn('unread', { device: connection.device, method });
+      unread({ reason, method, headers }) {
+        const own = takeOwnCookie(headers, ownCookieName);
+        if (reason === 'method') return { headers: own.headers, answered: () => undefined };
+        const signs = { cookies: cookiesSent(own.headers), tokens: own.values };
+        const device = recognition.bearerOf(connection, signs);
+        listener.warn('unread', { device, method });
+        return {
+          headers: own.headers,
+          answered(answer) {
+            // What the phone was asked, and will reply to, nobody has seen.
+            conversations.doubt(origin.address);
+            if (device === null) disown(answer);
+            else for (const cookie of cookiesSet(answer.headers)) identities.learn(device, cookie);
+          },
+        };
       },
       closed() {
         const { conversation } = connection;

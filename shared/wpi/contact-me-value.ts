@@ -4,7 +4,8 @@ import { escapeText } from './escape.ts';
 import { phoneMessageOf, readParts, readPhoneMessage } from './read.ts';
 import type { MessageParts } from './read.ts';
 
-const ITEM_NAME = 'contact-me-uri';
+/** The item in which a phone announces where it can be called (Developer's Guide p. 35). */
+export const CONTACT_ME_ITEM = 'contact-me-uri';
 
 /** Developer's Guide p. 35. */
 export const CONTACT_ME_URI_LIMIT = 255;
@@ -24,7 +25,6 @@ export type ContactMeReplacement =
  * @param address - the new value, at most {@link CONTACT_ME_URI_LIMIT} characters of printable ASCII, else `unsure`
  */
 export function replaceContactMe(body: Buffer, address: string): ContactMeReplacement {
-  if (!body.includes(ITEM_NAME)) return { unchanged: 'none' };
   const parts = readParts(body);
   if ('unreadable' in parts) return { unchanged: 'none' };
   const place = findValue(parts);
@@ -43,7 +43,7 @@ function findValue(parts: MessageParts): { start: number; end: number; value: st
   const { document } = parts;
   const items = parts.items.filter(
     (item) =>
-      attributeOf(item, 'name', document.encoding) === ITEM_NAME &&
+      attributeOf(item, 'name', document.encoding) === CONTACT_ME_ITEM &&
       attributeOf(item, 'status', document.encoding)?.toLowerCase() !== 'failed' &&
       (item.children.length > 0 || textOf(item, document.encoding) !== ''),
   );
@@ -80,7 +80,7 @@ function sameButFor(before: MessageParts, after: Buffer, address: string): boole
   const expected = {
     ...old,
     items: old.items.map((item) =>
-      item.name === ITEM_NAME && item.status !== 'failed' && item.value !== ''
+      item.name === CONTACT_ME_ITEM && item.status !== 'failed' && item.value !== ''
         ? { ...item, value: address }
         : item,
     ),

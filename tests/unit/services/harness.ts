@@ -176,9 +176,9 @@ export const ok = (body = 'ok', headers = ''): string =>
 export type Seen =
   | { call: 'connection' }
   | { call: 'message'; path: string; headers: readonly string[]; body: string }
-  | { call: 'unread'; method: string; path: string; reason: string }
+  | { call: 'unread'; method: string; path: string; headers: readonly string[]; reason: string }
   | { call: 'answered'; status: number; headers: readonly string[]; body: string }
-  | { call: 'answeredUnread'; status: number }
+  | { call: 'answeredUnread'; status: number; headers: readonly string[] }
   | { call: 'delivered' }
   | { call: 'cut'; by: string }
   | { call: 'closed'; how: string };
@@ -219,12 +219,15 @@ export function recordingObserver(
             note({ call: 'answered', ...response, body: response.body.toString('latin1') });
             return change.answer?.() ?? [];
           },
-          answeredUnread: ({ status }) => note({ call: 'answeredUnread', status }),
+          answeredUnread: (response) => note({ call: 'answeredUnread', ...response }),
           delivered: () => note({ call: 'delivered' }),
           cut: (by) => note({ call: 'cut', by }),
         };
       },
-      unread: (request) => note({ call: 'unread', ...request }),
+      unread(request) {
+        note({ call: 'unread', ...request });
+        return { headers: request.headers, answered: () => undefined };
+      },
       closed: (how) => note({ call: 'closed', how }),
     };
   };

@@ -2,7 +2,12 @@ import { buildPhoneMessage, buildServiceMessage } from '../../../shared/wpi/buil
 import type { NewItem } from '../../../shared/wpi/build.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
-import type { Exchange, OwnAnswer, RawHeaders } from '../../../relay-client/services/observer.ts';
+import type {
+  Exchange,
+  OwnAnswer,
+  RawHeaders,
+  UnreadExchange,
+} from '../../../relay-client/services/observer.ts';
 import type { PhoneOrigin } from '../../../relay-client/services/service.ts';
 import type { SessionListener, SessionOutcome } from '../../../relay-client/watcher/session-events.ts';
 import { createWatcher } from '../../../relay-client/watcher/watcher.ts';
@@ -40,7 +45,8 @@ export interface PhoneSide {
   cleanUp(options?: { cookie?: string }): Step;
   post(body: Buffer, headers?: RawHeaders): Step;
   close(how?: 'ended' | 'cut'): void;
-  unread(reason: 'method' | 'size'): void;
+  /** A request that nobody reads, and what is made of it. */
+  unread(reason: 'method' | 'size', headers?: RawHeaders): UnreadExchange;
 }
 
 /** One exchange under way. */
@@ -150,6 +156,6 @@ function phoneSide(watcher: Watcher, address: string): PhoneSide {
     cleanUp: ({ cookie } = {}) =>
       post(buildPhoneMessage({ nonce: NONCE, reason: 'clean-up' }), cookieLine(cookie)),
     close: (how = 'ended') => connection.closed(how),
-    unread: (reason) => connection.unread({ method: 'POST', path: '/', reason }),
+    unread: (reason, headers = []) => connection.unread({ method: 'POST', path: '/', headers, reason }),
   };
 }

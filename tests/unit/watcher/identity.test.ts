@@ -1,5 +1,6 @@
 import t from 'tap';
 import { createStage, DEVICE, MAC } from './harness.ts';
+import type { Stage } from './harness.ts';
 
 const OTHER_MAC = '00:1A:E8:00:00:02';
 const JSESSION = 'JSESSIONID=30DE0123456789ABCDEF; Path=/DeploymentService; Secure';
@@ -158,11 +159,135 @@ t.test('once somebody unknown was answered at an address, the address says nothi
     first.begin().action('ReadItems');
     first.close();
     const stranger = stage.connect().post(Buffer.from('<unreadable'));
-    if (unread) stranger.exchange.answeredUnread({ status: 200 });
+    if (unread) stranger.exchange.answeredUnread({ status: 200, headers: [] });
     else stranger.action('ReadItems');
     stage.connect().reply('ReadItems').action('CleanUp');
     t.strictSame(stage.outcomes(), []);
   }
+});
+
+t.test('a phone whose question or answer nobody has read may be the one that replies', async (t) => {
+  const meanwhile: Record<string, (stage: Stage) => void> = {
+    'an answer passed unread': (stage) => {
+      const other = stage.connect();
+      const { exchange } = other.begin('solicited', { mac: OTHER_MAC });
+      exchange.answeredUnread({ status: 200, headers: [] });
+      exchange.delivered();
+      other.close();
+    },
+    'an answer could not be read': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).answer(200, '<!DOCTYPE x><DLSMessage/>');
+      other.close();
+    },
+    'a message passed unread': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadAllItems');
+      other.unread('size').answered({ status: 200, headers: [] });
+      other.close();
+    },
+    'an answer is with the phone, and that is not told yet': (stage) => {
+      stage.connect().begin('solicited', { mac: OTHER_MAC }).undelivered('ReadItems');
+    },
+    'a reply was shed, and may come again': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      other.reply('ReadItems').action('CleanUp', { items: [{ name: 'cleanup-reason', value: 'overload' }] });
+      other.close();
+    },
+    'a reply was answered with an error, and may come again': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      other.reply('ReadItems').answer(500);
+      other.close();
+    },
+  };
+  for (const [what, happens] of Object.entries(meanwhile)) {
+    const stage = createStage();
+    const first = stage.connect();
+    first.begin().action('ReadItems');
+    first.close();
+    happens(stage);
+    stage.since();
+    stage.connect().reply('ReadItems').action('CleanUp');
+    t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)'], what);
+  }
+});
+
+t.test('a phone that waits for its answer is not the one that replies', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin().action('ReadItems');
+  first.close();
+  const other = stage.connect();
+  other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+  other.reply('ReadItems');
+  stage.connect().reply('ReadItems').action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
+t.test(
+  'after a restart nobody is known by an address alone, until all that ran before is over',
+  async (t) => {
+    const stage = createStage({ resumed: true });
+    const come = (address: string): void => {
+      const phone = stage.connect(address);
+      phone.begin().action('ReadItems');
+      phone.close();
+      stage.connect(address).reply('ReadItems').action('CleanUp');
+    };
+    come('192.0.2.1');
+    t.strictSame(stage.outcomes(), []);
+    stage.clock.advance(600_001);
+    come('203.0.113.1');
+    t.strictSame(stage.outcomes(), ['cut', 'completed']);
+  },
+);
+
+t.test('after a restart a cookie of upstream tells nothing at first, as everybody may have it', async (t) => {
+  const stage = createStage({ resumed: true });
+  const come = (setCookie: string[]): void => {
+    const phone = stage.connect();
+    const lines = phone.begin().action('ReadItems', { setCookie });
+    phone.close();
+    const cookie = setCookie[0] ?? lines[1] ?? '';
+    stage.connect('198.51.100.9').reply('ReadItems', { cookie }).action('CleanUp');
+  };
+  come(['NODE=1']);
+  t.strictSame(stage.outcomes(), []);
+  come([]);
+  t.strictSame(stage.outcomes(), ['cut', 'completed'], 'one of our own does');
+  stage.clock.advance(60_001);
+  come(['NODE=1']);
+  t.strictSame(stage.outcomes(), ['cut', 'completed', 'completed']);
+});
+
+t.test('our own cookie does not go on with a request that nobody reads', async (t) => {
+  const stage = createStage();
+  const phone = stage.connect();
+  const [, cookie = ''] = phone.begin().action('ReadAllItems');
+  for (const reason of ['size', 'method'] as const) {
+    t.strictSame(phone.unread(reason, ['Host', 'dls', 'Cookie', cookie]).headers, ['Host', 'dls'], reason);
+  }
+});
+
+t.test('cookies of an answer that nobody reads are learnt, or known to be of nobody', async (t) => {
+  const cookie = ['Set-Cookie', 'S=1; Path=/'];
+  const stage = createStage();
+  const come = (): void => {
+    const phone = stage.connect();
+    const { exchange } = phone.begin();
+    exchange.answeredUnread({ status: 200, headers: cookie });
+    exchange.delivered();
+    phone.unread('size').answered({ status: 200, headers: cookie });
+    phone.close();
+    stage.connect('198.51.100.9').reply('WriteItems', { cookie: 'S=1' }).action('CleanUp');
+  };
+  come();
+  t.strictSame(stage.outcomes(), ['completed'], 'learnt');
+  stage.connect('198.51.100.9').unread('size').answered({ status: 200, headers: cookie });
+  come();
+  t.strictSame(stage.outcomes(), ['completed'], 'somebody unknown has it, too');
 });
 
 t.test('a cookie that somebody unknown was given identifies nobody', async (t) => {
@@ -196,6 +321,10 @@ t.test('contradicting signs of identity are not weighed', async (t) => {
   phone.reply('ReadAllItems', { mac: MAC }).action('CleanUp');
   t.strictSame(stage.outcomes(), []);
   t.equal(stage.told.filter((line) => line.startsWith('odd unidentified')).length, 3);
+  stage.since();
+  stage.connect().begin('solicited', { mac: null, cookie: `S=${MAC}; S=${OTHER_MAC}` });
+  phone.begin('solicited', { mac: null, cookie: `S=${MAC}` });
+  t.equal(stage.since().filter((line) => line === 'began null solicited').length, 2);
 });
 
 t.test('a session whose device is unknown is followed but has no device', async (t) => {

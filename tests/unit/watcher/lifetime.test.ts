@@ -203,10 +203,13 @@ t.test(
     first.action('ReadAllItems');
     const second = phone.reply('ReadAllItems', { items });
     t.match(second.exchange.body.toString(), '<Item name="contact-me-uri">http://10.0.0.5:8085/x/');
+    second.action('CleanUp');
+    const late = phone.reply('ReadItems', { items });
+    t.match(late.exchange.body.toString(), 'http://10.0.0.5:8085/x/', 'even without a session');
     const body = Buffer.from('<WorkpointMessage/>');
     t.equal(phone.post(body).exchange.body, body, 'the very same buffer where nothing changes');
     stage.connect().begin('start-up', { mac: null, items });
-    t.strictSame(asked, [DEVICE, DEVICE], 'never for nobody');
+    t.strictSame(asked, [DEVICE, DEVICE, DEVICE], 'never for nobody');
   },
 );
 

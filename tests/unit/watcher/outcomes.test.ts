@@ -135,7 +135,7 @@ t.test('an answer too long to be read goes on, unless its status is an error', a
   const stage = createStage();
   const phone = stage.connect();
   const step = phone.begin();
-  step.exchange.answeredUnread({ status: 200 });
+  step.exchange.answeredUnread({ status: 200, headers: [] });
   step.exchange.delivered();
   phone.reply('WriteItems').action('CleanUp');
   t.strictSame(stage.since(), [
@@ -145,7 +145,7 @@ t.test('an answer too long to be read goes on, unless its status is an error', a
     `ended ${DEVICE} solicited completed`,
   ]);
   const failed = stage.connect().begin();
-  failed.exchange.answeredUnread({ status: 500 });
+  failed.exchange.answeredUnread({ status: 500, headers: [] });
   failed.exchange.delivered();
   t.strictSame(stage.outcomes(), ['completed', 'service-error']);
 });
