@@ -173,8 +173,9 @@ export function messageRoutes(context: Context): Route[] {
         refusals: [404],
       },
       async ({ params }) => {
-        const counts = await outbox.campaign(params.name);
-        const states = { held: 0, cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0, ...counts };
+        const progress = await outbox.campaign(params.name);
+        const none = { held: 0, cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 };
+        const states = { ...none, ...progress.states };
         const total = Object.values(states).reduce((sum, n) => sum + n, 0);
         if (total === 0)
           throw new ApiError('NOT_FOUND', `There is no campaign ${params.name}`, { field: 'name' });

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { createIdMaker, createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
-import { EXPIRE_STEP } from './ledger.ts';
+import { CAMPAIGN_STEP, EXPIRE_STEP } from './ledger.ts';
 import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
 import type {
   Accepted,
@@ -127,6 +127,14 @@ export function createFront(options: FrontOptions): Front {
     return ended;
   }
 
+  /** Repeats a call that does a step of a campaign until nothing is left of it. Pushes come between. */
+  async function inSteps(most: number, step: (done: number) => Promise<number>): Promise<number> {
+    let done = 0;
+    for (let last = CAMPAIGN_STEP; last === CAMPAIGN_STEP && done < most; done += last)
+      last = await step(done);
+    return done;
+  }
+
   async function pushMany(pushes: Push[]): Promise<(Accepted | Error)[]> {
     if (closing !== null) throw closed();
     const results = new Array<Accepted | Error>(pushes.length);
@@ -177,11 +185,12 @@ export function createFront(options: FrontOptions): Front {
     },
     pushMany,
     clear: (device, end) => call('clear', [device, end]),
-    async end(id, { results, facts, ...end }) {
+    async end(id, { results, facts, failed, ...end }) {
       if (results !== undefined) checkResults(id, results);
       const more = {
         ...(results === undefined ? {} : { results }),
         ...(facts === undefined ? {} : { facts: clipFacts(facts) }),
+        ...(failed === undefined ? {} : { failed }),
       };
       return call('end', [id, { ...end, ...more }], results?.length ?? 0);
     },
@@ -232,6 +241,15 @@ export function createFront(options: FrontOptions): Front {
     recentHistory: (device, limit) => call('recentHistory', [device, clampLimit(limit)]),
     counts: () => call('counts', []),
     campaign: (name) => call('campaign', [name]),
+    park: (name) => inSteps(Infinity, () => call('park', [name])),
+    release: (name, { spacing, most = Infinity }) =>
+      inSteps(most, (from) =>
+        call('release', [name, { spacing, from, most: Math.min(most - from, CAMPAIGN_STEP) }]),
+      ),
+    abandon: (name, by) => inSteps(Infinity, () => call('abandon', [name, by])),
+    keepCampaign: (name, settings) => call('keepCampaign', [name, settings], settings.length),
+    campaignRecord: (name) => call('campaignRecord', [name]),
+    campaigns: (after, limit) => call('campaigns', [after, clampLimit(limit)]),
 
     sequence: () => sequence,
     changes: (after, limit) => call('changes', [after, clampLimit(limit)]),

@@ -2,6 +2,7 @@ import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type {
   Accepted,
+  CampaignProgress,
   Change,
   DeviceQuery,
   DeviceRecord,
@@ -10,7 +11,6 @@ import type {
   Message,
   MessageId,
   MessageKind,
-  MessageState,
   OutboxCounts,
   PendingEntry,
   Sequence,
@@ -48,7 +48,15 @@ export interface Ledger {
   history(now: Now, query: { after: Sequence; limit: number; device?: DeviceId }): HistoryEntry[];
   recentHistory(now: Now, device: DeviceId, limit: number): HistoryEntry[];
   counts(now: Now): OutboxCounts;
-  campaign(now: Now, name: string): Partial<Record<MessageState, number>>;
+  campaign(now: Now, name: string): CampaignProgress;
+  /** These three do no more than {@link CAMPAIGN_STEP} messages a call, and say how many. */
+  park(now: Now, campaign: string): number;
+  /** `from` is how many of them were released before in the same go. */
+  release(now: Now, campaign: string, how: { spacing: Milliseconds; from: number; most: number }): number;
+  abandon(now: Now, campaign: string, by: string): number;
+  keepCampaign(now: Now, name: string, settings: string): void;
+  campaignRecord(now: Now, name: string): string | null;
+  campaigns(now: Now, after: string, limit: number): { name: string; settings: string }[];
   changes(now: Now, after: Sequence, limit: number): { changes: Change[]; seq: Sequence } | null;
   /** What is held, in order of expiry, after `cursor` (null = from the start). */
   held(now: Now, cursor: HeldCursor | null, limit: number): HeldPage;
@@ -70,6 +78,10 @@ export const CHANGING: ReadonlySet<Method> = new Set<Method>([
   'fruitless',
   'expire',
   'renew',
+  'park',
+  'release',
+  'abandon',
+  'keepCampaign',
   'note',
   'touch',
 ]);
@@ -97,6 +109,7 @@ export interface PushRequest {
   /** Bytes of `actions`. */
   bytes: number;
   campaign: string | null;
+  parked: boolean;
 }
 
 export interface EndRequest {
@@ -104,6 +117,7 @@ export interface EndRequest {
   by: string;
   results?: string;
   facts?: HistoryEntry['facts'];
+  failed?: boolean;
 }
 
 export interface ProgressRequest {
@@ -146,6 +160,9 @@ export const FORGET_PER_PUSH = 4;
 
 /** Messages whose results one end drops at most, where there are too many bytes of them: more than it adds, on average. */
 export const DROP_PER_END = 4;
+
+/** Messages of a campaign that one call parks, releases or ends, so that pushes don't wait for a big one. */
+export const CAMPAIGN_STEP = 1000;
 
 /** Devices that one step of a query looks at, so that pushes don't wait for a long search. */
 export const SCAN_STEP = 10_000;

@@ -17,10 +17,11 @@ import type {
   Sequence,
 } from './outbox.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
+import { createModelCampaigns } from './model-campaigns.ts';
 import { deviceMatches } from './device-search.ts';
 
 /** A message, with its times in store time. */
-interface Entry extends Omit<Message, 'dueIn' | 'expiresIn' | 'awaitedFor'> {
+interface Entry extends Omit<Message, 'dueIn' | 'expiresIn' | 'awaitedFor' | 'parked'> {
   /** Grows with each acceptance. */
   n: number;
   content: string | null;
@@ -29,6 +30,8 @@ interface Entry extends Omit<Message, 'dueIn' | 'expiresIn' | 'awaitedFor'> {
   dueAt: number;
   expiresAt: number;
   awaitedUntil: number | null;
+  /** Of a parked message: when it would be due. */
+  parkedDue: number | null;
   /** Once ended: when its key is forgotten. */
   forgetAt: number;
 }
@@ -68,7 +71,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
 
   function view(entry: Entry, now: Now): Message {
     const { id, device, kind, generation, state, key, campaign, actions, results, acceptedAt } = entry;
-    const { endedAt, endedBy, awaitedUntil } = entry;
+    const { endedAt, endedBy, awaitedUntil, parkedDue, failed } = entry;
     return {
       id,
       device,
@@ -80,6 +83,8 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       actions,
       results,
       awaitedFor: isHeld(entry) && awaitedUntil !== null ? Math.max(0, awaitedUntil - now.at) : null,
+      parked: isHeld(entry) && parkedDue !== null,
+      failed,
       acceptedAt,
       endedAt,
       endedBy,
@@ -126,10 +131,11 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     entry: Entry,
     state: EndState,
     by: string,
-    { results, facts }: Pick<EndRequest, 'results' | 'facts'> = {},
+    { results, facts, failed = false }: Pick<EndRequest, 'results' | 'facts' | 'failed'> = {},
   ): Message {
     if (results !== undefined) entry.results = results;
     entry.state = state;
+    entry.failed = state !== 'dead' && failed;
     entry.endedAt = now.wall;
     entry.endedBy = by;
     entry.forgetAt = now.at + (entry.key === null ? 0 : KEY_MEMORY_MS);
@@ -220,12 +226,14 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       actions: request.actions,
       results: null,
       awaitedUntil: null,
+      parkedDue: request.parked ? now.at + request.delay : null,
+      failed: false,
       bytes: request.bytes,
       acceptedAt: now.wall,
       endedAt: null,
       endedBy: null,
       ttl: request.ttl,
-      dueAt: now.at + request.delay,
+      dueAt: now.at + (request.parked ? request.ttl : request.delay),
       expiresAt: now.at + request.ttl,
       forgetAt: 0,
       fruitlessSessions: 0,
@@ -255,6 +263,14 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     get sequence() {
       return sequence;
     },
+    ...createModelCampaigns({
+      entries: () => entries.values(),
+      deferred: (now, entry: Entry, what) => record(now, entry, 'deferred', what),
+      finish(now, some, by) {
+        for (const entry of some) finish(now, entry, 'cancelled', by);
+        dropResults();
+      },
+    }),
     push,
     pushMany(now, requests) {
       return requests.map((request) => {
@@ -287,7 +303,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       if (!isHeld(entry)) return view(entry, now);
       entry.results = results;
       const moved = wait > 0 || entry.awaitedUntil !== null;
-      if (moved) entry.dueAt = now.at + wait;
+      if (moved) entry.dueAt = entry.parkedDue === null ? now.at + wait : entry.expiresAt;
       entry.awaitedUntil = wait > 0 ? now.at + wait : null;
       if (moved) record(now, entry, 'deferred', wait > 0 ? 'awaited' : 'due');
       return view(entry, now);
@@ -312,6 +328,7 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       entry.expiresAt = now.at + entry.ttl;
       entry.fruitlessSessions = 0;
       entry.awaitedUntil = null;
+      entry.parkedDue = null;
       record(now, entry, 'redriven', entry.kind);
       for (const old of superseded) finish(now, old, 'superseded', 'newer push');
       return view(entry, now);
@@ -430,13 +447,6 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     },
     counts(): OutboxCounts {
       return { devices: devices.size, held: held.size, heldBytes, accepted, ended: { ...ended } };
-    },
-    campaign(_now, name) {
-      const progress: ReturnType<Ledger['campaign']> = {};
-      for (const entry of entries.values()) {
-        if (entry.campaign === name) progress[entry.state] = (progress[entry.state] ?? 0) + 1;
-      }
-      return progress;
     },
     changes(now, after, limit) {
       if (after < sequence - limits.history || after > sequence) return null;

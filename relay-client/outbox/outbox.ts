@@ -50,6 +50,8 @@ export interface Push {
   actions?: string;
   /** 1–200 characters. */
   campaign?: string;
+  /** Held, but not offered until its campaign is released. */
+  parked?: boolean;
 }
 
 /** A message as the outbox holds it. */
@@ -70,6 +72,10 @@ export interface Message {
   results: string | null;
   /** For `dls`: while the phone's word is awaited, how long yet; 0 = it should have come. Null = it isn't awaited. */
   awaitedFor: Milliseconds | null;
+  /** Held, but not offered until its campaign is released; expires all the same. */
+  parked: boolean;
+  /** Whether it ended with something that the phone refused or that was not confirmed. */
+  failed: boolean;
   /** Wall time of acceptance, for people. */
   acceptedAt: Milliseconds;
   /** Wall time of the end; null while held. */
@@ -224,7 +230,13 @@ export interface Outbox {
    */
   end(
     id: MessageId,
-    end: { state: 'cleared' | 'cancelled'; by: string; results?: string; facts?: HistoryEntry['facts'] },
+    end: {
+      state: 'cleared' | 'cancelled';
+      by: string;
+      results?: string;
+      facts?: HistoryEntry['facts'];
+      failed?: boolean;
+    },
   ): Promise<Message>;
   /**
    * Keeps what the phone has answered so far of a held `dls` message. With `wait` > 0 its word is awaited for so long,
@@ -267,8 +279,25 @@ export interface Outbox {
   /** The newest entries of one device, newest first. */
   recentHistory(device: DeviceId, limit: number): Promise<HistoryEntry[]>;
   counts(): Promise<OutboxCounts>;
-  /** Progress of a campaign: messages by state. Empty when unknown. */
-  campaign(name: string): Promise<Partial<Record<MessageState, number>>>;
+  /** Progress of a campaign; no states when unknown. */
+  campaign(name: string): Promise<CampaignProgress>;
+  /**
+   * Parks the held messages of a campaign, but those for which a phone's word is awaited: they are not offered until
+   * they are released. Resolves to how many were.
+   */
+  park(campaign: string): Promise<number>;
+  /**
+   * Offers parked messages of a campaign again, `most` at most (default: all), the oldest first and each `spacing` after
+   * the one before it; none before its own time. Resolves to how many were.
+   */
+  release(campaign: string, how: { spacing: Milliseconds; most?: number }): Promise<number>;
+  /** Ends every held message of a campaign as cancelled. Resolves to how many were. */
+  abandon(campaign: string, by: string): Promise<number>;
+  /** Keeps a campaign's own record, opaque to the outbox, in place of the one before. */
+  keepCampaign(name: string, settings: string): Promise<void>;
+  campaignRecord(name: string): Promise<string | null>;
+  /** Campaigns with a record, in the order of their names, after `after` (empty = from the start). */
+  campaigns(after: string, limit: number): Promise<{ name: string; settings: string }[]>;
 
   /** The newest committed sequence. */
   sequence(): Sequence;
@@ -292,6 +321,15 @@ export interface Outbox {
   renew(): Promise<Incarnation>;
   /** Ends once all operations that were begun have ended. */
   close(): Promise<void>;
+}
+
+export interface CampaignProgress {
+  /** Messages by state; those that ended long ago are forgotten. */
+  states: Partial<Record<MessageState, number>>;
+  /** Of those held. */
+  parked: number;
+  /** Of those ended. */
+  failed: number;
 }
 
 export interface OutboxCounts {

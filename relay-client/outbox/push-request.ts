@@ -41,6 +41,7 @@ export function pushRequest(id: MessageId, push: Push): PushRequest {
     actions,
     bytes,
     campaign: checkName('campaign', push.campaign),
+    parked: push.parked ?? false,
   };
 }
 

@@ -37,6 +37,8 @@ export const SUMMED_MESSAGE_COLUMNS = [
   'results',
   'result_bytes',
   'awaited_until',
+  'parked_due',
+  'failed',
 ] as const satisfies (keyof MessageRow)[];
 
 /** An entry of the history is summed whole. */

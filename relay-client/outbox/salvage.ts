@@ -31,7 +31,7 @@ export interface Loss {
 }
 
 /** Columns that messages of older versions lack. */
-const ADDED_SINCE = { results: null, result_bytes: 0, awaited_until: null };
+const ADDED_SINCE = { results: null, result_bytes: 0, awaited_until: null, parked_due: null, failed: 0 };
 
 const REPORT_FILE = 'loss.json';
 

@@ -9,7 +9,7 @@ export const SCHEMA_VERSION = 3;
  *
  * `store` is one row: what the store is (incarnation, the file it was last opened as), the last store time,
  * and the counters, so that accepted = ended + held is written in the same commit as what it counts.
- * `plain` is the device id without separators, to be searched.
+ * `parked_due` is when a parked message would be due. `plain` is the device id without separators, to be searched.
  * Times are whole milliseconds: `*_wall` of the wall clock, the others of the store.
  * `sum` is over the rest of the row (row-sums.ts): SQLite notices pages that make no sense, not values that changed.
  */
@@ -70,6 +70,8 @@ CREATE TABLE messages (
   results       TEXT,
   result_bytes  INTEGER NOT NULL DEFAULT 0,
   awaited_until INTEGER,
+  parked_due    INTEGER,
+  failed        INTEGER NOT NULL DEFAULT 0,
   sum           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_id ON messages (id);
@@ -80,6 +82,11 @@ CREATE INDEX messages_by_wait ON messages (awaited_until) WHERE held = 1 AND awa
 CREATE INDEX messages_by_results ON messages (forget_at, n) WHERE held = 0 AND result_bytes > 0;
 CREATE INDEX messages_by_key ON messages (device, key, generation) WHERE key IS NOT NULL;
 CREATE INDEX messages_by_campaign ON messages (campaign, state) WHERE campaign IS NOT NULL;
+
+CREATE TABLE campaigns (
+  name     TEXT NOT NULL PRIMARY KEY,
+  settings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE history (
   seq        INTEGER PRIMARY KEY,
@@ -106,9 +113,15 @@ CREATE INDEX messages_by_wait ON messages (awaited_until) WHERE held = 1 AND awa
 CREATE INDEX messages_by_results ON messages (forget_at, n) WHERE held = 0 AND result_bytes > 0;
 `,
   2: `
+ALTER TABLE messages ADD COLUMN parked_due INTEGER;
+ALTER TABLE messages ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE store ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE campaigns (
+  name     TEXT NOT NULL PRIMARY KEY,
+  settings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 `,
 };
 

@@ -5,16 +5,7 @@ import { searchForms, withoutSeparators } from './device-search.ts';
 import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
 import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
-import type {
-  Accepted,
-  Change,
-  EndState,
-  HistoryEntry,
-  Message,
-  MessageState,
-  OutboxLimits,
-  Sequence,
-} from './outbox.ts';
+import type { Accepted, Change, EndState, HistoryEntry, Message, OutboxLimits, Sequence } from './outbox.ts';
 import { messageSum, storeSum, sumOf } from './row-sums.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceRecord, historyEntry, messageOf, pendingOf } from './sqlite-rows.ts';
@@ -29,6 +20,7 @@ import type {
 } from './sqlite-rows.ts';
 import { prepareStatements, readStore } from './sqlite-statements.ts';
 import type { SealedUse, Sealer } from './sealer.ts';
+import { createSqliteCampaigns } from './sqlite-campaigns.ts';
 
 /** A ledger in SQLite. Its calls are made inside a transaction that its owner begins and commits. */
 export interface SqliteLedger extends Ledger {
@@ -47,6 +39,8 @@ export interface SqliteLedger extends Ledger {
 
 /** History rows that are deleted with one commit, beyond twice those it added: a lowered limit takes several. */
 const TRIM_STEP = 1000;
+
+type EndMore = Pick<EndRequest, 'results' | 'facts' | 'failed'>;
 
 type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
 
@@ -90,11 +84,12 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     row: MessageRow,
     state: EndState,
     by: string,
-    { results, facts }: Pick<EndRequest, 'results' | 'facts'> = {},
+    { results, facts, failed = false }: EndMore = {},
   ): void {
     if (results !== undefined) keepResults(row, results);
     const forgetAt = now.at + (row.key === null ? 0 : KEY_MEMORY_MS);
     row.held = 0;
+    row.failed = failed ? 1 : 0;
     row.state = state;
     row.ended_wall = now.wall;
     row.ended_by = by;
@@ -103,7 +98,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     if (state !== 'dead') row.actions = null;
     const sum = messageSum(row);
     if (state === 'dead') sql.endDead.run(now.wall, by, forgetAt, sum, row.n);
-    else sql.end.run(state, now.wall, by, forgetAt, row.results, row.result_bytes, sum, row.n);
+    else sql.end.run(state, now.wall, by, forgetAt, row.results, row.result_bytes, row.failed, sum, row.n);
     store.held--;
     store.held_bytes -= row.bytes;
     store[state]++;
@@ -111,13 +106,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     record(now, row, state, by, facts);
   }
 
-  function finishAll(
-    now: Now,
-    rows: MessageRow[],
-    state: EndState,
-    by: string,
-    more?: Pick<EndRequest, 'results' | 'facts'>,
-  ) {
+  function finishAll(now: Now, rows: MessageRow[], state: EndState, by: string, more?: EndMore) {
     const dead = state === 'dead' ? 1 : 0;
     for (const row of rows) {
       finish(now, row, state, by, more);
@@ -244,7 +233,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       ended_wall: null,
       ended_by: null,
       ttl: request.ttl,
-      due_at: now.at + request.delay,
+      due_at: now.at + (request.parked ? request.ttl : request.delay),
       expires_at: now.at + request.ttl,
       forget_at: null,
       fruitless: 0,
@@ -256,6 +245,8 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       results: null,
       result_bytes: 0,
       awaited_until: null,
+      parked_due: request.parked ? now.at + request.delay : null,
+      failed: 0,
     };
     if (owner === undefined) {
       sql.addDevice.run(device, withoutSeparators(device), 1, 1);
@@ -278,6 +269,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       row.campaign,
       row.bytes,
       row.actions,
+      row.parked_due,
       messageSum(row),
     );
     store.accepted++;
@@ -317,6 +309,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       ledger.committed();
     },
 
+    ...createSqliteCampaigns(sql, { record, changed, finish: finishAll }),
     push,
     pushMany(now, requests) {
       return requests.map((request) => {
@@ -347,7 +340,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       const { actions } = contentsOf({ ...row, results: null });
       keepResults(row, results);
       const moved = wait > 0 || row.awaited_until !== null;
-      if (moved) row.due_at = now.at + wait;
+      if (moved) row.due_at = row.parked_due === null ? now.at + wait : row.expires_at;
       row.awaited_until = wait > 0 ? now.at + wait : null;
       sql.advance.run(row.results, row.result_bytes, row.due_at, row.awaited_until, messageSum(row), row.n);
       changed(now);
@@ -369,6 +362,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       row.expires_at = now.at + row.ttl;
       row.fruitless = 0;
       row.awaited_until = null;
+      row.parked_due = null;
       sql.redrive.run(row.generation, row.due_at, row.expires_at, messageSum(row), row.n);
       sql.pushDevice.run(1 - superseded.length, row.device);
       sql.countDevice.run(0, -1, row.device);
@@ -488,10 +482,6 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       const { devices, held, held_bytes: heldBytes, accepted } = store;
       const { cleared, superseded, expired, cancelled, dead } = store;
       return { devices, held, heldBytes, accepted, ended: { cleared, superseded, expired, cancelled, dead } };
-    },
-    campaign(_now, name) {
-      const rows = sql.campaign.all(name) as unknown as { state: MessageState; count: number }[];
-      return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
     },
     changes(now, after, limit) {
       if (after < floor() || after > store.seq) return null;

@@ -68,6 +68,9 @@ export interface MessageRow {
   results: string | null;
   result_bytes: number;
   awaited_until: number | null;
+  /** Of a parked message: when it would be due. */
+  parked_due: number | null;
+  failed: 0 | 1;
 }
 
 export interface HistoryRow {
@@ -94,7 +97,8 @@ export interface ChangeRow extends Pick<HistoryRow, 'seq' | 'event' | 'message'>
 
 export const MESSAGE_COLUMNS =
   'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
-  'forget_at, fruitless, key, content, campaign, bytes, actions, results, result_bytes, awaited_until';
+  'forget_at, fruitless, key, content, campaign, bytes, actions, results, result_bytes, awaited_until, ' +
+  'parked_due, failed';
 
 /** What a row holds sealed, opened. */
 export type Contents = Pick<Message, 'actions' | 'results'>;
@@ -111,6 +115,8 @@ export function messageOf(row: MessageRow, now: Now, { actions, results }: Conte
     actions,
     results,
     awaitedFor: row.held === 1 && row.awaited_until !== null ? Math.max(0, row.awaited_until - now.at) : null,
+    parked: row.held === 1 && row.parked_due !== null,
+    failed: row.failed === 1,
     acceptedAt: row.accepted_wall,
     endedAt: row.ended_wall,
     endedBy: row.ended_by,

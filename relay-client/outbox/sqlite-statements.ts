@@ -32,6 +32,8 @@ export function writeStore(db: DatabaseSync, row: StoreRow): void {
   db.prepare(`UPDATE store SET ${columns.join(', ')}, sum = ?`).run(...Object.values(values), storeSum(row));
 }
 
+export type Statements = ReturnType<typeof prepareStatements>;
+
 /** Every statement that the ledger makes, prepared. */
 export function prepareStatements(db: DatabaseSync) {
   const matches = "(instr(device, ?) > 0 OR (? <> '' AND instr(plain, ?) > 0))";
@@ -61,10 +63,10 @@ export function prepareStatements(db: DatabaseSync) {
     scanDead: `SELECT * FROM devices WHERE dead > 0 AND device > ? AND ${matches} ORDER BY device LIMIT ?`,
 
     addMessage: `INSERT INTO messages (id, device, held, generation, kind, state, accepted_wall, ttl, due_at,
-      expires_at, key, content, campaign, bytes, actions, sum)
-      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      expires_at, key, content, campaign, bytes, actions, parked_due, sum)
+      VALUES (?, ?, 1, ?, ?, 'held', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     end: `UPDATE messages SET held = 0, state = ?, ended_wall = ?, ended_by = ?, forget_at = ?, actions = NULL,
-      results = ?, result_bytes = ?, sum = ? WHERE n = ?`,
+      results = ?, result_bytes = ?, failed = ?, sum = ? WHERE n = ?`,
     advance:
       'UPDATE messages SET results = ?, result_bytes = ?, due_at = ?, awaited_until = ?, sum = ? WHERE n = ?',
     dropResults: "UPDATE messages SET results = '', result_bytes = 0, sum = ? WHERE n = ?",
@@ -72,7 +74,7 @@ export function prepareStatements(db: DatabaseSync) {
     endDead: `UPDATE messages SET held = 0, state = 'dead', ended_wall = ?, ended_by = ?, forget_at = ?,
       sum = ? WHERE n = ?`,
     redrive: `UPDATE messages SET held = 1, state = 'held', ended_wall = NULL, ended_by = NULL, forget_at = NULL,
-      fruitless = 0, awaited_until = NULL, generation = ?, due_at = ?, expires_at = ?,
+      fruitless = 0, awaited_until = NULL, parked_due = NULL, generation = ?, due_at = ?, expires_at = ?,
       sum = ? WHERE n = ?`,
     fruitless: 'UPDATE messages SET fruitless = ?, sum = ? WHERE n = ?',
     forget: 'DELETE FROM messages WHERE n = ?',
@@ -90,7 +92,16 @@ export function prepareStatements(db: DatabaseSync) {
     expired: `${MESSAGE} WHERE held = 1 AND expires_at <= ? ORDER BY expires_at, n LIMIT ?`,
     heldAlike: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
     heldLater: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
-    campaign: 'SELECT state, count(*) AS count FROM messages WHERE campaign = ? GROUP BY state',
+    campaign: `SELECT state, count(*) AS count, sum(held = 1 AND parked_due IS NOT NULL) AS parked,
+      sum(failed) AS failed FROM messages WHERE campaign = ? GROUP BY state`,
+    heldOfCampaign: `${MESSAGE} WHERE campaign = ? AND state = 'held' ORDER BY n LIMIT ?`,
+    parkable: `${MESSAGE} WHERE campaign = ? AND state = 'held' AND parked_due IS NULL AND awaited_until IS NULL
+      ORDER BY n LIMIT ?`,
+    parked: `${MESSAGE} WHERE campaign = ? AND state = 'held' AND parked_due IS NOT NULL ORDER BY n LIMIT ?`,
+    defer: 'UPDATE messages SET due_at = ?, parked_due = ?, sum = ? WHERE n = ?',
+    keepCampaign: 'INSERT OR REPLACE INTO campaigns (name, settings) VALUES (?, ?)',
+    campaignRecord: 'SELECT settings FROM campaigns WHERE name = ?',
+    campaigns: 'SELECT name, settings FROM campaigns WHERE name > ? ORDER BY name LIMIT ?',
   };
   const entries = Object.entries(texts).map(([name, text]) => [name, db.prepare(text)]);
   return Object.fromEntries(entries) as Record<keyof typeof texts, StatementSync>;

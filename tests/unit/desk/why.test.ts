@@ -28,6 +28,8 @@ function heldMessage(changes: Partial<Message> = {}): Message {
     actions: null,
     results: null,
     awaitedFor: null,
+    parked: false,
+    failed: false,
     acceptedAt: NOON - MINUTE,
     endedAt: null,
     endedBy: null,

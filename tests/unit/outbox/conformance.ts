@@ -1,4 +1,5 @@
 import type { Test } from 'tap';
+import { campaigns } from './conformance/campaigns.ts';
 import { ending } from './conformance/ending.ts';
 import { following } from './conformance/following.ts';
 import type { MakeLab } from './conformance/lab.ts';
@@ -10,5 +11,6 @@ import { time } from './conformance/time.ts';
 
 /** What every outbox engine must do. `makeLab` gives each test a store of its own, and sees to its closing. */
 export function outboxConformance(t: Test, makeLab: MakeLab): void {
-  for (const part of [pushing, ending, results, time, limits, reading, following]) part(t, makeLab);
+  for (const part of [pushing, ending, results, time, limits, reading, following, campaigns])
+    part(t, makeLab);
 }

@@ -55,9 +55,13 @@ const push = fc
     replace: fc.boolean(),
     actions: fc.constantFrom('[]', '[123456789]', 'äöü'),
     campaign: fc.option(fc.constantFrom('spring', 'autumn'), { nil: undefined, freq: 2 }),
+    parked: fc.boolean(),
   })
-  .map(({ device, kind, actions, replace, key, campaign, ...times }) => {
-    const names = { ...(key === undefined ? {} : { key }), ...(campaign === undefined ? {} : { campaign }) };
+  .map(({ device, kind, actions, replace, key, campaign, parked, ...times }) => {
+    const names = {
+      ...(key === undefined ? {} : { key }),
+      ...(campaign === undefined ? {} : { campaign, parked }),
+    };
     const more = { ...times, ...names };
     return kind === 'dls' ? dls(device, actions, { ...more, replace }) : contactMe(device, more);
   });
@@ -113,7 +117,13 @@ const operations = fc.oneof(
       'end with results',
       fc.tuple(index, fc.constantFrom('[]', '[1,2,3,4,5]')),
       (outbox, [n, results], pick) =>
-        outbox.end(pick(n), { state: 'cleared', by: 'courier', results, facts: { actions: 1 } }),
+        outbox.end(pick(n), {
+          state: 'cleared',
+          by: 'courier',
+          results,
+          facts: { actions: 1 },
+          failed: n % 2 === 0,
+        }),
     ),
   },
   {
@@ -135,6 +145,24 @@ const operations = fc.oneof(
     weight: 2,
     arbitrary: operation('note', fc.tuple(device, fc.boolean()), (outbox, [device, session]) =>
       outbox.note(device, 'session', { outcome: 'done' }, { session }),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: operation(
+      'campaign',
+      fc.tuple(fc.constantFrom('park', 'release', 'release', 'abandon'), fc.constantFrom('spring', 'autumn')),
+      (outbox, [what, name]) => {
+        if (what === 'park') return outbox.park(name);
+        if (what === 'release') return outbox.release(name, { spacing: HOUR, most: 2 });
+        return outbox.abandon(name, 'campaign aborted');
+      },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: operation('keepCampaign', fc.constantFrom('{}', '{"n":1}'), (outbox, settings) =>
+      outbox.keepCampaign('spring', settings),
     ),
   },
   {
@@ -184,6 +212,7 @@ async function everything(outbox: Outbox) {
     awaited: await Promise.all(each.map((device) => outbox.awaited(device))),
     overdue: await outbox.overdue(9),
     campaigns: [await outbox.campaign('spring'), await outbox.campaign('autumn')],
+    records: await outbox.campaigns('', 9),
     nextExpiry: await outbox.nextExpiry(),
     sequence: outbox.sequence(),
   };

@@ -22,6 +22,8 @@ export function pushing(t: Test, makeLab: MakeLab): void {
         actions: null,
         results: null,
         awaitedFor: null,
+        parked: false,
+        failed: false,
         acceptedAt: clock.wall(),
         endedAt: null,
         endedBy: null,

@@ -14,7 +14,7 @@ export function reading(t: Test, makeLab: MakeLab): void {
     t.same(await outbox.devices({ limit: 10 }), { devices: [], next: null });
     t.same(await outbox.history({ after: 0, limit: 10 }), []);
     t.same(await outbox.recentHistory(phone(1), 10), []);
-    t.same(await outbox.campaign('none'), {});
+    t.same(await outbox.campaign('none'), { states: {}, parked: 0, failed: 0 });
     t.equal(outbox.sequence(), 0);
     t.same(await outbox.counts(), {
       devices: 0,
@@ -175,7 +175,7 @@ export function reading(t: Test, makeLab: MakeLab): void {
     await outbox.clear(phone(3), SESSION);
     clock.advance(DAY);
     await outbox.expire();
-    t.same(await outbox.campaign('spring'), { held: 1, cleared: 1, expired: 1 });
-    t.same(await outbox.campaign('autumn'), { held: 1 });
+    t.match(await outbox.campaign('spring'), { states: { held: 1, cleared: 1, expired: 1 } });
+    t.match(await outbox.campaign('autumn'), { states: { held: 1 } });
   });
 }
