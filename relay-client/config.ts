@@ -13,6 +13,8 @@ import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
 import type { AddressRange } from './addresses/range.ts';
 import type { DeviceTls } from './catcher/doors.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
+import { DEFAULT_COURIER } from './courier/config.ts';
+import type { CourierConfig } from './courier/config.ts';
 import { DEFAULT_WARNINGS } from './warnings/config.ts';
 import type { WarningsConfig } from './warnings/config.ts';
 import { DEFAULT_WEBHOOK_EVENTS, DEFAULT_WEBHOOK_LIMITS, WEBHOOK_EVENTS } from './webhooks/config.ts';
@@ -53,6 +55,7 @@ export interface RelayConfig {
   webhooks: readonly WebhookConfig[];
   deadAfterSessions: number;
   warnings: WarningsConfig;
+  courier: CourierConfig;
   limits: RelayLimits;
 }
 
@@ -75,6 +78,10 @@ const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: DRAIN_MOST_S
 
 /** Pins of one proxy: its key, its next one, and one to spare. */
 const PINS = 3;
+/** Patterns of item names in which `*` stands for any characters. */
+const SECRET_PATTERN = /^[\w.*-]{1,64}$/;
+const SECRET_PATTERN_WORDS = 'an item name such as sip-pwd, or a pattern such as *-pwd';
+
 /** Items that phones can be told at once. */
 const TAUGHT_ITEMS = 32;
 /** Characters of a taught value. */
@@ -251,6 +258,24 @@ export const relaySchema = (beside: (path: string) => string) => {
         .max(DEFAULT_WEBHOOK_LIMITS.webhooks, `at most ${DEFAULT_WEBHOOK_LIMITS.webhooks} webhooks`)
         .default([]),
       dead_after_sessions: fields.whole(0, 1_000_000).default(20),
+      courier: z
+        .strictObject(
+          {
+            secret_items: z
+              .array(
+                z.string(SECRET_PATTERN_WORDS).regex(SECRET_PATTERN, SECRET_PATTERN_WORDS),
+                'a list of item names',
+              )
+              .default([...DEFAULT_COURIER.secretItems]),
+            secret_results: fields.oneOf('withhold', 'mask', 'show').default(DEFAULT_COURIER.secretResults),
+            allow_sources: fields.allow.default([...DEFAULT_COURIER.allowSources]),
+            deliver_unauthenticated: fields.flag.default(DEFAULT_COURIER.deliverUnauthenticated),
+            file_wait_s: fields.whole(1, 86_400).default(DEFAULT_COURIER.fileWait / 1000),
+            software_wait_s: fields.whole(1, 604_800).default(DEFAULT_COURIER.softwareWait / 1000),
+          },
+          'a map of settings',
+        )
+        .prefault({}),
       warnings: z
         .strictObject(
           {
@@ -379,6 +404,14 @@ export function loadRelayConfig(file: string): RelayConfig {
       pollUrls: written.warnings.poll_urls,
       contactGap: written.warnings.contact_gap_s * 1000,
       notComing: written.warnings.not_coming_s * 1000,
+    },
+    courier: {
+      secretItems: written.courier.secret_items,
+      secretResults: written.courier.secret_results,
+      allowSources: written.courier.allow_sources,
+      deliverUnauthenticated: written.courier.deliver_unauthenticated,
+      fileWait: written.courier.file_wait_s * 1000,
+      softwareWait: written.courier.software_wait_s * 1000,
     },
     limits: written.limits,
   };

@@ -3,6 +3,7 @@ import type { MetricSample } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import type { ServiceMetrics } from './services/metrics.ts';
+import type { CourierMetrics } from './courier/courier.ts';
 import type { Service } from './services/service.ts';
 import type { SessionMetrics } from './sessions/sessions.ts';
 import type { Warning } from './warnings/kinds.ts';
@@ -11,6 +12,7 @@ import type { Webhook } from './webhooks/webhook.ts';
 export interface RelayMetrics {
   readonly sessions: SessionMetrics;
   readonly services: ServiceMetrics;
+  readonly courier: CourierMetrics;
   warning(what: Warning): void;
   /** A proxy told its figures; the newest stand until its link is down. */
   proxy(url: string, samples: MetricSample[]): void;
@@ -44,6 +46,17 @@ export function createRelayMetrics(parts: {
     name: 'sallyport_taught_total',
     help: 'Phones that were taught what their service does not tell them, by result',
     labelNames: ['result'],
+    registers,
+  });
+  const delivered = new Counter({
+    name: 'sallyport_courier_actions_total',
+    help: 'Held actions that phones have answered, by action and status',
+    labelNames: ['action', 'status'],
+    registers,
+  });
+  const unproven = new Counter({
+    name: 'sallyport_courier_unproven_total',
+    help: 'Times that held actions with secrets were kept from a phone that was not proven',
     registers,
   });
   const served = new Counter({
@@ -132,6 +145,10 @@ export function createRelayMetrics(parts: {
       taught: (result) => taught.inc({ result }),
     },
     warning: (what) => warned.inc({ what }),
+    courier: {
+      action: (action, status) => delivered.inc({ action, status }),
+      unproven: () => unproven.inc(),
+    },
     services: { count: (service, event) => served.inc({ service, event }) },
     proxy(url, samples) {
       // A proxy speaks for itself only: what this relay measures is not for it to say.

@@ -10,6 +10,10 @@ export interface PendingView {
   generation(device: DeviceId): number;
   /** The generation of the contact-me that is held and may be offered now; 0 = none. */
   due(device: DeviceId): number;
+  /** Whether actions (`dls`) are held for the device, due or not. */
+  holdsActions(device: DeviceId): boolean;
+  /** Whether actions are held that may be delivered now. */
+  actionsDue(device: DeviceId): boolean;
   /** Devices for which something is held. */
   count(): number;
 }
@@ -22,7 +26,8 @@ export interface LivePendingView extends PendingView {
 
 interface Held {
   readonly generation: number;
-  /** When a contact-me may be offered, by the monotonic clock; infinity for other kinds. */
+  readonly kind: PendingEntry['kind'];
+  /** When it may be offered, by the monotonic clock. */
   readonly dueAt: number;
   /** The next older one of the device. */
   next: Held | null;
@@ -96,6 +101,14 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
     });
   };
 
+  /** The newest of a kind that is due at `now`. */
+  const find = (device: DeviceId, kind: Held['kind'], now: number): Held | null => {
+    for (let entry = held.get(device) ?? null; entry !== null; entry = entry.next) {
+      if (entry.kind === kind && entry.dueAt <= now) return entry;
+    }
+    return null;
+  };
+
   const stop = outbox.onCommit(followOn);
   const ready = follow();
   // Who doesn't wait for it learns of a failure by the next commit's reading.
@@ -104,13 +117,9 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
   return {
     ready,
     generation: (device) => held.get(device)?.generation ?? 0,
-    due(device) {
-      const now = clock.monotonic();
-      for (let entry = held.get(device) ?? null; entry !== null; entry = entry.next) {
-        if (entry.dueAt <= now) return entry.generation;
-      }
-      return 0;
-    },
+    due: (device) => find(device, 'contact-me', clock.monotonic())?.generation ?? 0,
+    holdsActions: (device) => find(device, 'dls', Infinity) !== null,
+    actionsDue: (device) => find(device, 'dls', clock.monotonic()) !== null,
     count: () => held.size,
     close() {
       closed = true;
@@ -126,8 +135,8 @@ function apply(held: Map<DeviceId, Held>, change: Change, clock: Clock): void {
 
 /** Keeps a device's entries newest first. */
 function hold(held: Map<DeviceId, Held>, entry: PendingEntry, clock: Clock): void {
-  const dueAt = entry.kind === 'contact-me' ? clock.monotonic() + entry.dueIn : Infinity;
-  const added: Held = { generation: entry.generation, dueAt, next: null };
+  const dueAt = clock.monotonic() + entry.dueIn;
+  const added: Held = { generation: entry.generation, kind: entry.kind, dueAt, next: null };
   let newer: Held | null = null;
   let older = held.get(entry.device) ?? null;
   while (older !== null && older.generation > added.generation) {

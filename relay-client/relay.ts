@@ -27,6 +27,7 @@ import { createPolls } from './polls.ts';
 import { dialTarget, readIdentity, readToken } from './secrets.ts';
 import type { Identity } from './secrets.ts';
 import { dialTcp } from './services/dial.ts';
+import { createCourier } from './courier/courier.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
 import { createSessions } from './sessions/sessions.ts';
@@ -201,6 +202,16 @@ async function open(
     deadAfterSessions: config.deadAfterSessions,
     metrics: metrics.sessions,
   });
+  const courier = createCourier({
+    config: config.courier,
+    outbox,
+    pending,
+    clock,
+    log,
+    deadAfter: config.deadAfterSessions,
+    metrics: metrics.courier,
+  });
+  opened.push(() => courier.close());
   const services = createServices(config.services, {
     observer: (service) => {
       const { rewriteContactMe, teach = null } = service;
@@ -212,6 +223,7 @@ async function open(
         log,
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
         teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
+        courier,
         known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
         resumed,
       });
@@ -380,6 +392,7 @@ async function open(
       const draining = services.drain(config.limits.drain_s * 1000);
       await Promise.all([pollSource?.close(), api?.close(), catcher?.close(), draining]);
       await sessions.close();
+      await courier.close();
       await links.close();
       await services.close();
       expiry.cancel();

@@ -1,3 +1,5 @@
+import { readResults } from '../courier/results.ts';
+import type { ActionResult } from '../courier/results.ts';
 import type { ProxyState, RelayView } from '../desk.ts';
 import type { DeviceRecord, HistoryEntry, Message } from '../outbox/outbox.ts';
 import type { Why } from '../why.ts';
@@ -19,7 +21,8 @@ export function messageState(message: Message, view: RelayView): MessageBody['st
   return running ? 'in_session' : message.state;
 }
 
-export function presentMessage(message: Message, view: RelayView, now: number): MessageBody {
+/** @param brief - leave the items out of results, for lists */
+export function presentMessage(message: Message, view: RelayView, now: number, brief = false): MessageBody {
   const held = message.state === 'held';
   return {
     id: message.id,
@@ -35,8 +38,17 @@ export function presentMessage(message: Message, view: RelayView, now: number): 
     ended_at: maybeIsoTime(message.endedAt),
     ended_by: message.endedBy,
     fruitless_sessions: message.fruitlessSessions,
-    results: [],
+    results: readResults(message.results).map((result) => presentResult(result, brief)),
+    results_dropped: message.results === '',
   };
+}
+
+function presentResult(
+  { at, items, ...result }: ActionResult,
+  brief: boolean,
+): MessageBody['results'][number] {
+  const shown = { ...result, at: isoTime(at), items: brief ? [] : items };
+  return brief && items.length > 0 ? { ...shown, truncated: true } : shown;
 }
 
 export function presentDevice(record: DeviceRecord, view: RelayView): DeviceRowBody {

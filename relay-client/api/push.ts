@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
+import { ActionFault, readActions } from '../courier/actions.ts';
+import type { HeldAction } from '../courier/actions.ts';
 import type { Push } from '../outbox/outbox.ts';
 import { ApiError } from './errors.ts';
 import type { PushDefaults } from './limits.ts';
@@ -21,18 +23,7 @@ export interface PushSurroundings {
  * @throws ApiError `REQUEST_INVALID` with the field that makes no sense
  */
 export function toPush(device: DeviceId, body: PushBody, around: PushSurroundings): Push {
-  if (body.kind === 'dls') {
-    throw new ApiError(
-      'REQUEST_INVALID',
-      'Messages of kind dls are not taken by this version; push contact-me',
-      { field: 'kind' },
-    );
-  }
-  if (body.actions !== undefined) {
-    throw new ApiError('REQUEST_INVALID', 'actions belong to kind dls; a contact-me message carries none', {
-      field: 'actions',
-    });
-  }
+  const actions = actionsOf(body);
   const ttl = body.ttl_s === undefined ? around.defaults.ttl : body.ttl_s * 1000;
   if (ttl > around.defaults.longestTtl) {
     throw new ApiError('REQUEST_INVALID', `ttl_s is over ${around.defaults.longestTtl / 1000}`, {
@@ -51,14 +42,31 @@ export function toPush(device: DeviceId, body: PushBody, around: PushSurrounding
   }
   return {
     device,
-    kind: 'contact-me',
+    kind: body.kind ?? 'contact-me',
     ttl,
     delay: notBefore + Math.floor(around.spread * placeOf(device, around.campaign)),
     // The delay until a date is another at each try; the date is the same.
     ...(body.key === undefined ? {} : { key: body.key, content: JSON.stringify([ttl, date, around.spread]) }),
+    ...(actions === null ? {} : { actions: JSON.stringify(actions) }),
     ...(body.replace === undefined ? {} : { replace: body.replace }),
     ...(around.campaign === null ? {} : { campaign: around.campaign }),
   };
+}
+
+/** What a dls message is to do, checked; null for a contact-me. */
+function actionsOf({ kind, actions }: PushBody): HeldAction[] | null {
+  if (kind !== 'dls') {
+    if (actions === undefined) return null;
+    throw new ApiError('REQUEST_INVALID', 'actions belong to kind dls; a contact-me message carries none', {
+      field: 'actions',
+    });
+  }
+  try {
+    return readActions(actions);
+  } catch (error) {
+    if (!(error instanceof ActionFault)) throw error;
+    throw new ApiError('REQUEST_INVALID', error.message, { field: error.field });
+  }
 }
 
 function wallTime(notBefore: number | string): Milliseconds {

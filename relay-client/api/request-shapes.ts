@@ -1,4 +1,5 @@
 import { parseDeviceId } from '../../shared/device-id.ts';
+import { HELD_ACTIONS } from '../courier/actions.ts';
 import { namedShapes, z } from './schema.ts';
 
 /** What the API reads, as shapes. */
@@ -36,8 +37,28 @@ const wholeNumber = (least: number, most: number) =>
     .transform(Number)
     .pipe(z.number().min(least).max(most));
 
+/** As callers should write it; what is read is checked by the courier, which says more exactly what is wrong. */
+const actionListShape = z.array(
+  z.union([
+    z.string(),
+    z
+      .looseObject({
+        action: z.unknown().describe(`One of ${HELD_ACTIONS.join(', ')}.`),
+        items: z
+          .unknown()
+          .optional()
+          .describe('A list of {name, index?, value?}; names alone will do for ReadItems.'),
+      })
+      .register(namedShapes, { id: 'Action', description: 'What a phone is to do.' }),
+    z.unknown(),
+  ]),
+);
+
 const pushFields = {
-  kind: z.enum(['contact-me', 'dls']).optional().describe('Default contact-me: please call the service.'),
+  kind: z
+    .enum(['contact-me', 'dls'])
+    .optional()
+    .describe('Default contact-me: please call the service. dls: do the actions.'),
   ttl_s: z.number().positive().optional().describe('Seconds until it expires; default 7 days.'),
   key: z
     .string()
@@ -55,7 +76,12 @@ const pushFields = {
     .describe(
       'Not offered to the phone before this time: an ISO 8601 date-time with zone, or seconds since 1970 UTC.',
     ),
-  actions: z.unknown().optional().describe('What a dls message is to do.'),
+  actions: z
+    .union([actionListShape, z.string()], 'expected a list of actions, or a WPI document')
+    .optional()
+    .describe(
+      'What a dls message is to do, in this order: actions, WPI documents, or one WPI document with one or several DLSMessages.',
+    ),
 };
 
 export const pushShape = z

@@ -120,7 +120,7 @@ async function detail({ outbox, view, clock }: Context, device: DeviceId): Promi
             answered: session.answered,
           },
     quiet_until: maybeIsoTime(view.quietUntil(device)),
-    messages: messages.map((message) => presentMessage(message, view, now)),
+    messages: messages.map((message) => presentMessage(message, view, now, true)),
     history: history.map(presentEvent),
   };
 }

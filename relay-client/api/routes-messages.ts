@@ -24,6 +24,7 @@ const DEFAULT_LIST = 100;
 export function messageRoutes(context: Context): Route[] {
   const { outbox, view, clock, limits } = context;
   const present = (message: Message): MessageBody => presentMessage(message, view, clock.wall());
+  const presentBriefly = (message: Message): MessageBody => presentMessage(message, view, clock.wall(), true);
 
   return [
     route(
@@ -84,7 +85,7 @@ export function messageRoutes(context: Context): Route[] {
       },
       async ({ params, query }) => {
         const messages = await outbox.messages(params.id, query.limit ?? DEFAULT_LIST);
-        return { status: 200, json: { messages: messages.map(present) } };
+        return { status: 200, json: { messages: messages.map(presentBriefly) } };
       },
     ),
     route(
@@ -102,7 +103,11 @@ export function messageRoutes(context: Context): Route[] {
       async ({ params, query }) => {
         const upTo = query.generation === undefined ? {} : { generation: query.generation };
         const ended = await outbox.clear(params.id, { state: 'cleared', by: 'api', ...upTo });
-        const answer: ClearedBody = { device: params.id, count: ended.length, messages: ended.map(present) };
+        const answer: ClearedBody = {
+          device: params.id,
+          count: ended.length,
+          messages: ended.map(presentBriefly),
+        };
         return { status: 200, json: answer };
       },
     ),

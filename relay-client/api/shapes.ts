@@ -23,6 +23,34 @@ export const acceptedShape = z
   .register(namedShapes, { id: 'Accepted', description: 'A push that is durable.' });
 export type AcceptedBody = z.infer<typeof acceptedShape>;
 
+export const resultShape = z
+  .object({
+    action: z.string(),
+    status: z
+      .enum(['accepted', 'failed', 'waiting', 'done', 'unconfirmed'])
+      .describe(
+        'accepted or failed by the phone; waiting: accepted, its outcome is awaited; done: its outcome was good; unconfirmed: its outcome did not come in time.',
+      ),
+    at: time.describe("Of the phone's last word about it."),
+    why: z.string().optional(),
+    items: z.array(
+      z.object({
+        name: z.string(),
+        index: z.string().optional(),
+        status: z
+          .string()
+          .describe(
+            'accepted, or as the phone says: failed, unknown item, read only, missing item content; missing: it said nothing.',
+          ),
+        value: z.string().optional().describe('What was read.'),
+        withheld: z.literal(true).optional().describe('The value is a secret and was not kept.'),
+        truncated: z.literal(true).optional().describe('The value was longer.'),
+      }),
+    ),
+    truncated: z.literal(true).optional().describe('There were more items; lists leave out all.'),
+  })
+  .register(namedShapes, { id: 'Result', description: 'What a phone answered to one action.' });
+
 export const messageShape = z
   .object({
     ...accepted,
@@ -38,7 +66,12 @@ export const messageShape = z
       .number()
       .int()
       .describe('Sessions that the service answered and that did not complete it.'),
-    results: z.array(z.unknown()).describe("The phone's replies to a dls message; empty for contact-me."),
+    results: z
+      .array(resultShape)
+      .describe("The phone's answers to a dls message, action by action; empty for contact-me."),
+    results_dropped: z
+      .boolean()
+      .describe('Results were here and had to go, because too many are kept in all.'),
   })
   .register(namedShapes, {
     id: 'Message',

@@ -168,6 +168,14 @@ export function startExchange(
   const replyOwn = ({ status, headers, body }: OwnAnswer): void =>
     reply({ status, reason: STATUS_CODES[status] ?? '', headers, length: null, close: false }, [], body);
 
+  /** What is to be answered from inside does not come. */
+  const ownTimedOut = (): void => {
+    if (over) return;
+    log.warn('an answer of our own did not come in time', { after_ms: limits.answerMs });
+    exchange?.cut('upstream');
+    refuse(504);
+  };
+
   /** The device could be given no address to be led upstream from. */
   const unaddressed = (error: Error): void => {
     if (over) return;
@@ -310,9 +318,17 @@ export function startExchange(
           return passUnread('size', result.held);
         }
         taken = result.body.length;
-        exchange = observed.message({ path: target, headers: raw, body: result.body });
-        if (exchange.local !== undefined) replyOwn(exchange.local);
-        else ask(exchange.headers, exchange.body, exchange.device);
+        const read = observed.message({ path: target, headers: raw, body: result.body });
+        exchange = read;
+        if (read.local !== undefined) return replyOwn(read.local);
+        if (read.later === undefined) return ask(read.headers, read.body, read.device);
+        deadline.set(limits.answerMs, ownTimedOut);
+        void read.later.then((own) => {
+          if (over) return;
+          deadline.stop();
+          if (own === null) ask(read.headers, read.body, read.device);
+          else replyOwn(own);
+        });
       },
     );
   };

@@ -29,6 +29,7 @@ export function guardObserver(observer: Observer, log: Log): Observer {
     body: inner.body,
     headers: inner.headers,
     ...(inner.local === undefined ? {} : { local: inner.local }),
+    ...(inner.later === undefined ? {} : { later: inner.later }),
     answered: (response) =>
       guard(
         'answered',
@@ -59,11 +60,11 @@ export function guardObserver(observer: Observer, log: Log): Observer {
     closed: (how) => guard('closed', () => inner.closed(how), nothing),
   });
   return {
-    connection(origin) {
+    connection(origin, names) {
       const passive = passiveObserver.connection(origin);
       return guard(
         'connection',
-        () => guardConnection(observer.connection(origin), passive),
+        () => guardConnection(observer.connection(origin, names), passive),
         () => passive,
       );
     },

@@ -8,8 +8,12 @@ import type { PhoneOrigin } from './service.ts';
  * and no sockets.
  */
 export interface Observer {
-  /** A phone's connection begins (after TLS, if the door is sealed). */
-  connection(origin: PhoneOrigin): ConnectionObserver;
+  /**
+   * A phone's connection begins (after TLS, if the door is sealed).
+   *
+   * @param names - the names in the client certificate that this relay itself has verified; default none
+   */
+  connection(origin: PhoneOrigin, names?: readonly string[]): ConnectionObserver;
 }
 
 /** Header names and values in turn, as they stood on the wire: `[name, value, name, value, …]`. */
@@ -54,6 +58,8 @@ export interface Exchange {
   readonly headers: RawHeaders;
   /** Where it's there, the request does not go upstream: the phone gets this, and nothing comes to be `answered`. */
   readonly local?: OwnAnswer;
+  /** As `local`, once it comes; null = the request goes upstream after all. Never rejects. */
+  readonly later?: Promise<OwnAnswer | null>;
   /**
    * Upstream's whole answer has come. Returns header lines to add towards the phone (our own cookie), mostly none;
    * or what the phone gets instead of all of it.

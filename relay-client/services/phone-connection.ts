@@ -33,17 +33,19 @@ export interface PhoneConnection {
  * Runs a phone's connection: one exchange at a time in the order the requests came, a time limit in every state, and
  * an orderly end where possible.
  *
+ * @param names - the names in the phone's client certificate, verified; empty without one
  * @param closed - the connection is over and everything that belonged to it is let go
  */
 export function servePhone(
   socket: Duplex,
   origin: PhoneOrigin,
+  names: readonly string[],
   parts: PhoneConnectionParts,
   closed: () => void,
 ): PhoneConnection {
   const { limits, clock } = parts;
   const log = parts.log.child({ proxy: origin.proxy, door: origin.door, phone: origin.address });
-  const observed = parts.observer.connection(origin);
+  const observed = parts.observer.connection(origin, names);
   const upstream = createPhoneUpstream(parts, origin);
   const deadline = createDeadline(clock);
   const halfClose = createDeadline(clock);

@@ -86,6 +86,21 @@ export function createPhoneTls(
   };
 }
 
+/** Names looked at in one certificate. */
+const NAMES_LIMIT = 32;
+
+/**
+ * The names that a verified client certificate gives its owner: common name, serial number, and alternative names of the
+ * kinds DNS and URI. Empty where none was asked for.
+ */
+export function certificateNames(socket: TLSSocket): string[] {
+  if (!socket.authorized) return [];
+  const { subject, subjectaltname = '' } = socket.getPeerCertificate();
+  const others = subjectaltname.split(', ').flatMap((name) => /^(?:DNS|URI):(.+)$/.exec(name)?.[1] ?? []);
+  const own = [subject?.CN, subject?.serialNumber].flat().filter((name) => typeof name === 'string');
+  return [...own, ...others].slice(0, NAMES_LIMIT);
+}
+
 /**
  * TLS destroys the stream that it lies on once both sides have said goodbye. The phone's own end is a moment behind
  * then, and destroying the stream before it comes would cut the phone; so an orderly goodbye leaves it that moment.

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
 import { cutOff } from '../../shared/splice.ts';
@@ -15,7 +16,7 @@ import type { ServiceEvent, ServiceMetrics } from './metrics.ts';
 import type { Observer } from './observer.ts';
 import { servePhone } from './phone-connection.ts';
 import type { PhoneConnection } from './phone-connection.ts';
-import { createPhoneTls } from './phone-tls.ts';
+import { certificateNames, createPhoneTls } from './phone-tls.ts';
 import { createRareLog } from './rare-log.ts';
 import type { PhoneOrigin, Service } from './service.ts';
 import { createUpstream } from './upstream.ts';
@@ -86,13 +87,14 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
         destroy: () => (phone === null ? void stream.destroy() : phone.destroy()),
       };
       connections.add(entry);
-      const serve = (socket: Duplex): void => {
-        phone = servePhone(socket, origin, parts, () => connections.delete(entry));
+      const serve = (socket: Duplex, names: readonly string[] = []): void => {
+        phone = servePhone(socket, origin, names, parts, () => connections.delete(entry));
         phones.set(socket, phone);
         speakHttp(socket);
       };
       if (origin.tls === 'proxy' || tls === null) return serve(stream);
-      tls.accept(stream, serve, (why) => {
+      const served = (socket: TLSSocket): void => serve(socket, certificateNames(socket));
+      tls.accept(stream, served, (why) => {
         count('handshake_failed');
         rareLog.info('a phone made no TLS connection', { why, door: origin.door, phone: origin.address });
         connections.delete(entry);

@@ -48,7 +48,7 @@ interface Budget {
 
 export function createQuiets(options: {
   links: QuietLinks;
-  pending: PendingView;
+  pending: Pick<PendingView, 'generation'>;
   clock: Clock;
   budgetMs?: Milliseconds;
   devices?: number;

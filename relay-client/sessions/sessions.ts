@@ -24,7 +24,7 @@ export interface SessionMetrics {
 
 export interface SessionsOptions {
   outbox: Outbox;
-  pending: PendingView;
+  pending: Pick<PendingView, 'generation' | 'due'>;
   links: SessionLinks;
   clock: Clock;
   log: Log;
@@ -116,13 +116,14 @@ export function createSessions(options: SessionsOptions): Sessions {
   };
 
   const settle = ({ session, generation, due }: Running, device: DeviceId, outcome: SessionOutcome): void => {
-    if (session.reason !== 'solicited') return;
+    // What the courier's sessions come to, it has written down itself.
+    if (session.reason !== 'solicited' || session.courier === true) return;
     if (outcome === 'completed') {
       if (due === 0) return;
       const end = { state: 'cleared', by: 'session', generation: due, kind: 'contact-me' } as const;
       ask('clear', device, outbox.clear(device, end));
     } else if (session.answered && generation > 0 && FRUITLESS.has(outcome)) {
-      ask('fruitless', device, outbox.fruitless(device, generation, deadAfterSessions));
+      ask('fruitless', device, outbox.fruitless(device, generation, deadAfterSessions, 'contact-me'));
     }
   };
 
@@ -136,6 +137,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         reason,
         outcome,
         answered,
+        ...(session.courier === true ? { courier: true } : {}),
         action,
         duration_ms: Math.max(0, Math.round(clock.wall() - startedAt)),
         address: origin.address,

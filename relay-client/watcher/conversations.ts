@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type { PhoneOrigin } from '../services/service.ts';
+import type { Delivery } from '../courier/delivery.ts';
 import type { Lesson } from '../teacher/teacher.ts';
 import type { WatcherLimits } from './limits.ts';
 import { SWEEP_MS } from './limits.ts';
@@ -19,6 +20,9 @@ export interface Conversation extends WatchedSession {
   status: string | null;
   /** What we teach the phone after the service's last answer, or have taught it; null = nothing so far. */
   lesson: Lesson | null;
+  /** The courier's part, where it leads the session in the service's place; null = the service does. */
+  delivery: Delivery | null;
+  courier: boolean;
   /** The exchange under way; null while the phone's next message is awaited. */
   exchange: object | null;
   /** The connection on which the phone last spoke; null once it is closed. */
@@ -97,6 +101,7 @@ export function createConversations(options: {
     if (there?.size === 0) byAddress.delete(conversation.origin.address);
     if (outcome === 'cut') doubt(conversation.origin.address);
     conversation.lesson?.lapse();
+    conversation.delivery?.lapse();
     listener.ended(conversation, outcome);
   };
 
@@ -130,6 +135,8 @@ export function createConversations(options: {
         mayReply: false,
         status: null,
         lesson: null,
+        delivery: null,
+        courier: false,
         exchange: null,
         connection: null,
         lapse: 'cut',

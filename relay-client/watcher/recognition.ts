@@ -25,6 +25,8 @@ export type Signs = Pick<Heard, 'cookies' | 'tokens'>;
 /** What one connection has told. */
 export interface Connection {
   readonly origin: PhoneOrigin;
+  /** Names in the client certificate, verified; empty without one. */
+  readonly names: readonly string[];
   device: DeviceId | null;
   conversation: Conversation | null;
 }

@@ -41,6 +41,8 @@ export interface WatchedSession {
   readonly answered: boolean;
   /** The last Action seen from the service; null before. */
   readonly action: string | null;
+  /** Whether the courier leads it in the service's place. Default false. */
+  readonly courier?: boolean;
 }
 
 export interface SessionListener {

@@ -8,6 +8,8 @@ import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../shared/wpi/read.ts';
 import type { ConnectionObserver, Exchange, Observer, OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
+import type { Courier } from '../courier/courier.ts';
+import type { Delivery, Step } from '../courier/delivery.ts';
 import type { Conclusion, Teacher } from '../teacher/teacher.ts';
 import { headerValues } from '../services/headers.ts';
 import { createAnswerCheck } from '../warnings/answers.ts';
@@ -47,6 +49,8 @@ export interface WatcherOptions {
   resumed?: boolean;
   /** Teaches phones what the service doesn't tell them; null or left out = nobody. */
   teacher?: Teacher | null;
+  /** Delivers what the relay itself holds for phones; null or left out = nothing is delivered. */
+  courier?: Courier | null;
   /** What of a service's answers deserves a warning. Default: the usual. */
   checkAnswer?: AnswerCheck;
 }
@@ -69,6 +73,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const { listener, clock, random, log, contactMeAddress, known = () => false } = options;
   const limits = { ...DEFAULT_WATCHER_LIMITS, ...options.limits };
   const teacher = options.teacher ?? null;
+  const courier = options.courier ?? null;
   const checkAnswer = options.checkAnswer ?? createAnswerCheck();
   const ownCookieName = options.ownCookieName ?? 'sallyport';
   const identities = createIdentities({ limits, clock, random, known });
@@ -132,6 +137,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const changed = withContactMe(body, message, named ?? device);
     if (conversation === null) return pass(connection, device, changed, own.headers);
     attach(connection, conversation);
+    if (initiating) callCourier(connection, conversation, heard);
+    if (conversation.delivery !== null) {
+      return deliver(conversation, conversation.delivery, heard, changed, own.headers);
+    }
     const conclusion = conversation.lesson?.hear(message) ?? null;
     if (conclusion !== null) return conclude(conversation, conclusion, changed, own.headers);
     return follow(conversation, heard, changed, own.headers);
@@ -164,6 +173,76 @@ export function createWatcher(options: WatcherOptions): Watcher {
     delivered: () => undefined,
     cut: () => undefined,
   });
+
+  /** The courier may lead a session that a phone was called for; of others it hears the first message. */
+  const callCourier = (connection: Connection, conversation: Conversation, { message }: Heard): void => {
+    const { device } = conversation;
+    if (courier === null || device === null) return;
+    const { origin, names } = connection;
+    if (message.reason === 'solicited') conversation.delivery = courier.begin({ device, origin, names });
+    else courier.heard(device, message);
+  };
+
+  /** Leads one message of a session to the courier; to the service, where the courier has nothing after all. */
+  const deliver = (
+    conversation: Conversation,
+    delivery: Delivery,
+    heard: Heard,
+    body: Buffer,
+    headers: RawHeaders,
+  ): Exchange => {
+    const { device } = conversation;
+    const token = {};
+    conversation.exchange = token;
+    conversation.lapse = 'cut';
+    let step: Step | null = null;
+    /** What it is once it has turned out to be the service's. */
+    let passed: Exchange | null = null;
+    const current = (): boolean => conversation.exchange === token && !conversation.over;
+
+    const take = (found: Step | null): OwnAnswer | null => {
+      if (found === null) {
+        conversation.delivery = null;
+        passed = follow(conversation, heard, body, headers);
+        return null;
+      }
+      if (!current()) return found.answer;
+      step = found;
+      conversation.courier = true;
+      conversation.answered = true;
+      conversation.action = found.action ?? conversation.action;
+      conversation.expected = found.expected;
+      conversations.establish(conversation, true);
+      listener.answered(conversation, found.action);
+      const cookie = device === null || found.outcome !== null ? [] : ownCookie(device, heard);
+      return { ...found.answer, headers: [...found.answer.headers, ...cookie] };
+    };
+
+    return {
+      device,
+      body,
+      headers,
+      later: delivery.hear(heard.message).then(take),
+      answered: (answer) => passed?.answered(answer) ?? [],
+      answeredUnread: (answer) => passed?.answeredUnread(answer),
+      delivered() {
+        if (passed !== null) return passed.delivered();
+        if (!current() || step === null) return;
+        if (step.outcome !== null) conversations.end(conversation, step.outcome);
+        else conversations.await(conversation);
+      },
+      cut(by) {
+        if (passed !== null) return passed.cut(by);
+        if (current()) conversations.end(conversation, 'cut');
+      },
+    };
+  };
+
+  /** A cookie of our own, by which the phone is known on its next connection. */
+  const ownCookie = (device: DeviceId, { tokens }: Heard): RawHeaders =>
+    identities.bearerOf(tokens) === device
+      ? []
+      : ['Set-Cookie', `${ownCookieName}=${identities.tokenOf(device)}`];
 
   /** Answers the phone's last message of a session, of which the service has taken its leave before. */
   const conclude = (
@@ -260,8 +339,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       const set = cookiesSet(answered);
       for (const cookie of [...set, ...heard.cookies]) identities.learn(named, cookie);
       const needless = outcome !== null || set.length > 0 || heard.cookies.length > 0;
-      if (needless || identities.bearerOf(heard.tokens) === named) return [];
-      return ['Set-Cookie', `${ownCookieName}=${identities.tokenOf(named)}`];
+      return needless ? [] : ownCookie(named, heard);
     };
 
     return {
@@ -283,8 +361,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     };
   };
 
-  const connectionOf = (origin: PhoneOrigin): ConnectionObserver => {
-    const connection: Connection = { origin, device: null, conversation: null };
+  const connectionOf = (origin: PhoneOrigin, names: readonly string[] = []): ConnectionObserver => {
+    const connection: Connection = { origin, names, device: null, conversation: null };
     return {
       message: ({ headers, body }) => hear(connection, body, headers),
       unread({ reason, method, headers }) {

@@ -73,14 +73,24 @@ function build(root: string, lines: readonly string[]): Buffer {
   return Buffer.from(`${DECLARATION}${body}\n`, 'utf8');
 }
 
+/**
+ * Bytes that an item takes in a message, its line break included.
+ *
+ * @throws SallyportError REQUEST_INVALID for a character that XML cannot hold; the value isn't quoted
+ */
+export function itemBytes(item: NewItem): number {
+  return Buffer.byteLength(itemLine(item)) + 1;
+}
+
 function itemList(items: readonly NewItem[] | undefined): string[] {
   if (items === undefined || items.length === 0) return [];
-  const lines = items.map(({ name, index, status, value = '' }) => {
-    const attributes =
-      optional('index', index === undefined ? undefined : String(index)) + optional('status', status);
-    return `<Item name="${attribute('name', name)}"${attributes}>${content(name, value)}</Item>`;
-  });
-  return ['<ItemList>', ...lines, '</ItemList>'];
+  return ['<ItemList>', ...items.map(itemLine), '</ItemList>'];
+}
+
+function itemLine({ name, index, status, value = '' }: NewItem): string {
+  const attributes =
+    optional('index', index === undefined ? undefined : String(index)) + optional('status', status);
+  return `<Item name="${attribute('name', name)}"${attributes}>${content(name, value)}</Item>`;
 }
 
 function optional(name: string, value: string | undefined): string {

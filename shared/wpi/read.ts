@@ -28,6 +28,22 @@ export function readServiceMessage(body: Buffer): ServiceMessage | Unreadable {
   return 'unreadable' in inner ? inner : serviceMessage(inner);
 }
 
+/**
+ * Reads what somebody wants phones to be told: one DLSMessage, or an element of any name that holds several. Never
+ * throws. An entry that is no message of a service says why in its place.
+ */
+export function readServiceMessages(body: Buffer): (ServiceMessage | Unreadable)[] | Unreadable {
+  const document = readDocument(body);
+  if ('unreadable' in document) return document;
+  const { root } = document;
+  const tops = isRoot(root) ? [root] : root.children;
+  if (tops.length === 0) return { unreadable: 'unknown root' };
+  return tops.map((top) => {
+    const parts = isRoot(top) ? partsOf(document, top) : ({ unreadable: 'unknown root' } as const);
+    return 'unreadable' in parts ? parts : serviceMessage(parts);
+  });
+}
+
 /** Whether a service's answer is wrapped in an XML signature, which it may be even where it's not well-formed. */
 export function isSigned(body: Buffer): boolean {
   const document = readDocument(body);
@@ -52,6 +68,10 @@ export function readParts(body: Buffer): MessageParts | Unreadable {
     : [document.root].filter(isRoot);
   const [top] = root;
   if (top === undefined || root.length > 1) return { unreadable: 'unknown root' };
+  return partsOf(document, top);
+}
+
+function partsOf(document: XmlDocument, top: XmlElement): MessageParts | Unreadable {
   const messages = childrenOf(top, 'Message');
   const [message] = messages;
   if (message === undefined || messages.length > 1) return { unreadable: 'not one Message' };

@@ -17,6 +17,14 @@ export type ActorOptions = {
   fragmentItems: number;
   /** Names that WriteItems refuses as `unknown item`. */
   unknownItems: ReadonlySet<string>;
+  /** Names that WriteItems refuses as `failed`. */
+  failingItems: ReadonlySet<string>;
+  /** Refuse empty values as `missing item content`. */
+  refuseEmpty: boolean;
+  /** Messages with more items fail as a whole; Infinity = none does. */
+  maxItems: number;
+  /** Actions that fail as a whole. */
+  failingActions: ReadonlySet<string>;
   /** `action` attribute of the parts after the first. */
   fragmentAction: 'GetNextFragment' | 'original';
   /** Called after WriteItems has stored its items. */
@@ -79,7 +87,11 @@ export function createActor(options: ActorOptions): Actor {
         ? 'read only'
         : options.unknownItems.has(item.name) || item.name === ''
           ? 'unknown item'
-          : undefined;
+          : options.failingItems.has(item.name)
+            ? 'failed'
+            : options.refuseEmpty && item.value === ''
+              ? 'missing item content'
+              : undefined;
       if (status !== undefined) refused.push({ name: item.name, ...index, value: '', status });
       else {
         items.set(item.name, item.value, item.index);
@@ -124,6 +136,9 @@ export function createActor(options: ActorOptions): Actor {
     perform(message) {
       const { action } = message;
       if (action !== 'GetNextFragment') parts = undefined;
+      if (options.failingActions.has(action) || message.items.length > options.maxItems) {
+        return reply(action, 'failed');
+      }
       switch (action) {
         case 'ReadAllItems':
           return part(action, items.all(), true);

@@ -25,6 +25,8 @@ export type MessageStyle = {
   attributeOrder?: 'action-first' | 'status-first';
   /** Line breaks and indents between the elements. Default true. */
   pretty?: boolean;
+  /** The attribute of that name: the most items that the phone takes in one message. Default -1, any number. */
+  maxItems?: number;
 };
 
 export function writePhoneMessage(message: PhoneMessage, nonce: string, style: MessageStyle = {}): string {
@@ -39,7 +41,7 @@ export function writePhoneMessage(message: PhoneMessage, nonce: string, style: M
   const out = [
     '<?xml version="1.0" encoding="utf-8"?>',
     '<WorkpointMessage xmlns="http://www.siemens.com/DLS">',
-    `${indent(1)}<Message nonce="${nonce}" maxItems="-1"${fragment}>`,
+    `${indent(1)}<Message nonce="${nonce}" maxItems="${style.maxItems ?? -1}"${fragment}>`,
     `${indent(2)}<ReasonForContact${reply.join('')}>${message.reason}</ReasonForContact>`,
     `${indent(2)}<ItemList>`,
   ];

@@ -71,6 +71,14 @@ export type PhoneOptions = {
   fragmentAction?: 'GetNextFragment' | 'original';
   /** Items that WriteItems refuses as `unknown item`. */
   unknownItems?: string[];
+  /** Items that WriteItems refuses as `failed`. */
+  failingItems?: string[];
+  /** Refuse to write an empty value, as `missing item content`. Default false. */
+  refuseEmpty?: boolean;
+  /** The most items taken in one message, announced as `maxItems`; messages with more fail. Default: any number. */
+  maxItems?: number;
+  /** Actions that fail as a whole. */
+  failingActions?: string[];
   /** `fetch` (default) really downloads http(s) URLs; the others only claim to. */
   downloads?: 'fetch' | 'pretend-ok' | 'pretend-failed';
 

@@ -83,6 +83,8 @@ export function createPhone(options: PhoneOptions): Phone {
   let dialer = options.dialer ?? ownDialer(options.tls);
   const items = createItemStore(options.baseItems ?? baseItems());
   const unknownItems = new Set(options.unknownItems);
+  const failingItems = new Set(options.failingItems);
+  const failingActions = new Set(options.failingActions);
   const counts: PhoneCounts = {
     polls: 0,
     pollsBy: {},
@@ -171,6 +173,10 @@ export function createPhone(options: PhoneOptions): Phone {
       fragmentItems: options.fragmentItems ?? 0,
       fragmentAction: options.fragmentAction ?? 'GetNextFragment',
       unknownItems,
+      failingItems,
+      failingActions,
+      refuseEmpty: options.refuseEmpty ?? false,
+      maxItems: options.maxItems ?? Infinity,
       written,
     });
     const to = contactTarget ?? target;
@@ -185,7 +191,10 @@ export function createPhone(options: PhoneOptions): Phone {
       cookie: options.cookie ?? 'whole',
       keepAlive: options.keepAlive ?? true,
       acceptChunked: options.acceptChunked ?? false,
-      style: options.style ?? {},
+      style: {
+        ...options.style,
+        ...(options.maxItems === undefined ? {} : { maxItems: options.maxItems }),
+      },
       headers: options.headers ?? [],
       ...(options.replyDeviceId ? { replyDeviceId: deviceId } : {}),
       overloadRetries: options.overloadRetries ?? 10,

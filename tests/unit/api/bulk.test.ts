@@ -41,7 +41,7 @@ t.test('each line has its result, in order, and a bad one hinders no other', asy
     { line: 6, status: 400, code: 'REQUEST_INVALID' },
     { line: 7, status: 400, field: 'device' },
     { line: 8, status: 400, field: 'ttl_s' },
-    { line: 9, status: 400, field: 'kind' },
+    { line: 9, status: 400, field: 'actions' },
     { line: 10, status: 413, code: 'TOO_LARGE' },
     { line: 11, status: 201, device: 'ee' },
   ]);

@@ -87,7 +87,7 @@ t.test('not_before takes a date-time or Unix seconds', async (t) => {
 t.test('what makes no sense is answered 400 and names the field', async (t) => {
   const { ask } = await startApi(t);
   const wrong: [unknown, string][] = [
-    [{ kind: 'dls', actions: {} }, 'kind'],
+    [{ kind: 'dls', actions: {} }, 'actions'],
     [{ kind: 'nonsense' }, 'kind'],
     [{ actions: '<xml/>' }, 'actions'],
     [{ ttl_s: 0 }, 'ttl_s'],

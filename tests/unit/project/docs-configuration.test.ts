@@ -6,6 +6,7 @@ import { loadProxyConfig, proxySchema } from '../../../proxy/config.ts';
 import { DEFAULT_POLL_LIMITS } from '../../../proxy/poll/limits.ts';
 import { DEFAULT_API_LIMITS } from '../../../relay-client/api/limits.ts';
 import { DEFAULT_CATCHER_LIMITS } from '../../../relay-client/catcher/limits.ts';
+import { COURIER_LIMITS } from '../../../relay-client/courier/limits.ts';
 import { loadRelayConfig, relaySchema } from '../../../relay-client/config.ts';
 import { DEFAULT_OUTBOX_LIMITS } from '../../../relay-client/outbox/outbox.ts';
 import { TCP_LIMITS } from '../../../relay-client/services/config.ts';
@@ -67,6 +68,7 @@ t.test('docs/configuration.md lists exactly the limits that are fixed', async (t
     ['### `wpi` services', without(WPI_LIMITS, [])],
     ['### `tcp` services', without(TCP_LIMITS, [])],
     ['### Watcher', without(DEFAULT_WATCHER_LIMITS, [])],
+    ['### Courier', without(COURIER_LIMITS, [])],
     ['### Outbox', without(DEFAULT_OUTBOX_LIMITS, set.outbox)],
     ['### API', without(DEFAULT_API_LIMITS, [])],
     ['### Webhooks', without(DEFAULT_WEBHOOK_LIMITS, [])],

@@ -115,7 +115,7 @@ t.test(
         const quiets = createQuiets({
           clock,
           devices,
-          pending: { generation: (device) => held.get(device) ?? 0, due: () => 0, count: () => 0 },
+          pending: { generation: (device) => held.get(device) ?? 0 },
           links: {
             quiet(device, generation, ms) {
               settle(device);
