@@ -163,7 +163,8 @@ export async function createSessionDoor(
   const secure = config.tls === 'relay' ? null : inspect(config.tls);
   // A connection that is not yet admitted must not be read, or its first bytes would go nowhere.
   const server = createServer(
-    { allowHalfOpen: true, pauseOnConnect: true, highWaterMark: 65_536 },
+    // Of a phone that ends during its TLS handshake nothing may be left; afterwards it may end one direction alone.
+    { allowHalfOpen: secure === null, pauseOnConnect: true, highWaterMark: 65_536 },
     (socket) => {
       void admit(socket).then((remote) => {
         if (remote === null) return;
@@ -196,7 +197,6 @@ export async function createSessionDoor(
       requestCert: tls.clientCa !== null,
       rejectUnauthorized: tls.clientCa !== null,
       handshakeTimeout: options.handshakeMs,
-      allowHalfOpen: true,
       pauseOnConnect: true,
       ALPNProtocols: ['http/1.1'],
     });
@@ -208,6 +208,7 @@ export async function createSessionDoor(
       const phone = told.get(peerOf(socket));
       if (phone === undefined) return void socket.destroy();
       phone.led = true;
+      socket.allowHalfOpen = true;
       lead(socket, phone.remote);
     });
     return { server: tlsServer, reload: () => tlsServer.setSecureContext(material()) };

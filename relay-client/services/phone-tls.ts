@@ -64,6 +64,8 @@ export function createPhoneTls(
       const timer = clock.after(handshakeMs, () => fail(`no TLS handshake within ${handshakeMs} ms`));
       stream.on('error', (error) => fail(describeError(error)));
       stream.once('close', () => fail('closed during the TLS handshake'));
+      // A half-closed phone cannot finish it: what is kept for it would be kept until the timer, at no cost to it.
+      stream.once('end', () => fail('ended during the TLS handshake'));
       const handshake: Handshake = {
         failed: (error) => fail(describeError(error)),
         established(socket) {

@@ -347,6 +347,34 @@ t.test('what is no TLS, or never becomes it, gets nowhere and holds no place', a
   t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
 });
 
+t.test(
+  'who ends its connection during the handshake gives its place back at once',
+  { timeout: 20_000 },
+  async (t) => {
+    const { tls } = await writePair(t);
+    const { phone, door, slots } = await openDoor(t, { tls }, { handshakeMs: 600_000 });
+    const clientHello = Buffer.from('16030102000100', 'hex');
+    for (const first of [Buffer.alloc(0), clientHello]) {
+      const socket = phone();
+      socket.end(first);
+      await endOf(socket);
+    }
+    while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+    t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
+  },
+);
+
+t.test('behind TLS a phone may end its own direction and is answered all the same', async (t) => {
+  const { tls } = await writePair(t);
+  const { tlsPhone, next } = await openDoor(t, { tls });
+  const phone = tlsPhone();
+  phone.end('all of it');
+  const { stream } = await next();
+  t.equal(await readText(stream), 'all of it');
+  stream.end('and the answer');
+  t.equal(await readText(phone), 'and the answer');
+});
+
 t.test('a new certificate is shown after a reload; one that does not fit changes nothing', async (t) => {
   const { tls, dir } = await writePair(t, ['old.example']);
   const { tlsPhone, door } = await openDoor(t, { tls });

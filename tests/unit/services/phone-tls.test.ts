@@ -127,6 +127,23 @@ t.test('a handshake that does not come is cut in time and leaves nothing', async
   t.strictSame(wpi.counted, ['connection', 'handshake_failed', 'connection', 'handshake_failed']);
 });
 
+t.test(
+  'a phone that ends its connection during the handshake is let go at once',
+  { timeout: 20_000 },
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const wpi = await startWpi(t, { upstream: upstream.url, tls: {}, limits: { handshakeMs: 600_000 } });
+    for (const first of ['', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03']) {
+      const raw = await connectPhone(t, connectTcp(wpi.door.port, '127.0.0.1'), 'connect');
+      raw.send(first);
+      raw.socket.end();
+      t.equal(await raw.over, 'cut');
+    }
+    t.equal(wpi.service.connections(), 0);
+    t.equal(wpi.door.streams(), 0);
+  },
+);
+
 t.test('bytes that are no TLS are cut at once, before and after the handshake', async (t) => {
   const upstream = await startRawUpstream(t, answering(ok()));
   const wpi = await startWpi(t, { upstream: upstream.url, tls: {} });
