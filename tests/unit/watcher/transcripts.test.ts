@@ -17,6 +17,7 @@ const OUTCOMES: Record<TranscriptOutcome, string> = {
   overload: 'overloaded',
   'phone-clean-up': 'phone-clean-up',
   'not-completed': 'refused',
+  failed: 'service-error',
   cut: 'cut',
 };
 /** What the watcher warns of on the way. */
