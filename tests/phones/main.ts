@@ -7,6 +7,7 @@ import { createDialer, type PhoneTls } from './dialer.ts';
 import { createFleet, macAfter, type FleetOptions } from './fleet.ts';
 import { pollOnce, pollRequest } from './poll.ts';
 import { createReport } from './report.ts';
+import { addScenario } from './scenario/command.ts';
 
 /** Phones up to which each event gets a line of its own unless told otherwise. */
 const EVENTS_UP_TO = 10;
@@ -134,6 +135,7 @@ Ends with a line of totals. Exit code 0, or 1 with --strict when anything failed
         ),
       ),
     );
+  addScenario(program, finish);
   return program;
 }
 

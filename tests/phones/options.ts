@@ -58,6 +58,10 @@ export type PhoneOptions = {
   overloadWaitMs?: [from: number, to: number];
   /** Honour `send-solicited` (firmware ≥ V3R3). Default true. */
   supportsSendSolicited?: boolean;
+  /** False: told 202, the phone calls nobody, as one does whose service address is wrong. Default true. */
+  comes?: boolean;
+  /** Pause before each reply to an Action, as slow hardware makes it. Default 0. */
+  thinkMs?: number;
   /** Upper-case hex nonces by default. */
   nonceCase?: 'upper' | 'lower';
 

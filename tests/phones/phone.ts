@@ -143,7 +143,7 @@ export function createPhone(options: PhoneOptions): Phone {
   /** A wait that `close` ends early. */
   function sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      if (closed) return resolve();
+      if (closed || ms <= 0) return resolve();
       const handle = clock.setTimeout(() => {
         sleeps.delete(handle);
         resolve();
@@ -158,7 +158,7 @@ export function createPhone(options: PhoneOptions): Phone {
     counts.pollsBy[key] = (counts.pollsBy[key] ?? 0) + 1;
     emit({ type: 'poll', ...result });
     // Whatever else came is no news; the next poll comes when it comes.
-    if (result.status === 202 && target) line.join('solicited');
+    if (result.status === 202 && target && options.comes !== false) line.join('solicited');
   }
 
   async function session(reason: ContactReason, extra: Item[]): Promise<Ran> {
@@ -199,6 +199,7 @@ export function createPhone(options: PhoneOptions): Phone {
       ...(options.replyDeviceId ? { replyDeviceId: deviceId } : {}),
       overloadRetries: options.overloadRetries ?? 10,
       overloadWait: () => sleep(overloadWait[0] + random() * (overloadWait[1] - overloadWait[0])),
+      think: () => sleep(options.thinkMs ?? 0),
       newNonce,
       now: clock.now,
       onContact: () => poller.restart(),

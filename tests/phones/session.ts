@@ -75,6 +75,8 @@ export type SessionSettings = {
   /** Times the last message is repeated after an overload answer before giving up. */
   overloadRetries: number;
   overloadWait: () => Promise<void>;
+  /** A pause before each reply. */
+  think: () => Promise<void>;
   newNonce: () => string;
   now: () => number;
   /** Called at each answer of the service. */
@@ -159,6 +161,7 @@ export async function runSession(
       result.actions.push(order.action);
       if (order.nonce !== nonce) return fail('nonce', 'the answer does not repeat the nonce of its request');
       if (order.action !== 'CleanUp') {
+        await settings.think();
         message = actor.perform(order);
         if (settings.replyDeviceId !== undefined) {
           message.items.unshift({ name: 'mac-addr', value: settings.replyDeviceId });
