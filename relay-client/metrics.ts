@@ -9,7 +9,12 @@ import type { SessionMetrics } from './sessions/sessions.ts';
 import type { Warning } from './warnings/kinds.ts';
 import type { Webhook } from './webhooks/webhook.ts';
 
+/** The promises that a running relay sees broken; numbers are those of docs/promises.md. */
+export const WATCHED_PROMISES = ['P1', 'P6'] as const;
+
 export interface RelayMetrics {
+  /** A promise was seen broken. */
+  violated(promise: (typeof WATCHED_PROMISES)[number]): void;
   readonly sessions: SessionMetrics;
   readonly services: ServiceMetrics;
   readonly courier: CourierMetrics;
@@ -42,6 +47,13 @@ export function createRelayMetrics(parts: {
     labelNames: ['what'],
     registers,
   });
+  const violated = new Counter({
+    name: 'sallyport_promise_violations_total',
+    help: 'Promises that were seen broken, by their number',
+    labelNames: ['promise'],
+    registers,
+  });
+  for (const promise of WATCHED_PROMISES) violated.inc({ promise }, 0);
   const taught = new Counter({
     name: 'sallyport_taught_total',
     help: 'Phones that were taught what their service does not tell them, by result',
@@ -98,6 +110,9 @@ export function createRelayMetrics(parts: {
     g.set({ state: 'held' }, held);
     for (const [state, count] of Object.entries(ends)) g.set({ state }, count);
   });
+  gauge('sallyport_outbox_accepted', 'Messages ever accepted', [], async (g) => {
+    g.set((await parts.outbox.counts()).accepted);
+  });
   gauge('sallyport_outbox_sequence', 'Newest committed change', [], (g) => g.set(parts.outbox.sequence()));
   gauge('sallyport_link_up', '1 while the proxy is linked and holds what is pending', ['proxy'], (g) => {
     for (const { url, state } of parts.links()) g.set({ proxy: url }, state === 'up' ? 1 : 0);
@@ -144,6 +159,7 @@ export function createRelayMetrics(parts: {
       session: (outcome) => ended.inc({ outcome }),
       taught: (result) => taught.inc({ result }),
     },
+    violated: (promise) => violated.inc({ promise }),
     warning: (what) => warned.inc({ what }),
     courier: {
       action: (action, status) => delivered.inc({ action, status }),

@@ -129,6 +129,7 @@ async function open(
     limits: { messages: config.limits.held, perDevice: config.limits.held_per_device },
     acceptLoss: options.acceptLoss ?? false,
     onFatal: fail,
+    onViolation: () => metrics.violated('P6'),
   });
   opened.push(() => outbox.close());
   /** Whether an earlier run may have led phones: a session leaves a note there. */
@@ -272,6 +273,7 @@ async function open(
       for (const { device, status, agoMs } of frame.polls) lookout.polled(device as DeviceId, status, agoMs);
     },
     onMetrics: metrics.proxy,
+    onWentBack: () => metrics.violated('P1'),
   });
   opened.push(() => links.close());
 

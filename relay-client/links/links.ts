@@ -41,6 +41,8 @@ export interface LinksOptions {
   present: () => RelayFrame[];
   onPolls: (proxy: string, frame: PollsFrame) => void;
   onMetrics: (proxy: string, samples: MetricSample[]) => void;
+  /** A proxy has proved that the outbox went back in time: what was accepted meanwhile is gone. */
+  onWentBack: () => void;
 }
 
 /** The links to all proxies: what the relay says, it says to each. */
@@ -137,6 +139,7 @@ export function createLinks(options: LinksOptions): Links {
     if (renewal === 'done') return 'it claims to hold more than this outbox ever had, since it began anew';
     if (renewal === 'under way') return null;
     renewal = 'under way';
+    options.onWentBack();
     outbox
       .renew()
       .then(

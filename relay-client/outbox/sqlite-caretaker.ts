@@ -6,12 +6,12 @@ import { SallyportError } from '../../shared/errors.ts';
 import { damaged, storageFailure } from './sqlite-errors.ts';
 import type { Chore, ChoreDone } from './sqlite-messages.ts';
 import { backUpStore } from './store-backup.ts';
-import { findDamage } from './store-check.ts';
+import { findDamage, findMiscount } from './store-check.ts';
 import { connect } from './store-make.ts';
 
 /*
- * The thread that looks after the store while its owner commits: it carries the log into the store's file, and
- * writes backups. Both take long and neither hinders a commit.
+ * The thread that looks after the store while its owner commits: it carries the log into the store's file, writes
+ * backups, and counts after. All of it takes long and none of it hinders a commit.
  */
 
 if (parentPort !== null) serve(parentPort, workerData as { path: string });
@@ -22,9 +22,12 @@ function serve(port: MessagePort, { path }: { path: string }): void {
   async function perform(chore: Chore): Promise<ChoreDone> {
     db ??= connect(path);
     if (chore.type === 'verify') {
-      const lines = findDamage(db, true);
+      const lines = asOfOneMoment(db, (moment) => findDamage(moment, true));
       if (lines.length > 0) throw damaged(dirname(path), lines.join('; '));
       return { type: 'verify', refusal: null };
+    }
+    if (chore.type === 'audit') {
+      return { type: 'audit', wrong: asOfOneMoment(db, findMiscount)[0] ?? null };
     }
     if (chore.type === 'backup') {
       await backUpStore(db, chore.path);
@@ -38,6 +41,7 @@ function serve(port: MessagePort, { path }: { path: string }): void {
     const failure = error instanceof SallyportError ? { error, fatal: false } : storageFailure(error, path);
     const refusal = { code: failure.error.code, message: failure.error.message };
     if (chore.type === 'verify') return { type: 'verify', refusal };
+    if (chore.type === 'audit') return { type: 'audit', wrong: refusal.message };
     if (chore.type === 'backup') return { type: 'backup', id: chore.id, refusal };
     return { type: 'checkpoint', logPages: 0, failure: { refusal, fatal: failure.fatal } };
   }
@@ -53,4 +57,14 @@ function serve(port: MessagePort, { path }: { path: string }): void {
       port.postMessage(await perform(chore).catch((error: unknown) => failed(chore, error)));
     });
   });
+}
+
+/** What is read by several statements while commits go on must be of one of them. */
+function asOfOneMoment<T>(db: DatabaseSync, read: (db: DatabaseSync) => T): T {
+  db.exec('BEGIN');
+  try {
+    return read(db);
+  } finally {
+    db.exec('ROLLBACK');
+  }
 }

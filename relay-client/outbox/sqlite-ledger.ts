@@ -29,6 +29,8 @@ export interface SqliteLedger extends Ledger {
   readonly dirty: boolean;
   /** Changed rows since the last commit, roughly: what a checkpoint will have to carry. */
   readonly weight: number;
+  /** How accepted = ended + held was broken since the last commit; null = it was not. */
+  miscount(): string | null;
   /** Writes the counters and trims the history; call it before COMMIT when dirty. */
   beforeCommit(): void;
   /** Starts counting anew; call it after COMMIT. */
@@ -53,6 +55,8 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
   let dirty = false;
   let weight = 0;
   let added = 0;
+  /** Accepted messages that are neither held nor ended: none, or there is a fault in here. */
+  let balance = 0;
   /** Until then no ended message is past its memory, so that a push needn't look for one. */
   let nothingPastUntil = 0;
 
@@ -291,6 +295,14 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     },
     get weight() {
       return weight;
+    },
+    miscount() {
+      const { accepted, held, cleared, superseded, expired, cancelled, dead } = store;
+      const missing = accepted - held - cleared - superseded - expired - cancelled - dead;
+      // Told when it comes about, not at each commit from then on.
+      const wrong = missing !== balance;
+      balance = missing;
+      return wrong ? `of ${accepted} accepted messages ${missing} are neither held nor ended` : null;
     },
     beforeCommit() {
       store.sum = storeSum(store);

@@ -11,6 +11,8 @@ export interface WorkerStart {
   incarnation: Incarnation;
   /** Whether a damaged store is salvaged. */
   acceptLoss: boolean;
+  /** How often the caretaker counts after what was committed, in ms. */
+  auditMs: number;
 }
 
 /** A call on its way: its number (0 = nobody waits for the answer), and the call. */
@@ -38,12 +40,14 @@ export type FromWorker =
   | { type: 'refused'; refusal: Refusal }
   | { type: 'committed'; sequence: Sequence; answers: Answer[] }
   | { type: 'backedUp'; answer: Answer }
+  /** The books are wrong; the store goes on. */
+  | { type: 'violation'; what: string }
   | { type: 'fatal'; refusal: Refusal }
   | { type: 'closed' };
 
 /** What the owner of the store asks of the thread that looks after it. */
 export type Chore =
-  { type: 'checkpoint' } | { type: 'verify' } | { type: 'backup'; id: number; path: string };
+  { type: 'checkpoint' } | { type: 'verify' } | { type: 'audit' } | { type: 'backup'; id: number; path: string };
 
 export type ChoreDone =
   | {
@@ -53,4 +57,5 @@ export type ChoreDone =
       failure: { refusal: Refusal; fatal: boolean } | null;
     }
   | { type: 'verify'; refusal: Refusal | null }
+  | { type: 'audit'; wrong: string | null }
   | { type: 'backup'; id: number; refusal: Refusal | null };

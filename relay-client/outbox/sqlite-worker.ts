@@ -111,6 +111,8 @@ function serve(port: MessagePort, start: WorkerStart): void {
       if (ledger.dirty) ledger.beforeCommit();
       commit.run();
       ledger.committed();
+      const miscount = ledger.miscount();
+      if (miscount !== null) send({ type: 'violation', what: miscount });
       uncheckpointed += weight;
       return answers;
     } catch (error) {
@@ -155,6 +157,10 @@ function serve(port: MessagePort, start: WorkerStart): void {
       const answer: Answer =
         refusal === null ? { id, ok: true, result: undefined } : { id, ok: false, refusal };
       return send({ type: 'backedUp', answer });
+    }
+    if (done.type === 'audit') {
+      if (done.wrong !== null) send({ type: 'violation', what: done.wrong });
+      return;
     }
     if (done.type === 'verify') {
       if (done.refusal !== null) fail(revive(done.refusal));
@@ -208,6 +214,13 @@ function serve(port: MessagePort, start: WorkerStart): void {
   }
 
   if (!store.checked) delegate({ type: 'verify' });
+  let audited = ledger.store.seq;
+  const audits = setInterval(() => {
+    if (over || ledger.store.seq === audited) return;
+    audited = ledger.store.seq;
+    delegate({ type: 'audit' });
+  }, start.auditMs);
+  audits.unref();
 
   port.on('message', (message: ToWorker) => {
     inbox.push(message);

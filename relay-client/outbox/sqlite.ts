@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { createFront, revive } from './front.ts';
@@ -37,7 +37,13 @@ export interface SqliteOutboxOptions {
    * a failed sync again proves nothing.
    */
   onFatal(error: Error): void;
+  /** Told when accepted = ended + held does not hold, which is a fault of ours. The store goes on. */
+  onViolation?: (what: string) => void;
+  /** How often that is counted after, beside what each commit compares; default a minute. */
+  auditMs?: Milliseconds;
 }
+
+const AUDIT_MS: Milliseconds = 60_000;
 
 /** An outbox in a SQLite file. */
 export interface SqliteOutbox extends Outbox {
@@ -67,6 +73,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     limits,
     incarnation: createIncarnation(random),
     acceptLoss: options.acceptLoss ?? false,
+    auditMs: options.auditMs ?? AUDIT_MS,
   };
   const began = clock.monotonic();
   const worker = new Worker(workerUrl(import.meta.url, './sqlite-worker'), {
@@ -111,6 +118,9 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
         return;
       case 'backedUp':
         return settle(message.answer);
+      case 'violation':
+        log.error('the outbox does not add up', { path, what: message.what });
+        return options.onViolation?.(message.what);
       case 'fatal':
         return fail(revive(message.refusal));
       case 'closed':

@@ -52,7 +52,7 @@ export function checkStore(db: DatabaseSync, file: string, directory: string): b
 /** What is wrong with a store of the present format, line by line; empty = nothing. Costs a reading of the store. */
 export function findDamage(db: DatabaseSync, whole: boolean): string[] {
   const broken = structure(db, whole);
-  return broken.length > 0 ? broken : [...counters(db), ...values(db, whole)];
+  return broken.length > 0 ? broken : [...findMiscount(db), ...values(db, whole)];
 }
 
 /** Whatever SQLite or the reading of a value makes of damage, it is damage; but a lack of room or a lock is none. */
@@ -86,7 +86,8 @@ function structure(db: DatabaseSync, whole: boolean): string[] {
   return lines.length === 1 && lines[0] === 'ok' ? [] : lines;
 }
 
-function counters(db: DatabaseSync): string[] {
+/** Whether accepted = ended + held, by the counters, and whether so many are held indeed. Empty = yes. */
+export function findMiscount(db: DatabaseSync): string[] {
   const { rows } = db.prepare('SELECT count(*) AS rows FROM store').get() as { rows: number };
   if (rows !== 1) return [`there are ${rows} rows of counters, not one`];
   const store = readStore(db);

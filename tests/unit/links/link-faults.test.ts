@@ -103,6 +103,7 @@ function link(clock: FakeClock, outbox: Outbox, proxies: ReturnType<typeof creat
     present: () => [{ type: 'health', ready: true, sessions: 0, services: [] }],
     onPolls: () => undefined,
     onMetrics: () => undefined,
+    onWentBack: () => undefined,
   });
 }
 

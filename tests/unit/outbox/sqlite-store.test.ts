@@ -6,6 +6,10 @@ import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
 import type { Test } from 'tap';
 import { SCHEMA_VERSION } from '../../../relay-client/outbox/schema.ts';
+import { DEFAULT_OUTBOX_LIMITS } from '../../../relay-client/outbox/outbox.ts';
+import { createSealer } from '../../../relay-client/outbox/sealer.ts';
+import { createSqliteLedger } from '../../../relay-client/outbox/sqlite-ledger.ts';
+import { openStore } from '../../../relay-client/outbox/store-file.ts';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { silentLog } from '../../../shared/log.ts';
@@ -245,4 +249,28 @@ t.test('a store of the first version is brought up to this one, with all that it
   });
   await outbox.close();
   t.match(await (await openAt(t, path)).message(message?.id ?? ''), { state: 'cleared', results: '[1]' });
+});
+
+t.test('an outbox that does not add up says so, and goes on', async (t) => {
+  const path = t.testdir();
+  const told = Promise.withResolvers<string>();
+  const outbox = await openAt(t, path, { auditMs: 20, onViolation: told.resolve });
+  for (let n = 1; n <= 3; n++) await hold(outbox, contactMe(phone(n)));
+  const db = new DatabaseSync(join(path, 'outbox.db'));
+  db.exec('DELETE FROM messages WHERE n = 2');
+  db.close();
+  await hold(outbox, contactMe(phone(4)));
+  t.equal(await told.promise, '4 accepted messages should be 0 ended and 4 held, but 3 are held');
+  await hold(outbox, contactMe(phone(5)));
+  await outbox.close();
+});
+
+t.test('a ledger that loses count tells it once', async (t) => {
+  const store = openStore(join(t.testdir(), 'outbox'), 'test');
+  t.teardown(() => store.close());
+  const ledger = createSqliteLedger(store.db, DEFAULT_OUTBOX_LIMITS, createSealer([randomBytes(32)], 'a test'));
+  t.equal(ledger.miscount(), null);
+  (ledger.store as { accepted: number }).accepted++;
+  t.equal(ledger.miscount(), 'of 1 accepted messages 1 are neither held nor ended');
+  t.equal(ledger.miscount(), null);
 });

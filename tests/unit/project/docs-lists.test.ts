@@ -49,7 +49,7 @@ const listed = (heading: string, prefix = ''): string[] =>
 t.test("docs/metrics.md lists exactly the relay's metrics", async (t) => {
   const { text } = createRelayMetrics({
     outbox: {
-      counts: () => Promise.resolve({ held: 0, ended: {} }),
+      counts: () => Promise.resolve({ held: 0, accepted: 0, ended: {} }),
       sequence: () => 0,
     } as unknown as Parameters<typeof createRelayMetrics>[0]['outbox'],
     links: () => [],
