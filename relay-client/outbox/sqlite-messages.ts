@@ -47,7 +47,10 @@ export type FromWorker =
 
 /** What the owner of the store asks of the thread that looks after it. */
 export type Chore =
-  { type: 'checkpoint' } | { type: 'verify' } | { type: 'audit' } | { type: 'backup'; id: number; path: string };
+  | { type: 'checkpoint' }
+  | { type: 'verify' }
+  | { type: 'audit' }
+  | { type: 'backup'; id: number; path: string };
 
 export type ChoreDone =
   | {

@@ -268,7 +268,11 @@ t.test('an outbox that does not add up says so, and goes on', async (t) => {
 t.test('a ledger that loses count tells it once', async (t) => {
   const store = openStore(join(t.testdir(), 'outbox'), 'test');
   t.teardown(() => store.close());
-  const ledger = createSqliteLedger(store.db, DEFAULT_OUTBOX_LIMITS, createSealer([randomBytes(32)], 'a test'));
+  const ledger = createSqliteLedger(
+    store.db,
+    DEFAULT_OUTBOX_LIMITS,
+    createSealer([randomBytes(32)], 'a test'),
+  );
   t.equal(ledger.miscount(), null);
   (ledger.store as { accepted: number }).accepted++;
   t.equal(ledger.miscount(), 'of 1 accepted messages 1 are neither held nor ended');
