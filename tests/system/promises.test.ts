@@ -112,7 +112,7 @@ async function stateOf(gate: Gate): Promise<string> {
 }
 
 /** Polls as fast as answers come, some at a time on each of a few connections. */
-async function pollMany(url: URL, ids: Iterator<string>): Promise<[id: string, status: number][]> {
+async function pollMany(url: URL, ids: Iterator<string, void>): Promise<[id: string, status: number][]> {
   const answers: [string, number][] = [];
   const connection = (): Promise<boolean> =>
     new Promise((resolve, reject) => {
@@ -123,8 +123,9 @@ async function pollMany(url: URL, ids: Iterator<string>): Promise<[id: string, s
         let requests = '';
         // What a door takes on one connection, less than all of it.
         while (asked.length < 100 && sent < 900) {
-          const { value, done } = ids.next();
-          if (done === true) break;
+          const next = ids.next();
+          if (next.done === true) break;
+          const { value } = next;
           asked.push(value);
           sent++;
           requests += `GET ${url.pathname}contact-me?device-id=${encodeURIComponent(value)} HTTP/1.1\r\nHost: ${url.host}\r\n\r\n`;
@@ -189,7 +190,8 @@ t.test(
 
     const quietFor = async (): Promise<number> => {
       const { body } = await gate.call('GET', `/v1/devices/${device}`);
-      return body['quiet_until'] === null ? 0 : Date.parse(String(body['quiet_until'])) - Date.now();
+      const until = body['quiet_until'] as string | null;
+      return until === null ? 0 : Date.parse(until) - Date.now();
     };
     /** Says that it is the phone, is given its work, and says nothing more. */
     const forge = async (): Promise<() => Promise<void>> => {
