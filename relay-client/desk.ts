@@ -1,4 +1,5 @@
 import type { DeviceId } from '../shared/device-id.ts';
+import type { CampaignChange } from './campaigns/campaigns.ts';
 import type { Sequence } from './outbox/outbox.ts';
 import type { ServiceHealth } from './services/service.ts';
 import type { DeviceWarning, WarningEvent } from './warnings/warnings.ts';
@@ -75,4 +76,5 @@ export type DeskChange =
   | { type: 'link'; proxy: ProxyState }
   | { type: 'service'; name: string; health: ServiceHealth }
   | { type: 'session'; device: DeviceId | null; phase: 'began' | 'ended'; outcome: string | null }
-  | { type: 'warning'; warning: WarningEvent };
+  | { type: 'warning'; warning: WarningEvent }
+  | { type: 'campaign'; campaign: CampaignChange };

@@ -10,10 +10,11 @@ import type { RelayFrame } from '../shared/protocol.ts';
 import type { AddressBook } from './addresses/book.ts';
 import { openAddresses } from './addresses/open.ts';
 import { parseAddressRange } from './addresses/range.ts';
-import { createApi, presentEvent } from './api/index.ts';
+import { createApi, presentTold } from './api/index.ts';
 import { createCatcher } from './catcher/catcher.ts';
 import type { Catcher } from './catcher/catcher.ts';
 import type { RelayConfig } from './config.ts';
+import { createCampaigns } from './campaigns/campaigns.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
 import { createLinks } from './links/links.ts';
@@ -338,10 +339,18 @@ async function open(
     })().catch((error: unknown) => log.error('expiry failed', { why: describeError(error) }));
   });
 
+  const campaigns = await createCampaigns({
+    outbox,
+    clock,
+    log,
+    onChange: (campaign) => emit({ type: 'campaign', campaign }),
+  });
+  opened.push(() => campaigns.close());
+
   const webhooks = createWebhooks(config.webhooks, {
     directory: config.outbox.path,
     outbox,
-    present: (entries) => Promise.resolve(entries.map(presentEvent)),
+    present: (entries) => presentTold(entries, outbox.message),
     clock,
     log,
     random: fraction,
@@ -362,6 +371,7 @@ async function open(
       token: config.api.tokenFile === null ? null : readToken(config.api.tokenFile),
       outbox,
       view,
+      campaigns,
       clock,
       log,
       metricsText: metrics.text,
@@ -398,6 +408,7 @@ async function open(
       await links.close();
       await services.close();
       expiry.cancel();
+      await campaigns.close();
       await closeWebhooks();
       lookout.close();
       pending.close();

@@ -48,7 +48,7 @@ export interface DeskClient {
   /** Sends lines as they come and gives their results as they come. */
   pushMany(
     lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
-    options?: { spreadS?: number; campaign?: string },
+    options?: BulkOptions,
   ): AsyncIterable<BulkResult>;
   clear(device: string, options?: { generation?: number }): Promise<ClearedBody>;
   message(id: string): Promise<MessageBody>;
@@ -56,6 +56,9 @@ export interface DeskClient {
   cancel(id: string): Promise<MessageBody>;
   redrive(id: string): Promise<MessageBody>;
   campaign(name: string): Promise<CampaignBody>;
+  campaigns(cursor?: string): Promise<{ campaigns: CampaignBody[]; next: string | null }>;
+  /** Resolves to the campaign as it is then. */
+  changeCampaign(name: string, verb: 'pause' | 'resume' | 'abort'): Promise<CampaignBody>;
   device(device: string): Promise<DeviceDetailBody>;
   why(device: string): Promise<WhyBody>;
   devices(query?: { state?: string; q?: string; cursor?: string; limit?: number }): Promise<DevicesPage>;
@@ -67,6 +70,15 @@ export interface DeskClient {
   ready(): Promise<ReadyBody>;
   /** Follows events, coming back after each loss of the stream, until `signal` aborts. The first loss rejects. */
   events(options: { after?: number; device?: string; signal: AbortSignal }): AsyncIterable<DeskEvent>;
+}
+
+/** How a bulk push goes; shares from 0 to 1. */
+export interface BulkOptions {
+  spreadS?: number;
+  campaign?: string;
+  canary?: number;
+  abortAt?: number;
+  perMinute?: number;
 }
 
 export type BulkInput = PushBody & { device: string };
@@ -135,10 +147,16 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
 
   async function* pushMany(
     lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
-    options: { spreadS?: number; campaign?: string } = {},
+    options: BulkOptions = {},
   ): AsyncGenerator<BulkResult> {
     const response = await send('POST', 'v1/messages', {
-      query: { spread_s: options.spreadS, campaign: options.campaign },
+      query: {
+        spread_s: options.spreadS,
+        campaign: options.campaign,
+        canary: options.canary,
+        abort_at: options.abortAt,
+        per_minute: options.perMinute,
+      },
       headers: { 'content-type': 'application/x-ndjson' },
       body: ReadableStream.from(jsonLines(lines)),
       duplex: 'half',
@@ -197,6 +215,8 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
     cancel: (id) => ask('DELETE', at('v1', 'messages', id)),
     redrive: (id) => ask('POST', at('v1', 'messages', id, 'redrive')),
     campaign: (name) => ask('GET', at('v1', 'campaigns', name)),
+    campaigns: (cursor) => ask('GET', 'v1/campaigns', { query: { cursor } }),
+    changeCampaign: (name, verb) => ask('POST', at('v1', 'campaigns', name, verb), { body: {} }),
     device: (device) => ask('GET', at('v1', 'devices', device)),
     why: (device) => ask('GET', at('v1', 'devices', device, 'why')),
     devices: (query = {}) => ask('GET', 'v1/devices', { query }),

@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/clock.ts';
+import type { Campaigns } from '../campaigns/campaigns.ts';
 import type { RelayView } from '../desk.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import type { EventHub } from './events.ts';
@@ -8,6 +9,7 @@ import type { ApiLimits, PushDefaults } from './limits.ts';
 export interface Context {
   outbox: Outbox;
   view: RelayView;
+  campaigns: Campaigns;
   clock: Clock;
   defaults: PushDefaults;
   limits: ApiLimits;

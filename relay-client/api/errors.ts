@@ -35,6 +35,7 @@ const MEANINGS: Partial<Record<ErrorCode, Meaning>> = {
   NOT_FOUND: { status: 404 },
   METHOD_REFUSED: { status: 405 },
   KEY_REUSED: { status: 409, field: 'key' },
+  CAMPAIGN_REFUSED: { status: 409, field: 'campaign' },
   TOO_LARGE: { status: 413 },
   CONTENT_TYPE_REFUSED: { status: 415 },
   HOST_REFUSED: { status: 421 },

@@ -218,6 +218,8 @@ function frameOfChange(change: DeskChange): string {
       return frame('session', { device: change.device, phase: change.phase, outcome: change.outcome });
     case 'warning':
       return frame('warning', change.warning);
+    case 'campaign':
+      return frame('campaign', change.campaign);
   }
 }
 

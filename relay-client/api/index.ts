@@ -1,4 +1,4 @@
-export { presentEvent } from './present.ts';
+export { presentTold } from './present.ts';
 export { createApi } from './server.ts';
 export type { Api, ApiOptions } from './server.ts';
 export { createDeskClient } from './client.ts';

@@ -1,9 +1,18 @@
 import { readResults } from '../courier/results.ts';
 import type { ActionResult } from '../courier/results.ts';
 import type { ProxyState, RelayView } from '../desk.ts';
+import type { Campaign } from '../campaigns/campaigns.ts';
 import type { DeviceRecord, HistoryEntry, Message } from '../outbox/outbox.ts';
 import type { Why } from '../why.ts';
-import type { DeviceRowBody, EventBody, MessageBody, ProxyBody, ServiceBody, WhyBody } from './shapes.ts';
+import type {
+  CampaignBody,
+  DeviceRowBody,
+  EventBody,
+  MessageBody,
+  ProxyBody,
+  ServiceBody,
+  WhyBody,
+} from './shapes.ts';
 
 /** How what we know looks on the wire. */
 
@@ -33,7 +42,9 @@ export function presentMessage(message: Message, view: RelayView, now: number, b
     key: message.key,
     campaign: message.campaign,
     accepted_at: isoTime(message.acceptedAt),
-    not_before: held && message.dueIn > 0 ? isoTime(now + message.dueIn) : null,
+    parked: message.parked,
+    failed: message.failed,
+    not_before: held && !message.parked && message.dueIn > 0 ? isoTime(now + message.dueIn) : null,
     expires_at: held ? isoTime(now + message.expiresIn) : null,
     ended_at: maybeIsoTime(message.endedAt),
     ended_by: message.endedBy,
@@ -80,6 +91,30 @@ export function presentEvent(entry: HistoryEntry): EventBody {
   };
 }
 
+/**
+ * What webhooks are told: events, and with the end of a message what phones answered to it.
+ *
+ * @param find - looks a message up; null = forgotten
+ */
+export async function presentTold(
+  entries: readonly HistoryEntry[],
+  find: (id: string) => Promise<Message | null>,
+): Promise<(EventBody & Partial<Pick<MessageBody, 'results'>>)[]> {
+  return Promise.all(
+    entries.map(async (entry) => {
+      const event = presentEvent(entry);
+      // Only what a phone has answered bears such a fact.
+      if (entry.message === null || entry.facts['actions'] === undefined) return event;
+      const message = await find(entry.message);
+      if (message === null) return event;
+      return {
+        ...event,
+        results: readResults(message.results).map((result) => presentResult(result, false)),
+      };
+    }),
+  );
+}
+
 export function presentProxy(proxy: ProxyState): ProxyBody {
   return {
     url: proxy.url,
@@ -107,4 +142,23 @@ export function presentServices(view: RelayView): ServiceBody[] {
     since: isoTime(health.since),
     connections,
   }));
+}
+
+export function presentCampaign({ name, progress, ...record }: Campaign): CampaignBody {
+  const none = { held: 0, cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 };
+  const states = { ...none, ...progress.states };
+  return {
+    name,
+    state: record.state,
+    phase: record.phase,
+    why: record.why,
+    created_at: record.createdAt === 0 ? null : isoTime(record.createdAt),
+    canary: record.canary,
+    abort_at: record.abortAt,
+    spacing_s: record.spacing / 1000,
+    total: Object.values(states).reduce((sum, count) => sum + count, 0),
+    ...states,
+    parked: progress.parked,
+    failed: progress.failed,
+  };
 }

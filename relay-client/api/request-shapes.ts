@@ -24,7 +24,7 @@ export const deviceShape = z
   .describe(`A device id: ${DEVICE_WORDS}; case does not matter.`);
 
 export const messageIdShape = z.string().min(1).max(100).describe('The id that the push was answered with.');
-export const campaignShape = z
+export const campaignNameShape = z
   .string()
   .regex(CAMPAIGN, 'expected 1 to 100 of 0-9A-Za-z._:-')
   .describe('Groups messages; see GET /v1/campaigns/{name}.');
@@ -53,6 +53,10 @@ const actionListShape = z.array(
     z.unknown(),
   ]),
 );
+const share = z
+  .string()
+  .regex(/^(0(\.\d{1,6})?|1(\.0{1,6})?)$/, 'expected a share from 0 to 1, such as 0.05')
+  .transform(Number);
 
 const pushFields = {
   kind: z
@@ -96,7 +100,7 @@ export type BulkLine = z.output<typeof bulkLineShape>;
 
 export const deviceParams = z.strictObject({ id: deviceShape });
 export const messageParams = z.strictObject({ id: messageIdShape });
-export const campaignParams = z.strictObject({ name: campaignShape });
+export const campaignParams = z.strictObject({ name: campaignNameShape });
 export const noFields = z.strictObject({});
 
 export const pushQuery = z.strictObject({
@@ -109,7 +113,23 @@ export const bulkQuery = z.strictObject({
   spread_s: wholeNumber(0, 31 * 86_400)
     .optional()
     .describe('Spread the devices evenly over this many seconds, each always at its own place.'),
-  campaign: campaignShape.optional(),
+  campaign: campaignNameShape.optional(),
+  canary: share
+    .optional()
+    .describe(
+      'Share of the devices that go first, alone, such as 0.05; the others follow when those are through.',
+    ),
+  abort_at: share
+    .optional()
+    .describe('Share of failures above which the campaign is aborted, such as 0.1; default: never.'),
+  per_minute: wholeNumber(1, 1_000_000)
+    .optional()
+    .describe('So many devices are offered their messages in a minute, in the order of the lines.'),
+});
+export type BulkQuery = z.output<typeof bulkQuery>;
+export const campaignsQuery = z.strictObject({
+  cursor: campaignNameShape.optional().describe('`next` of the answer before.'),
+  limit: wholeNumber(1, 100).optional().describe('1 to 100; default 100.'),
 });
 export const clearQuery = z.strictObject({
   generation: wholeNumber(1, Number.MAX_SAFE_INTEGER)

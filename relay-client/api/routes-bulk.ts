@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { Log } from '../../shared/log.ts';
+import type { CampaignPush } from '../campaigns/campaigns.ts';
 import type { Accepted, Push } from '../outbox/outbox.ts';
 import { demandType, parseJson, readLines } from './body.ts';
 import type { Line } from './body.ts';
@@ -13,6 +14,7 @@ import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { readAs } from './schema.ts';
 import { bulkLineShape, bulkQuery, noFields } from './request-shapes.ts';
+import type { BulkQuery } from './request-shapes.ts';
 import { bulkResultShape } from './shapes.ts';
 import type { BulkResult } from './shapes.ts';
 
@@ -64,13 +66,19 @@ export function bulkRoutes(context: Context): Route[] {
           campaign: query.campaign ?? null,
         };
         running++;
+        const campaign = await beginCampaign(context, query).catch((error: unknown) => {
+          running--;
+          throw error;
+        });
         return {
           status: 200,
           headers: { 'content-type': 'application/x-ndjson' },
           stream: async (response) => {
+            const exchange = { request, response, signal, log };
             try {
-              await pushLines(context, around, { request, response, signal, log });
+              await pushLines(context, { ...around, place: campaign?.place ?? atOnce }, exchange);
             } finally {
+              campaign?.close();
               running--;
             }
           },
@@ -78,6 +86,38 @@ export function bulkRoutes(context: Context): Route[] {
       },
     ),
   ];
+}
+
+/** The campaign that a bulk push belongs to; null where it names none. @throws ApiError REQUEST_INVALID */
+async function beginCampaign(
+  { campaigns }: Context,
+  { campaign, canary, abort_at: abortAt, per_minute: perMinute, spread_s: spread }: BulkQuery,
+): Promise<CampaignPush | null> {
+  const plan = {
+    ...(canary === undefined ? {} : { canary }),
+    ...(abortAt === undefined ? {} : { abortAt }),
+    ...(perMinute === undefined ? {} : { spacing: MINUTE_MS / perMinute }),
+  };
+  if (campaign !== undefined) {
+    if (perMinute === undefined || spread === undefined) return campaigns.begin(campaign, plan);
+    throw new ApiError('REQUEST_INVALID', 'per_minute and spread_s say the same in two ways; give one', {
+      field: 'per_minute',
+    });
+  }
+  const [field] = Object.keys(plan);
+  if (field === undefined) return null;
+  throw new ApiError('REQUEST_INVALID', 'canary, abort_at and per_minute are parts of a campaign; name it', {
+    field: 'campaign',
+  });
+}
+
+const MINUTE_MS = 60_000;
+
+/** Where a push belongs to no campaign. */
+const atOnce: CampaignPush['place'] = () => ({ parked: false, delay: 0 });
+
+interface Around extends Omit<PushSurroundings, 'now'> {
+  place: CampaignPush['place'];
 }
 
 interface Exchange {
@@ -89,7 +129,7 @@ interface Exchange {
 
 async function pushLines(
   context: Context,
-  around: Omit<PushSurroundings, 'now'>,
+  around: Around,
   { request, response, signal, log }: Exchange,
 ): Promise<void> {
   const { limits, clock } = context;
@@ -115,20 +155,39 @@ async function pushLines(
       break;
     }
     taken++;
-    batch.push(readLine(line, { ...around, now: clock.wall() }, limits.bulkLineBytes));
+    batch.push(readLine(line, { ...around, now: clock.wall() }, taken - 1, limits.bulkLineBytes));
     if (batch.length >= limits.bulkBatch) await commit();
   }
   await commit();
 }
 
-function readLine({ number, bytes }: Line, around: PushSurroundings, limit: number): Read {
+function readLine(
+  { number, bytes }: Line,
+  around: Around & PushSurroundings,
+  order: number,
+  limit: number,
+): Read {
   try {
     if (bytes === null) throw new ApiError('TOO_LARGE', `The line is over ${limit} bytes`);
     const { device, ...body } = readAs(bulkLineShape, parseJson(bytes), 'line');
-    return { line: number, push: toPush(device, body, around), refused: null };
+    return {
+      line: number,
+      push: placed(toPush(device, body, around), around.place(device, order)),
+      refused: null,
+    };
   } catch (error) {
     return { line: number, push: null, refused: error };
   }
+}
+
+function placed(push: Push, { parked, delay }: ReturnType<CampaignPush['place']>): Push {
+  const later = push.delay + delay;
+  if (later < push.ttl) return { ...push, delay: later, parked };
+  throw new ApiError(
+    'REQUEST_INVALID',
+    `Its turn comes ${Math.round(later / 1000)} s from now, when it has expired; give a longer ttl_s`,
+    { field: 'ttl_s' },
+  );
 }
 
 async function commitBatch(context: Context, batch: Read[], log: Log): Promise<BulkResult[]> {

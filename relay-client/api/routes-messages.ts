@@ -6,7 +6,6 @@ import { route } from './router.ts';
 import type { Route } from './router.ts';
 import type { Message } from '../outbox/outbox.ts';
 import {
-  campaignParams,
   clearQuery,
   deviceParams,
   listQuery,
@@ -15,8 +14,8 @@ import {
   pushQuery,
   pushShape,
 } from './request-shapes.ts';
-import { acceptedShape, campaignProgressShape, clearedShape, messageShape, messagesShape } from './shapes.ts';
-import type { AcceptedBody, CampaignBody, ClearedBody, MessageBody } from './shapes.ts';
+import { acceptedShape, clearedShape, messageShape, messagesShape } from './shapes.ts';
+import type { AcceptedBody, ClearedBody, MessageBody } from './shapes.ts';
 
 const DEFAULT_LIST = 100;
 
@@ -165,28 +164,6 @@ export function messageRoutes(context: Context): Route[] {
         refusals: [404, 413, 415, 429, 503, 507],
       },
       async ({ params }) => ({ status: 200, json: present(await outbox.redrive(params.id)) }),
-    ),
-    route(
-      {
-        method: 'GET',
-        path: '/v1/campaigns/{name}',
-        operation: 'campaign',
-        summary: "A campaign's progress",
-        params: campaignParams,
-        query: noFields,
-        answers: { 200: { description: 'Its messages by state.', shape: campaignProgressShape } },
-        refusals: [404],
-      },
-      async ({ params }) => {
-        const progress = await outbox.campaign(params.name);
-        const none = { held: 0, cleared: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 };
-        const states = { ...none, ...progress.states };
-        const total = Object.values(states).reduce((sum, n) => sum + n, 0);
-        if (total === 0)
-          throw new ApiError('NOT_FOUND', `There is no campaign ${params.name}`, { field: 'name' });
-        const answer: CampaignBody = { name: params.name, total, ...states };
-        return { status: 200, json: answer };
-      },
     ),
   ];
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { listen as listenOn } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
+import type { Campaigns } from '../campaigns/campaigns.ts';
 import type { RelayView } from '../desk.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import { readJson } from './body.ts';
@@ -18,6 +19,7 @@ import { DEFAULT_API_LIMITS, DEFAULT_PUSH } from './limits.ts';
 import type { ApiLimits, PushDefaults } from './limits.ts';
 import { findRoute, readQuery } from './router.ts';
 import type { Reply, Route } from './router.ts';
+import { campaignRoutes } from './routes-campaigns.ts';
 import { bulkRoutes } from './routes-bulk.ts';
 import { deviceRoutes } from './routes-devices.ts';
 import { messageRoutes } from './routes-messages.ts';
@@ -32,6 +34,7 @@ export interface ApiOptions {
   token: string | null;
   outbox: Outbox;
   view: RelayView;
+  campaigns: Campaigns;
   clock: Clock;
   log: Log;
   /** What a push means where its caller leaves it open. */
@@ -82,6 +85,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   const context = {
     outbox,
     view,
+    campaigns: options.campaigns,
     clock,
     limits,
     events,
@@ -91,6 +95,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   const working = [
     ...messageRoutes(context),
     ...bulkRoutes(context),
+    ...campaignRoutes(context),
     ...deviceRoutes(context),
     ...relayRoutes(context),
   ];

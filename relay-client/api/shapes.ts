@@ -58,6 +58,8 @@ export const messageShape = z
     key: z.string().nullable(),
     campaign: z.string().nullable(),
     accepted_at: time,
+    parked: z.boolean().describe('Not offered while its campaign is paused, or other devices go first.'),
+    failed: z.boolean().describe('Ended with something that the phone refused or never confirmed.'),
     not_before: maybeTime.describe('When it may be offered; null = at once.'),
     expires_at: maybeTime.describe('Null once ended.'),
     ended_at: maybeTime,
@@ -245,19 +247,35 @@ export const statusShape = z
   .register(namedShapes, { id: 'Status', description: 'The relay at a glance.' });
 export type StatusBody = z.infer<typeof statusShape>;
 
-export const campaignProgressShape = z
+export const campaignShape = z
   .object({
     name: z.string(),
+    state: z.enum(['running', 'paused', 'aborted']),
+    phase: z
+      .enum(['canary', 'all'])
+      .describe('canary: only the devices that go first are offered anything; all: every device is.'),
+    why: z.string().nullable().describe('Why it was aborted, where nobody asked for it.'),
+    created_at: z.string().nullable(),
+    canary: z.number().describe('Share of the devices that go first; 0 = none.'),
+    abort_at: z.number().describe('Share of failures above which it is aborted; 1 = never.'),
+    spacing_s: z.number().describe('Seconds from one device to the next; 0 = all at once.'),
     total: z.number().int(),
     held: counted,
+    parked: counted.describe('Of those held: not offered for now.'),
+    failed: counted.describe('Of those cleared: with something that the phone refused or never confirmed.'),
     cleared: counted,
     superseded: counted,
     expired: counted,
     cancelled: counted,
     dead: counted,
   })
-  .register(namedShapes, { id: 'Campaign', description: 'Progress: messages by state.' });
-export type CampaignBody = z.infer<typeof campaignProgressShape>;
+  .register(namedShapes, { id: 'Campaign', description: 'A campaign: its plan, and its messages by state.' });
+export type CampaignBody = z.infer<typeof campaignShape>;
+
+export const campaignsShape = z.object({
+  campaigns: z.array(campaignShape),
+  next: z.string().nullable().describe('Cursor of the next page; null: this was the last.'),
+});
 
 export const errorShape = z
   .object({ code: z.enum(ERROR_CODES), message: z.string(), field: z.string().optional() })

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import type { Command } from 'commander';
+import { addCampaign } from './campaign.ts';
 import { addClear } from './clear.ts';
 import { OK, USAGE } from './command.ts';
 import type { ResolveApi } from './command.ts';
@@ -13,7 +14,7 @@ export type { ApiAddress, ResolveApi } from './command.ts';
 export type { Io } from './io.ts';
 
 /**
- * Adds the commands that ask a running relay: push, clear, status, devices, why, health, events.
+ * Adds the commands that ask a running relay: push, clear, campaign, status, devices, why, health, events.
  *
  * @param resolveApi - finds the API when neither `--api` nor `SALLYPORT_API` names it, or only the token is sought
  */
@@ -21,6 +22,7 @@ export function addDeskCommands(program: Command, resolveApi: ResolveApi, io: Io
   const around = { resolveApi, io };
   addPush(program, around);
   addClear(program, around);
+  addCampaign(program, around);
   addShow(program, around);
   addEvents(program, around);
 }

@@ -2,6 +2,8 @@
 export interface Io {
   out(text: string): void;
   err(text: string): void;
+  /** Whether what `err` is given is read by a person at a terminal, where lines can be drawn over. */
+  readonly terminal: boolean;
   env: Readonly<Record<string, string | undefined>>;
   /** Aborted when the user wants out (^C). */
   readonly signal: AbortSignal;
@@ -21,6 +23,7 @@ export function processIo(): Io {
       process.stdout.write(text);
     },
     err: (text) => void process.stderr.write(text),
+    terminal: process.stderr.isTTY === true,
     env: process.env,
     get signal() {
       if (stop === null) {

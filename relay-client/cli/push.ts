@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { DeskError } from '../api/client.ts';
-import type { BulkInput, DeskClient } from '../api/client.ts';
+import type { BulkInput, BulkOptions, DeskClient } from '../api/client.ts';
 import type { PushBody } from '../api/request-shapes.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
@@ -16,6 +16,9 @@ interface PushOptions {
   notBefore?: string;
   spread?: string;
   campaign?: string;
+  canary?: string;
+  abortAt?: string;
+  perMinute?: string;
   from?: string;
   wait?: string;
   timeout?: string;
@@ -39,7 +42,13 @@ export function addPush(program: Command, around: Surroundings): void {
     .option('--key <key>', 'a name of your own; pushing it again changes nothing')
     .option('--not-before <when>', 'ISO 8601 date-time, or a length of time from now')
     .option('--spread <time>', 'spread the devices over this long')
-    .option('--campaign <name>', 'group the messages under this name')
+    .option(
+      '--campaign <name>',
+      'group the messages under this name; "campaign show NAME" tells its progress',
+    )
+    .option('--canary <share>', 'of a campaign: so many devices go first, alone, such as 5%')
+    .option('--abort-at <share>', 'of a campaign: abort it when more than so many fail, such as 10%')
+    .option('--per-minute <n>', 'of a campaign: offer so many devices their messages in a minute')
     .option('--from <file>', 'read device ids from a file, one a line')
     .option('--wait <for>', 'proxy: until every linked proxy holds it; cleared: until it ended')
     .option('--timeout <time>', 'give up waiting after this long (default: never)')
@@ -55,17 +64,27 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
   const body = bodyOf(options);
   const spreadS =
     options.spread === undefined ? undefined : Math.round(duration('--spread', options.spread) / 1000);
+  const plan = [options.canary, options.abortAt, options.perMinute];
+  if (options.campaign === undefined && plan.some((given) => given !== undefined)) {
+    throw new UsageError(
+      '--canary, --abort-at and --per-minute are parts of a campaign: give --campaign NAME',
+    );
+  }
   const bulk =
     args.length > 1 ||
     args.includes('-') ||
-    [options.from, options.spread, options.campaign].some((given) => given !== undefined);
+    [options.from, options.spread, options.campaign, ...plan].some((given) => given !== undefined);
   if (bulk && options.wait === 'proxy' && (spreadS !== undefined || options.campaign !== undefined)) {
     throw new UsageError('--wait proxy goes with neither --spread nor --campaign');
   }
+  const bulkOptions = {
+    ...(spreadS === undefined ? {} : { spreadS }),
+    ...campaignOf(options),
+  };
   const pushAll = (): AsyncIterable<Outcome> => {
     const inputs = inputsOf(args, options.from, body);
     if (!bulk || options.wait === 'proxy') return pushSingly(desk.client, inputs, options.wait === 'proxy');
-    return pushBulk(desk.client, inputs, spreadS, options.campaign);
+    return pushBulk(desk.client, inputs, bulkOptions);
   };
   if (options.wait !== 'cleared') return (await tellAll(desk, pushAll())).failed ? FAILED : OK;
   return pushAndFollow(
@@ -170,13 +189,8 @@ async function pushOne(client: DeskClient, device: string, body: PushBody, wait:
 async function* pushBulk(
   client: DeskClient,
   inputs: AsyncIterable<BulkInput>,
-  spreadS: number | undefined,
-  campaign: string | undefined,
+  options: BulkOptions,
 ): AsyncGenerator<Outcome> {
-  const options = {
-    ...(spreadS === undefined ? {} : { spreadS }),
-    ...(campaign === undefined ? {} : { campaign }),
-  };
   for await (const { line, status, ...result } of client.pushMany(inputs, options)) {
     yield {
       ...result,
@@ -212,6 +226,25 @@ function bodyOf({ kind, ttl, key, notBefore }: PushOptions): PushBody {
     ...(key === undefined ? {} : { key }),
     ...(notBefore === undefined ? {} : { not_before: moment(notBefore) }),
   };
+}
+
+function campaignOf({ campaign, canary, abortAt, perMinute }: PushOptions): BulkOptions {
+  if (perMinute !== undefined && !/^[1-9]\d{0,5}$/.test(perMinute))
+    throw new UsageError(`--per-minute takes a whole number from 1, not ${perMinute}`);
+  return {
+    ...(campaign === undefined ? {} : { campaign }),
+    ...(canary === undefined ? {} : { canary: share('--canary', canary) }),
+    ...(abortAt === undefined ? {} : { abortAt: share('--abort-at', abortAt) }),
+    ...(perMinute === undefined ? {} : { perMinute: Number(perMinute) }),
+  };
+}
+
+/** A share as people write it: `5%`, `0.05`. */
+function share(option: string, text: string): number {
+  const [, number = '', sign] = /^(\d{1,3}(?:\.\d{1,4})?)\s*(%?)$/.exec(text) ?? [];
+  const value = Number(number) / (sign === '%' ? 100 : 1);
+  if (number !== '' && value <= 1) return value;
+  throw new UsageError(`${option} takes a share such as 5% or 0.05, not ${text}`);
 }
 
 function moment(text: string): string {

@@ -170,7 +170,7 @@ function clip(text: string, bytes: number): { text: string; cut: boolean } {
 }
 
 /** What a message's results come to, for its history. */
-export function summary(results: readonly ActionResult[]): Record<string, number> {
+export function summary(results: readonly ActionResult[]) {
   const refused = (status: string): boolean => status !== 'accepted';
   return {
     actions: results.length,

@@ -40,7 +40,9 @@ export async function saveTask(outbox: Outbox, task: Task, wait: Milliseconds): 
   const text = writeResults(results);
   if (results.length >= actions.length && wait === 0) {
     const facts = summary(results);
-    task.message = await outbox.end(message.id, { state: 'cleared', by: 'courier', results: text, facts });
+    const failed = facts.actions_failed + facts.actions_unconfirmed + facts.items_refused > 0;
+    const end = { state: 'cleared', by: 'courier', results: text, facts, failed } as const;
+    task.message = await outbox.end(message.id, end);
     return;
   }
   const most = Math.max(1, message.expiresIn - BEFORE_EXPIRY_MS);

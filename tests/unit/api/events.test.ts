@@ -210,6 +210,7 @@ t.test('the client follows on over a lost stream and misses nothing', async (t) 
     token: null,
     outbox: first.outbox,
     view: first.view,
+    campaigns: first.campaigns,
     clock: systemClock,
     log: silentLog,
     metricsText: async () => '',

@@ -130,6 +130,9 @@ t.test('the document has every request of the contract', async (t) => {
     'POST /v1/devices/{id}/messages',
     'POST /v1/messages',
     'GET /v1/campaigns/{name}',
+    'POST /v1/campaigns/{name}/pause',
+    'POST /v1/campaigns/{name}/resume',
+    'POST /v1/campaigns/{name}/abort',
     'GET /v1/messages/{id}',
     'DELETE /v1/messages/{id}',
     'DELETE /v1/devices/{id}/messages',
@@ -168,6 +171,13 @@ t.test('every route answers as documented, and every documented answer was seen'
   await ask('POST', '/v1/messages', 'x', { 'content-type': 'text/plain' });
   await ask('GET', '/v1/campaigns/c');
   await ask('GET', '/v1/campaigns/d');
+  await ask('GET', '/v1/campaigns?limit=1');
+  for (const verb of ['pause', 'resume', 'abort']) {
+    await ask('POST', `/v1/campaigns/c/${verb}`, {});
+    await ask('POST', `/v1/campaigns/d/${verb}`, {});
+  }
+  await ask('POST', '/v1/campaigns/c/pause', {});
+  await ask('POST', '/v1/campaigns/c/resume', {});
   await ask('GET', `/v1/messages/${id}`);
   await ask('GET', '/v1/messages/none');
   await ask('GET', `/v1/devices/${phone}`);

@@ -1,0 +1,291 @@
+import { createHash } from 'node:crypto';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import type { DeviceId } from '../../shared/device-id.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { CampaignProgress, Outbox } from '../outbox/outbox.ts';
+import { judge } from './judge.ts';
+import { DEFAULT_PLAN, newRecord, readRecord } from './record.ts';
+import type { CampaignPlan, CampaignRecord } from './record.ts';
+
+/** Campaigns with a record; one more is refused. */
+export const CAMPAIGNS = 10_000;
+/** The least time between two looks at campaigns. */
+const LOOK_MS: Milliseconds = 1_000;
+/** Looks take at most this share of the outbox's time: one in so many. */
+const LOOK_SHARE = 20;
+/** Records read at a time. */
+const PAGE = 500;
+
+/** A campaign as it stands. */
+export interface Campaign extends CampaignRecord {
+  name: string;
+  progress: CampaignProgress;
+}
+
+export interface CampaignChange {
+  name: string;
+  state: CampaignRecord['state'];
+  phase: CampaignRecord['phase'];
+  why: string | null;
+}
+
+/** A push that goes on: until `close`, its campaign is not taken for whole. */
+export interface CampaignPush {
+  /** How a device's message is to be held; `order` is its place in the push, from 0. */
+  place(device: DeviceId, order: number): { parked: boolean; delay: Milliseconds };
+  close(): void;
+}
+
+/**
+ * Campaigns: messages under one name that are begun, paused, resumed and aborted together. What is wanted is written down
+ * first and then done, so a relay that died in between goes on with it at its next start.
+ */
+export interface Campaigns {
+  /**
+   * Begins to push under a name. The first push of a campaign makes its plan; later ones may repeat it, not change it.
+   *
+   * @throws SallyportError CAMPAIGN_REFUSED where it was aborted or has another plan, OUTBOX_FULL where there are too many
+   */
+  begin(name: string, plan?: Partial<CampaignPlan>): Promise<CampaignPush>;
+  /** @throws SallyportError NOT_FOUND */
+  get(name: string): Promise<Campaign>;
+  /** In the order of their names, after `after` (empty = from the start). */
+  list(after: string, limit: number): Promise<{ campaigns: Campaign[]; next: string | null }>;
+  /** Nothing more of it is offered to phones. @throws SallyportError NOT_FOUND, CAMPAIGN_REFUSED */
+  pause(name: string): Promise<Campaign>;
+  /** Goes on, each device as its plan says. @throws SallyportError NOT_FOUND, CAMPAIGN_REFUSED */
+  resume(name: string): Promise<Campaign>;
+  /** Cancels all that is held of it, for good. @throws SallyportError NOT_FOUND */
+  abort(name: string): Promise<Campaign>;
+  close(): Promise<void>;
+}
+
+export interface CampaignsOptions {
+  outbox: Outbox;
+  clock: Clock;
+  log: Log;
+  onChange: (change: CampaignChange) => void;
+}
+
+/** Reads the records, and goes on with what a former run had begun. */
+export async function createCampaigns({
+  outbox,
+  clock,
+  log,
+  onChange,
+}: CampaignsOptions): Promise<Campaigns> {
+  const records = new Map<string, CampaignRecord>();
+  /** Pushes that go on, by campaign. */
+  const pushing = new Map<string, number>();
+  /** Running campaigns that somebody must keep an eye on. */
+  const watched = new Set<string>();
+  let timer: Timer | null = null;
+  let looking: Promise<void> | null = null;
+  let closed = false;
+
+  for (let after = '', more = true; more;) {
+    const page = await outbox.campaigns(after, PAGE);
+    for (const { name, settings } of page) {
+      const record = readRecord(settings);
+      if (record === null) log.warn('the record of a campaign cannot be read', { campaign: name });
+      else records.set(name, record);
+    }
+    after = page.at(-1)?.name ?? after;
+    more = page.length === PAGE;
+  }
+
+  async function keep(name: string, record: CampaignRecord): Promise<void> {
+    await outbox.keepCampaign(name, JSON.stringify(record));
+    const former = records.get(name);
+    records.set(name, record);
+    watch(name, record);
+    const { state, phase, why } = record;
+    if (former?.state === state && former.phase === phase) return;
+    log.info('campaign', { campaign: name, state, phase, why });
+    onChange({ name, state, phase, why });
+  }
+
+  function watch(name: string, { state, phase, abortAt }: CampaignRecord): void {
+    if (state === 'running' && (phase === 'canary' || abortAt < 1)) watched.add(name);
+    else watched.delete(name);
+    arm(LOOK_MS);
+  }
+
+  function arm(delay: Milliseconds): void {
+    if (timer !== null || looking !== null || closed || watched.size === 0) return;
+    timer = clock.after(delay, () => {
+      timer = null;
+      const began = clock.monotonic();
+      looking = look().finally(() => {
+        looking = null;
+        arm(Math.max(LOOK_MS, (clock.monotonic() - began) * LOOK_SHARE));
+      });
+    });
+  }
+
+  async function look(): Promise<void> {
+    for (const name of [...watched]) {
+      if (closed) return;
+      try {
+        await lookAt(name);
+      } catch (error) {
+        log.warn('campaign could not be looked at', { campaign: name, why: describeError(error) });
+      }
+    }
+  }
+
+  async function lookAt(name: string): Promise<void> {
+    const progress = await outbox.campaign(name);
+    const record = records.get(name);
+    if (record?.state !== 'running') return;
+    const verdict = judge(record, progress);
+    if (verdict.do === 'abort') return apply(name, { ...record, state: 'aborted', why: verdict.why });
+    const isWhole = (pushing.get(name) ?? 0) === 0;
+    if (verdict.do === 'start' && isWhole) {
+      if (verdict.most === null) return apply(name, { ...record, phase: 'all' });
+      await outbox.release(name, { spacing: 0, most: verdict.most });
+    }
+    // With nothing held there is nothing to come; a push or a re-drive begins anew.
+    if (isWhole && (progress.states.held ?? 0) === 0) watched.delete(name);
+  }
+
+  /** Writes down what is wanted, and does it. */
+  async function apply(name: string, record: CampaignRecord): Promise<void> {
+    await keep(name, record);
+    await fulfil(name, record);
+  }
+
+  async function fulfil(name: string, record: CampaignRecord): Promise<void> {
+    if (record.state === 'aborted') await outbox.abandon(name, 'campaign aborted');
+    else if (record.state === 'paused') await outbox.park(name);
+    else if (record.phase === 'all') await outbox.release(name, { spacing: record.spacing });
+    else if (record.underWay > 0) {
+      await outbox.release(name, { spacing: 0, most: record.underWay });
+      await keep(name, { ...record, underWay: 0 });
+    }
+  }
+
+  /** A campaign whose record is lost (a salvaged outbox) waits for somebody to say how to go on. */
+  async function find(name: string): Promise<Campaign> {
+    const progress = await outbox.campaign(name);
+    const record = records.get(name);
+    if (record !== undefined) return { name, ...record, progress };
+    if (Object.keys(progress.states).length === 0) throw unknown(name);
+    const state = progress.parked > 0 ? 'paused' : 'running';
+    return { name, ...newRecord(DEFAULT_PLAN, 0), state, progress };
+  }
+
+  async function change(
+    name: string,
+    to: (campaign: Campaign) => Partial<CampaignRecord> | null,
+  ): Promise<Campaign> {
+    const campaign = await find(name);
+    const { name: _name, progress: _progress, ...record } = campaign;
+    const changed = to(campaign);
+    if (changed !== null) await apply(name, { ...record, ...changed });
+    return find(name);
+  }
+
+  function refuseAborted({ name, state, why }: Pick<Campaign, 'name' | 'state' | 'why'>): void {
+    if (state !== 'aborted') return;
+    const because = why === null ? '' : ` (${why})`;
+    throw new SallyportError(
+      'CAMPAIGN_REFUSED',
+      `Campaign ${name} was aborted${because}, which is for good; use another name.`,
+    );
+  }
+
+  for (const [name, record] of records) {
+    watch(name, record);
+    if (record.state !== 'running' || record.phase === 'all') await fulfil(name, record);
+  }
+
+  return {
+    async begin(name, asked = {}) {
+      const known = records.get(name);
+      if (known === undefined) {
+        if (records.size >= CAMPAIGNS) throw tooMany(name);
+        await keep(name, newRecord({ ...DEFAULT_PLAN, ...asked }, clock.wall()));
+      } else {
+        refuseAborted({ name, ...known });
+        refuseOtherPlan(name, known, asked);
+        watch(name, known);
+      }
+      pushing.set(name, (pushing.get(name) ?? 0) + 1);
+      let open = true;
+      return {
+        place(device, order) {
+          const { state, phase, canary, spacing } = records.get(name)!;
+          const waits = phase === 'canary' && shareOf(name, device) >= canary;
+          return { parked: state !== 'running' || waits, delay: waits ? 0 : Math.floor(order * spacing) };
+        },
+        close() {
+          if (!open) return;
+          open = false;
+          const left = (pushing.get(name) ?? 1) - 1;
+          if (left > 0) pushing.set(name, left);
+          else pushing.delete(name);
+          const record = records.get(name);
+          if (record === undefined || record.state === 'running') return;
+          // Stopped while the push went on: its last messages came behind what was stopped then.
+          void fulfil(name, record).catch((error: unknown) =>
+            log.warn('campaign could not be stopped whole', { campaign: name, why: describeError(error) }),
+          );
+        },
+      };
+    },
+    get: find,
+    async list(after, limit) {
+      const names = [...records.keys()].filter((name) => name > after).sort();
+      const campaigns = await Promise.all(names.slice(0, limit).map(find));
+      return { campaigns, next: names.length > limit ? (campaigns.at(-1)?.name ?? null) : null };
+    },
+    pause: (name) =>
+      change(name, (campaign) => {
+        refuseAborted(campaign);
+        if (campaign.state === 'paused') return null;
+        const { progress } = campaign;
+        const underWay = campaign.phase === 'all' ? 0 : (progress.states.held ?? 0) - progress.parked;
+        return { state: 'paused', why: null, underWay };
+      }),
+    resume: (name) =>
+      change(name, (campaign) => {
+        refuseAborted(campaign);
+        return campaign.state === 'running' ? null : { state: 'running', why: null };
+      }),
+    abort: (name) =>
+      change(name, ({ state }) => (state === 'aborted' ? null : { state: 'aborted', why: null })),
+    async close() {
+      closed = true;
+      timer?.cancel();
+      await looking;
+    },
+  };
+}
+
+/** Where a device stands in a campaign, from 0 up to 1: always the same, so that a repeated push moves nobody. */
+export function shareOf(campaign: string, device: DeviceId): number {
+  const hash = createHash('sha256').update(`${campaign}\n${device}`).digest();
+  return hash.readUInt32BE(0) / 2 ** 32;
+}
+
+function refuseOtherPlan(name: string, known: CampaignPlan, asked: Partial<CampaignPlan>): void {
+  for (const part of ['canary', 'abortAt', 'spacing'] as const) {
+    const wanted = asked[part];
+    if (wanted === undefined || wanted === known[part]) continue;
+    throw new SallyportError(
+      'CAMPAIGN_REFUSED',
+      `Campaign ${name} was begun with another plan (${part} ${known[part]}, not ${wanted}); leave it out, or use another name.`,
+    );
+  }
+}
+
+const unknown = (name: string): SallyportError =>
+  new SallyportError('NOT_FOUND', `There is no campaign ${name}.`);
+
+const tooMany = (name: string): SallyportError =>
+  new SallyportError(
+    'OUTBOX_FULL',
+    `Campaign ${name} is refused: there are ${CAMPAIGNS} campaigns already, which is the limit.`,
+  );

@@ -1,0 +1,219 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { Test } from 'tap';
+import { createCampaigns, shareOf } from '../../../relay-client/campaigns/campaigns.ts';
+import type { CampaignChange, Campaigns } from '../../../relay-client/campaigns/campaigns.ts';
+import { judge, LEAST_SAMPLE } from '../../../relay-client/campaigns/judge.ts';
+import { DEFAULT_PLAN, newRecord } from '../../../relay-client/campaigns/record.ts';
+import type { CampaignPlan } from '../../../relay-client/campaigns/record.ts';
+import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
+import type { Outbox } from '../../../relay-client/outbox/outbox.ts';
+import type { DeviceId } from '../../../shared/device-id.ts';
+import { silentLog } from '../../../shared/log.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import { seededRandom } from '../../fixtures/seeded-random.ts';
+
+const DAY = 86_400_000;
+const deviceOf = (n: number): DeviceId => `phone-${n}` as DeviceId;
+const DEVICES = Array.from({ length: 100 }, (_, n) => deviceOf(n));
+
+async function setUp(t: Test) {
+  const clock = createFakeClock();
+  const outbox = createModelOutbox({ clock, random: seededRandom(7) });
+  const changes: CampaignChange[] = [];
+  const start = (): Promise<Campaigns> =>
+    createCampaigns({ outbox, clock, log: silentLog, onChange: (change) => changes.push(change) });
+  const campaigns = await start();
+  t.teardown(() => campaigns.close());
+  /** Lets what is due be looked at, and waits until it has been. */
+  async function look(): Promise<void> {
+    clock.advance(1_000);
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  }
+  return { clock, outbox, campaigns, changes, start, look };
+}
+
+async function pushAll(
+  { outbox, campaigns }: { outbox: Outbox; campaigns: Campaigns },
+  name: string,
+  plan: Partial<CampaignPlan> = {},
+  devices: readonly DeviceId[] = DEVICES,
+): Promise<void> {
+  const push = await campaigns.begin(name, plan);
+  for (const [order, device] of devices.entries()) {
+    await outbox.push({ device, kind: 'contact-me', ttl: DAY, campaign: name, ...push.place(device, order) });
+  }
+  push.close();
+}
+
+/** Ends messages that are offered now, as sessions would. */
+async function complete(outbox: Outbox, many: number, failed = false): Promise<number> {
+  let ended = 0;
+  for (const device of DEVICES) {
+    const [message] = await outbox.messages(device, 1);
+    if (ended === many || message === undefined || message.state !== 'held' || message.dueIn > 0) continue;
+    await outbox.end(message.id, { state: 'cleared', by: 'session', failed });
+    ended++;
+  }
+  return ended;
+}
+
+t.test('the canaries go first, and the others when those are through', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'spring', { canary: 0.2 });
+  const first = DEVICES.filter((device) => shareOf('spring', device) < 0.2).length;
+  t.ok(first > 5 && first < 40);
+  t.match(await lab.campaigns.get('spring'), { phase: 'canary', progress: { parked: 100 - first } });
+  await lab.look();
+  await complete(lab.outbox, first - 1);
+  await lab.look();
+  t.match(await lab.campaigns.get('spring'), { phase: 'canary', progress: { parked: 100 - first } });
+  await complete(lab.outbox, 1);
+  await lab.look();
+  t.match(await lab.campaigns.get('spring'), { phase: 'all', state: 'running', progress: { parked: 0 } });
+  t.equal(await complete(lab.outbox, 100), 100 - first);
+  t.match(lab.changes, [
+    { name: 'spring', phase: 'canary' },
+    { name: 'spring', phase: 'all' },
+  ]);
+});
+
+t.test('of few devices at least one goes first', async (t) => {
+  const lab = await setUp(t);
+  const late = DEVICES.filter((device) => shareOf('few', device) > 0.5).slice(0, 3);
+  await pushAll(lab, 'few', { canary: 0.1 }, late);
+  t.match(await lab.campaigns.get('few'), { progress: { parked: 3 } });
+  await lab.look();
+  t.match(await lab.campaigns.get('few'), { phase: 'canary', progress: { parked: 2 } });
+  await complete(lab.outbox, 1);
+  await lab.look();
+  t.match(await lab.campaigns.get('few'), { phase: 'all', progress: { parked: 0 } });
+});
+
+t.test('too many failures abort it: what is held is cancelled, and nothing more is taken', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'bad', { abortAt: 0.3 });
+  await complete(lab.outbox, LEAST_SAMPLE - 1, true);
+  await lab.look();
+  t.match(await lab.campaigns.get('bad'), { state: 'running' }, 'too few to tell');
+  await complete(lab.outbox, 1, true);
+  await lab.look();
+  t.match(await lab.campaigns.get('bad'), {
+    state: 'aborted',
+    why: '10 of 10 failed, more than 30 %',
+    progress: { states: { cancelled: 90, cleared: 10 } },
+  });
+  await t.rejects(lab.campaigns.begin('bad'), { code: 'CAMPAIGN_REFUSED', message: /10 of 10 failed/ });
+  await t.rejects(lab.campaigns.resume('bad'), { code: 'CAMPAIGN_REFUSED' });
+});
+
+t.test('canaries that fail keep the others from ever being called', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'bad', { canary: 0.05, abortAt: 0.5 });
+  const { progress } = await lab.campaigns.get('bad');
+  const first = 100 - progress.parked;
+  await complete(lab.outbox, first, true);
+  await lab.look();
+  t.match(await lab.campaigns.get('bad'), {
+    state: 'aborted',
+    progress: { states: { cancelled: 100 - first } },
+  });
+});
+
+t.test('a paused campaign offers nothing, takes what is pushed to it, and goes on at its pace', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'slow', { spacing: 60_000 }, DEVICES.slice(0, 10));
+  t.match(await lab.outbox.messages(deviceOf(9), 1), [{ dueIn: 9 * 60_000 }]);
+  t.match(await lab.campaigns.pause('slow'), { state: 'paused', progress: { parked: 10 } });
+  await pushAll(lab, 'slow', {}, DEVICES.slice(10, 12));
+  t.match(await lab.campaigns.pause('slow'), { state: 'paused', progress: { parked: 12 } });
+  t.equal(await complete(lab.outbox, 100), 0);
+  t.match(await lab.campaigns.resume('slow'), { state: 'running', progress: { parked: 0 } });
+  t.match(await lab.outbox.messages(deviceOf(11), 1), [{ dueIn: 11 * 60_000 }]);
+  t.equal(await complete(lab.outbox, 100), 1);
+});
+
+t.test('a campaign that was paused among its canaries goes on with as many', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'c', { canary: 0.2 });
+  const parked = (await lab.campaigns.get('c')).progress.parked;
+  t.match(await lab.campaigns.pause('c'), { progress: { parked: 100 } });
+  t.match(await lab.campaigns.resume('c'), { phase: 'canary', progress: { parked } });
+});
+
+t.test('a push that goes on while its campaign is stopped leaves nothing of it running', async (t) => {
+  for (const [verb, left] of [
+    ['pause', { parked: 1 }],
+    ['abort', { states: { cancelled: 1 } }],
+  ] as const) {
+    const lab = await setUp(t);
+    const push = await lab.campaigns.begin('c');
+    const placed = push.place(deviceOf(1), 0);
+    await lab.campaigns[verb]('c').catch(() => undefined);
+    await lab.outbox.push({ device: deviceOf(1), kind: 'contact-me', ttl: DAY, campaign: 'c', ...placed });
+    push.close();
+    await lab.look();
+    t.match((await lab.campaigns.get('c')).progress, left, verb);
+  }
+});
+
+t.test('what was wanted and not done when the relay died is done at its next start', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'paused', {}, DEVICES.slice(0, 50));
+  await pushAll(lab, 'aborted', {}, DEVICES.slice(50));
+  await lab.campaigns.close();
+  const record = newRecord(DEFAULT_PLAN, 1);
+  await lab.outbox.keepCampaign('paused', JSON.stringify({ ...record, state: 'paused' }));
+  await lab.outbox.keepCampaign('aborted', JSON.stringify({ ...record, state: 'aborted', why: 'too bad' }));
+  await lab.outbox.keepCampaign('broken', '{"state":');
+  const again = await lab.start();
+  t.teardown(() => again.close());
+  t.match(await again.get('paused'), { state: 'paused', progress: { parked: 50 } });
+  t.match(await again.get('aborted'), { why: 'too bad', progress: { states: { cancelled: 50 } } });
+  await t.rejects(again.get('broken'), { code: 'NOT_FOUND' });
+  const { campaigns: page, next } = await again.list('', 1);
+  t.match(page, [{ name: 'aborted' }]);
+  t.equal(next, 'aborted');
+});
+
+t.test('a plan stands as it was begun', async (t) => {
+  const lab = await setUp(t);
+  await pushAll(lab, 'c', { canary: 0.1 });
+  await t.rejects(lab.campaigns.begin('c', { canary: 0.5 }), {
+    code: 'CAMPAIGN_REFUSED',
+    message: /canary 0\.1, not 0\.5/,
+  });
+  (await lab.campaigns.begin('c', { canary: 0.1 })).close();
+  (await lab.campaigns.begin('c')).close();
+  await t.rejects(lab.campaigns.get('none'), { code: 'NOT_FOUND' });
+});
+
+t.test('whatever the figures, a verdict fits them', (t) => {
+  const count = fc.integer({ min: 0, max: 50 });
+  fc.assert(
+    fc.property(
+      fc.record({
+        held: count,
+        parked: count,
+        cleared: count,
+        failed: count,
+        dead: count,
+        expired: count,
+        canary: fc.constantFrom(0, 0.05, 1),
+        abortAt: fc.constantFrom(0, 0.1, 1),
+      }),
+      (given) => {
+        const parked = Math.min(given.parked, given.held);
+        const failed = Math.min(given.failed, given.cleared);
+        const { held, cleared, dead, expired } = given;
+        const record = newRecord({ ...DEFAULT_PLAN, canary: given.canary, abortAt: given.abortAt }, 0);
+        const verdict = judge(record, { states: { held, cleared, dead, expired }, parked, failed });
+        const failures = failed + dead + expired;
+        if (verdict.do === 'abort') return failures > 0 && given.abortAt < 1;
+        if (verdict.do === 'start') return parked > 0 && held === parked && given.canary > 0;
+        return true;
+      },
+    ),
+  );
+  t.end();
+});
