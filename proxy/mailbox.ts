@@ -6,6 +6,7 @@ import type { Mark } from './marks.ts';
 /** One held message as the proxy knows it: no body, and times on this machine's own clock. */
 interface HeldMessage {
   id: string;
+  kind: HeldEntry['kind'];
   generation: number;
   notBefore: Milliseconds;
   expiry: Milliseconds;
@@ -85,6 +86,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     const now = clock.monotonic();
     return {
       id: entry.id,
+      kind: entry.kind,
       generation: entry.generation,
       notBefore: now + entry.dueIn,
       expiry: now + entry.expiresIn,
@@ -207,12 +209,27 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
 
 /**
  * The present or next stretch of time in which one of the messages is due and not expired, and whether nothing comes
- * after it.
+ * after it. Actions can be delivered where nothing else can, so what holds for them is told as long as they are due.
  */
 function windowOf(list: HeldMessage[], now: Milliseconds): { mark: Mark; whole: boolean } {
   const ahead = list.filter(({ expiry }) => expiry > now).sort((a, b) => a.notBefore - b.notBefore);
+  const actions = stretchOf(ahead.filter(({ kind }) => kind === 'dls'));
+  const calls = stretchOf(ahead.filter(({ kind }) => kind !== 'dls'));
+  if (actions === null) return calls ?? { mark: NOTHING, whole: true };
+  const own = { mark: { ...actions.mark, actions: true }, whole: actions.whole };
+  if (calls === null) return own;
+  const generation = Math.max(own.mark.generation, calls.mark.generation);
+  if (own.mark.notBefore <= Math.max(now, calls.mark.notBefore)) {
+    return { mark: { ...own.mark, generation }, whole: false };
+  }
+  const expiry = Math.min(calls.mark.expiry, own.mark.notBefore);
+  return { mark: { ...calls.mark, expiry, generation }, whole: false };
+}
+
+/** The first stretch of the messages, which are in the order in which they fall due; null = there are none. */
+function stretchOf(ahead: HeldMessage[]): { mark: Mark; whole: boolean } | null {
   const first = ahead[0];
-  if (first === undefined) return { mark: NOTHING, whole: true };
+  if (first === undefined) return null;
   let { expiry, generation } = first;
   let whole = true;
   for (const message of ahead.slice(1)) {

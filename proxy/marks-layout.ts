@@ -24,7 +24,7 @@ export const MOVED = 0;
 export const ENTRY_WORDS = 7;
 /** Entry: odd while the main thread is writing the entry's other words (a sequence lock). */
 export const SEQUENCE = 0;
-/** Entry: {@link KNOWN} and {@link PENDING}. */
+/** Entry: {@link KNOWN}, {@link PENDING} and {@link ACTIONS}. */
 export const FLAGS = 1;
 /** Entry: the device's generation, its lowest 32 bits. */
 export const GENERATION = 2;
@@ -41,12 +41,14 @@ export const GAP_UNTIL = 6;
 export const KNOWN = 1;
 /** Flag: something is pending. */
 export const PENDING = 2;
+/** Flag: among what is pending are actions, which the relay can deliver itself. */
+export const ACTIONS = 4;
 
 /** Words of one site. */
 export const SITE_WORDS = 4;
 /** Site: the first tick at which its link no longer counts as alive. */
 export const ALIVE_UNTIL = 0;
-/** Site: {@link UPSTREAM_OK} and {@link DIRECT}. */
+/** Site: {@link UPSTREAM_OK}, {@link DIRECT} and {@link COURIER}. */
 export const SITE_FLAGS = 1;
 /** Site: how many of {@link ADMIT_ALL} tickets are admitted. */
 export const ADMIT = 2;
@@ -55,6 +57,8 @@ export const ADMIT = 2;
 export const UPSTREAM_OK = 1;
 /** Site flag: phones reach the service by themselves, so neither link nor upstream matters. */
 export const DIRECT = 2;
+/** Site flag: the relay delivers actions itself, so that for those upstream does not matter. */
+export const COURIER = 4;
 
 /** The admission of everybody. */
 export const ADMIT_ALL = 65_536;
@@ -85,6 +89,8 @@ export function tickFrom(time: Milliseconds, base: Milliseconds): number {
 /** A mark as `decide` sees it. The times are in any one unit, the same for all. */
 export interface MarkView {
   pending: boolean;
+  /** Default false. */
+  actions?: boolean;
   notBefore: number;
   expiry: number;
   quietUntil: number;
@@ -95,6 +101,8 @@ export interface MarkView {
 export interface SiteView {
   aliveUntil: number;
   upstreamOk: boolean;
+  /** Default false. */
+  courier?: boolean;
   direct: boolean;
   /** 0 (nobody) to {@link ADMIT_ALL}. */
   admit: number;
@@ -125,7 +133,7 @@ export function decide(mark: MarkView, site: SiteView, now: number, ticket: numb
   if (now < mark.gapUntil) return 'session_gap';
   if (!site.direct) {
     if (now >= site.aliveUntil) return 'link_down';
-    if (!site.upstreamOk) return 'upstream_down';
+    if (!site.upstreamOk && (mark.actions !== true || site.courier !== true)) return 'upstream_down';
   }
   return ticket < site.admit ? 'offer' : 'not_admitted';
 }

@@ -2,8 +2,10 @@ import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import type { Milliseconds } from '../shared/clock.ts';
 import { createKeyedHash } from '../shared/keyed-hash.ts';
 import {
+  ACTIONS,
   ADMIT,
   ALIVE_UNTIL,
+  COURIER,
   DIRECT,
   ENTRY_WORDS,
   EXPIRY,
@@ -70,8 +72,15 @@ class SharedMarksReader implements MarksReader {
   readonly #port: MessagePort;
   #table: MarksTable;
   // One of each, filled anew for each poll, so that a poll allocates nothing.
-  readonly #mark: MarkView = { pending: false, notBefore: 0, expiry: 0, quietUntil: 0, gapUntil: 0 };
-  readonly #site: SiteView = { aliveUntil: 0, upstreamOk: false, direct: false, admit: 0 };
+  readonly #mark: MarkView = {
+    pending: false,
+    actions: false,
+    notBefore: 0,
+    expiry: 0,
+    quietUntil: 0,
+    gapUntil: 0,
+  };
+  readonly #site: SiteView = { aliveUntil: 0, upstreamOk: false, courier: false, direct: false, admit: 0 };
 
   constructor(seed: MarksSeed) {
     this.#hash = createKeyedHash(seed.key);
@@ -115,6 +124,7 @@ class SharedMarksReader implements MarksReader {
       if ((sequence & 1) !== 0) continue;
       const flags = Atomics.load(words, at + FLAGS);
       mark.pending = (flags & PENDING) !== 0;
+      mark.actions = (flags & ACTIONS) !== 0;
       mark.notBefore = Atomics.load(words, at + NOT_BEFORE);
       mark.expiry = Atomics.load(words, at + EXPIRY);
       mark.quietUntil = Atomics.load(words, at + QUIET_UNTIL);
@@ -131,6 +141,7 @@ class SharedMarksReader implements MarksReader {
     const flags = Atomics.load(this.#sites, at + SITE_FLAGS);
     this.#site.aliveUntil = Atomics.load(this.#sites, at + ALIVE_UNTIL);
     this.#site.upstreamOk = (flags & UPSTREAM_OK) !== 0;
+    this.#site.courier = (flags & COURIER) !== 0;
     this.#site.direct = (flags & DIRECT) !== 0;
     this.#site.admit = Atomics.load(this.#sites, at + ADMIT);
   }

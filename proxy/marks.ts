@@ -4,9 +4,11 @@ import type { DeviceId } from '../shared/device-id.ts';
 import { SallyportError } from '../shared/errors.ts';
 import { HASH_KEY_BYTES } from '../shared/keyed-hash.ts';
 import {
+  ACTIONS,
   ADMIT,
   ADMIT_ALL,
   ALIVE_UNTIL,
+  COURIER,
   DIRECT,
   EXPIRY,
   FLAGS,
@@ -33,6 +35,8 @@ import { MarksWriter } from './marks-writer.ts';
 /** What is known of one device. Times are of `clock.monotonic()`. */
 export interface Mark {
   pending: boolean;
+  /** Whether actions are among it, which the relay can deliver while the provisioning service is down. Default false. */
+  actions?: boolean;
   /** The generation of what is pending; 0 to 2^32 - 1, more is kept modulo that. */
   generation: number;
   /** The first moment at which there is something to do; 0 or any past moment = at once. */
@@ -55,6 +59,8 @@ export interface SiteMark {
   aliveUntil: Milliseconds;
   /** Whether the relay reaches the provisioning service. */
   upstreamOk: boolean;
+  /** Whether the relay delivers actions itself; then they can succeed without that service. */
+  courier: boolean;
   /** Which share of the devices may be told 202, from 0 (none) to {@link ADMIT_ALL} (all). */
   admit: number;
   /** Phones reach the service by themselves: then neither link nor upstream matters. */
@@ -182,7 +188,11 @@ class SharedMarks implements Marks {
     const slot = this.#writer.claim(this.#number(site), device);
     const notBefore = this.#beginning(mark.notBefore);
     this.#writer.write(slot, (words, at) => {
-      Atomics.store(words, at + FLAGS, KNOWN | (mark.pending ? PENDING : 0));
+      Atomics.store(
+        words,
+        at + FLAGS,
+        KNOWN | (mark.pending ? PENDING : 0) | (mark.actions === true ? ACTIONS : 0),
+      );
       Atomics.store(words, at + GENERATION, mark.generation);
       Atomics.store(words, at + NOT_BEFORE, notBefore);
       Atomics.store(words, at + EXPIRY, tickOf(mark.expiry, this.#base));
@@ -215,7 +225,12 @@ class SharedMarks implements Marks {
     const old = Atomics.load(words, at + SITE_FLAGS);
     const upstreamOk = change.upstreamOk ?? (old & UPSTREAM_OK) !== 0;
     const direct = change.direct ?? (old & DIRECT) !== 0;
-    Atomics.store(words, at + SITE_FLAGS, (upstreamOk ? UPSTREAM_OK : 0) | (direct ? DIRECT : 0));
+    const courier = change.courier ?? (old & COURIER) !== 0;
+    Atomics.store(
+      words,
+      at + SITE_FLAGS,
+      (upstreamOk ? UPSTREAM_OK : 0) | (direct ? DIRECT : 0) | (courier ? COURIER : 0),
+    );
   }
 
   why(site: string, device: DeviceId): Verdict | null {
@@ -230,6 +245,7 @@ class SharedMarks implements Marks {
     return decide(
       {
         pending: (writer.word(slot, FLAGS) & PENDING) !== 0,
+        actions: (writer.word(slot, FLAGS) & ACTIONS) !== 0,
         notBefore: writer.word(slot, NOT_BEFORE),
         expiry: writer.word(slot, EXPIRY),
         quietUntil: writer.word(slot, QUIET_UNTIL),
@@ -238,6 +254,7 @@ class SharedMarks implements Marks {
       {
         aliveUntil: words[at + ALIVE_UNTIL] ?? 0,
         upstreamOk: (flags & UPSTREAM_OK) !== 0,
+        courier: (flags & COURIER) !== 0,
         direct: (flags & DIRECT) !== 0,
         admit: words[at + ADMIT] ?? 0,
       },

@@ -113,7 +113,7 @@ export function createSite(
   /** The link's resync is whole, and it hasn't said that it goes away. */
   let current = false;
   let draining = false;
-  let health: { ready: boolean; sessions: number; services: { name: string; up: boolean }[] } = {
+  let health: Omit<Extract<RelayFrame, { type: 'health' }>, 'type'> = {
     ready: false,
     sessions: 0,
     services: [],
@@ -127,6 +127,7 @@ export function createSite(
     marks.site(name, {
       aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
       upstreamOk: health.ready,
+      courier: health.courier === true,
     });
     admit();
   }

@@ -244,6 +244,7 @@ async function open(
     ready: canServe(services.list()),
     sessions: sessions.count(),
     services: services.list().map((service) => ({ name: service.name, up: service.health().up })),
+    courier: services.list().some(({ kind }) => kind === 'wpi'),
   });
   const links = createLinks({
     relay: config.name,

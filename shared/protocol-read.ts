@@ -91,7 +91,12 @@ const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
   quiet: { device, generation: count, ms: time },
   loud: { device },
   gap: { device },
-  health: { ready: flag, sessions: count, services: list(shape({ name, up: flag })) },
+  health: {
+    ready: flag,
+    sessions: count,
+    services: list(shape({ name, up: flag })),
+    courier: orMissing(flag),
+  },
   ping: { n: count },
   pong: { n: count },
   drain: {},

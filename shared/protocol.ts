@@ -114,9 +114,16 @@ export type RelayFrame =
   | { type: 'gap'; device: string }
   /**
    * Whether a session could succeed (`ready`), how many run, and which services are up. The first one also says that
-   * the resync before it is whole: until then every poll of the site is answered 200.
+   * the resync before it is whole: until then every poll of the site is answered 200. `courier`: held entries of kind
+   * `dls` can succeed without any service, since the relay answers the phone itself; older relays do not say it.
    */
-  | { type: 'health'; ready: boolean; sessions: number; services: { name: string; up: boolean }[] }
+  | {
+      type: 'health';
+      ready: boolean;
+      sessions: number;
+      services: { name: string; up: boolean }[];
+      courier?: boolean;
+    }
   | { type: 'ping'; n: number }
   | { type: 'pong'; n: number }
   /** The relay goes away: open no new streams. */

@@ -12,6 +12,7 @@ const NOW = 100;
 const time = fc.constantFrom(0, 1, NOW - 1, NOW, NOW + 1, 1_000, 0xffff_ffff);
 const anyMark: fc.Arbitrary<MarkView> = fc.record({
   pending: fc.boolean(),
+  actions: fc.boolean(),
   notBefore: time,
   expiry: time,
   quietUntil: time,
@@ -20,6 +21,7 @@ const anyMark: fc.Arbitrary<MarkView> = fc.record({
 const anySite: fc.Arbitrary<SiteView> = fc.record({
   aliveUntil: time,
   upstreamOk: fc.boolean(),
+  courier: fc.boolean(),
   direct: fc.boolean(),
   admit: fc.constantFrom(0, 1, 500, ADMIT_ALL),
 });
@@ -32,7 +34,8 @@ t.test('202 is offered only when a session could succeed now', async () => {
     fc.property(anyMark, anySite, fc.constantFrom(0, 499, 500, ADMIT_ALL - 1), (mark, site, ticket) => {
       const due = mark.pending && mark.notBefore <= NOW && NOW < mark.expiry;
       const free = mark.quietUntil <= NOW && mark.gapUntil <= NOW;
-      const reachable = site.direct || (site.aliveUntil > NOW && site.upstreamOk);
+      const answered = site.upstreamOk || (mark.actions === true && site.courier === true);
+      const reachable = site.direct || (site.aliveUntil > NOW && answered);
       const expected = due && free && reachable && ticket < site.admit;
       return (decide(mark, site, NOW, ticket) === 'offer') === expected;
     }),
@@ -49,6 +52,10 @@ t.test('each condition alone holds 202 back, and is named', async (t) => {
   t.equal(decide({ ...offered, gapUntil: NOW + 1 }, open, NOW, 0), 'session_gap');
   t.equal(decide(offered, { ...open, aliveUntil: NOW }, NOW, 0), 'link_down');
   t.equal(decide(offered, { ...open, upstreamOk: false }, NOW, 0), 'upstream_down');
+  const alone = { ...open, upstreamOk: false, courier: true };
+  t.equal(decide(offered, alone, NOW, 0), 'upstream_down', 'a contact-me needs the service');
+  t.equal(decide({ ...offered, actions: true }, alone, NOW, 0), 'offer', 'actions do not');
+  t.equal(decide({ ...offered, actions: true }, { ...alone, aliveUntil: NOW }, NOW, 0), 'link_down');
   t.equal(decide(offered, { ...open, admit: 0 }, NOW, 0), 'not_admitted');
   t.equal(decide(offered, { ...open, direct: true, aliveUntil: 0, upstreamOk: false }, NOW, 0), 'offer');
 });

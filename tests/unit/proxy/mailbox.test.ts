@@ -220,3 +220,39 @@ t.test('whatever snapshots and changes say, counts and marks agree with what is 
   );
   t.end();
 });
+
+t.test('whenever actions are due the mark says so, and only then', async () => {
+  const given = fc.array(
+    fc.record({
+      kind: fc.constantFrom('contact-me' as const, 'dls' as const),
+      dueIn: fc.integer({ min: -5, max: 20 }),
+      lasts: fc.integer({ min: 1, max: 20 }),
+    }),
+    { minLength: 1, maxLength: 5 },
+  );
+  fc.assert(
+    fc.property(given, (messages) => {
+      const { clock, marks, mailbox, offered } = start();
+      const entries = messages.map(({ kind, dueIn, lasts }, i) =>
+        entry(`m${i}`, {
+          kind,
+          generation: i + 1,
+          dueIn: dueIn * 1_000,
+          expiresIn: Math.max(0, dueIn + lasts) * 1_000,
+        }),
+      );
+      mailbox.snapshot({ ...whole, seq: 1, entries });
+      for (let second = 0; second < 45; second++) {
+        mailbox.tick();
+        const due = messages.filter(
+          ({ dueIn, lasts }) => dueIn <= second && second < Math.max(0, dueIn + lasts),
+        );
+        if (offered() !== due.length > 0) throw new Error(`second ${second}: offered ${offered()}`);
+        const told = offered() && marks.get(DEVICE)?.actions === true;
+        if (told !== due.some(({ kind }) => kind === 'dls')) throw new Error(`second ${second}: ${told}`);
+        clock.advance(1_000);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});

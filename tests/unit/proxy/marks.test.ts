@@ -120,6 +120,13 @@ t.test('a site says whether its upstream is ok and whom it admits', async (t) =>
   marks.set(SITE, id('a'), ALWAYS);
   marks.site(SITE, { upstreamOk: false });
   t.equal(marks.why(SITE, id('a')), 'upstream_down');
+  marks.site(SITE, { courier: true });
+  t.equal(marks.why(SITE, id('a')), 'upstream_down', 'a courier alone is of no use to it');
+  marks.set(SITE, id('b'), { ...ALWAYS, actions: true });
+  t.equal(poll('b'), 'offer', 'actions can be delivered all the same');
+  t.equal(marks.why(SITE, id('b')), 'offer');
+  marks.site(SITE, { courier: false });
+  t.equal(poll('b'), 'nothing');
   marks.site(SITE, { upstreamOk: true, admit: 0 });
   t.equal(poll('a'), 'nothing');
   t.equal(marks.why(SITE, id('a')), 'not_admitted');

@@ -45,7 +45,7 @@ const RELAY_FRAMES: { [T in RelayFrame['type']]: Extract<RelayFrame, { type: T }
   quiet: { type: 'quiet', device: DEVICE, generation: 3, ms: 1_000 },
   loud: { type: 'loud', device: DEVICE },
   gap: { type: 'gap', device: DEVICE },
-  health: { type: 'health', ready: true, sessions: 0, services: [{ name: 'wpi', up: true }] },
+  health: { type: 'health', ready: true, sessions: 0, services: [{ name: 'wpi', up: true }], courier: true },
   ping: { type: 'ping', n: 1 },
   pong: { type: 'pong', n: 1 },
   drain: { type: 'drain' },
@@ -91,7 +91,7 @@ const SIDES = [
 ] as const;
 
 /** Fields that peers of an older build do not say. */
-const ADDED = ['hello.credit', 'welcome.credit'];
+const ADDED = ['hello.credit', 'welcome.credit', 'health.courier'];
 
 /** Values that fit no field, or only those named. */
 const ODD = [
