@@ -4,7 +4,7 @@ import t from 'tap';
 import { replaceContactMe } from '../../../shared/wpi/contact-me-value.ts';
 import { itemValue } from '../../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../../shared/wpi/read.ts';
-import { phoneDocument } from '../../fixtures/wpi-documents.ts';
+import { anyDocument, phoneDocument } from '../../fixtures/wpi-documents.ts';
 
 const ADDRESS = 'http://10.0.0.5:8085/001ae8000001-00112233445566778899/contact_dls.html/ContactDLS';
 const OLD = 'http://192.168.1.5:8085/contact_dls.html/ContactDLS';
@@ -159,3 +159,70 @@ t.test('for any message: nothing outside the value changes, and it then reads as
   );
   t.ok(changed > 1000, `most could be replaced: ${changed}`);
 });
+
+t.test(
+  'whatever the document, and however it is damaged: one value is exchanged, or nothing at all',
+  async (t) => {
+    const value = fc.constantFrom(
+      OLD,
+      ` \r\n${OLD}\t`,
+      'http://phone/?a=1&amp;b=&#50;',
+      '',
+      `<![CDATA[${OLD}]]>`,
+      'x<b/>',
+    );
+    const items = fc.array(
+      fc.oneof(
+        { weight: 3, arbitrary: value.map((inner) => `<Item name="contact-me-uri">${inner}</Item>`) },
+        {
+          weight: 1,
+          arbitrary: value.map(
+            (inner) => `<Item index='1' name='contact-me-uri' status="ok">${inner}</Item >`,
+          ),
+        },
+        {
+          weight: 1,
+          arbitrary: fc.constantFrom(`<!-- ${ITEM} -->`, `<Item name="x"><![CDATA[${ITEM}]]></Item>`),
+        },
+        { weight: 2, arbitrary: anyDocument() },
+      ),
+      { minLength: 1, maxLength: 3 },
+    );
+    const damage = fc.option(
+      fc.tuple(fc.nat(), fc.nat(8), fc.constantFrom('', '<', '>', '"', '&', '/', '<!--', '-->', ']]>', '=')),
+      { freq: 2 },
+    );
+    const encoding = fc.constantFrom('utf8' as const, 'latin1' as const);
+    let changed = 0;
+    fc.assert(
+      fc.property(items, damage, encoding, fc.boolean(), (inside, hurt, coding, marked) => {
+        const declaration = `<?xml version="1.0" encoding="${coding === 'utf8' ? 'utf-8' : 'iso-8859-1'}"?>`;
+        const whole = (marked ? '\ufeff' : '') + message(inside.join('\n'), { declaration });
+        const [at, length, put] = hurt ?? [0, 0, ''];
+        const place = at % (whole.length + 1);
+        const text = hurt === null ? whole : whole.slice(0, place) + put + whole.slice(place + length);
+        const body = Buffer.from(text, coding);
+        const before = Buffer.from(body);
+        const result = replaceContactMe(body, ADDRESS);
+        assert.deepStrictEqual(body, before, 'what came stays as it is');
+        if (!('body' in result)) return;
+        changed += 1;
+        const start = result.body.indexOf(ADDRESS);
+        const rest = result.body.subarray(start + ADDRESS.length);
+        const end = body.length - rest.length;
+        assert(start >= 0 && end >= start);
+        assert.deepStrictEqual(result.body.subarray(0, start), body.subarray(0, start), 'before the value');
+        assert.deepStrictEqual(rest, body.subarray(end), 'behind it');
+        assert.doesNotMatch(
+          body.toString('latin1', start, end),
+          /<|^[ \t\r\n]|[ \t\r\n]$/,
+          'the value and no white space',
+        );
+        assert.match(body.toString('latin1', 0, start), /contact-me-uri[^<]*>[ \t\r\n]*$/);
+        assert.match(rest.toString('latin1'), /^[ \t\r\n]*<\//);
+      }),
+      { numRuns: 3000 },
+    );
+    t.ok(changed > 50, `changed: ${changed}`);
+  },
+);
