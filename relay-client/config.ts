@@ -272,6 +272,7 @@ export const relaySchema = (beside: (path: string) => string) => {
             deliver_unauthenticated: fields.flag.default(DEFAULT_COURIER.deliverUnauthenticated),
             file_wait_s: fields.whole(1, 86_400).default(DEFAULT_COURIER.fileWait / 1000),
             software_wait_s: fields.whole(1, 604_800).default(DEFAULT_COURIER.softwareWait / 1000),
+            software_gap_s: fields.whole(0, 604_800).default(DEFAULT_COURIER.softwareGap / 1000),
           },
           'a map of settings',
         )
@@ -412,6 +413,7 @@ export function loadRelayConfig(file: string): RelayConfig {
       deliverUnauthenticated: written.courier.deliver_unauthenticated,
       fileWait: written.courier.file_wait_s * 1000,
       softwareWait: written.courier.software_wait_s * 1000,
+      softwareGap: written.courier.software_gap_s * 1000,
     },
     limits: written.limits,
   };

@@ -17,6 +17,8 @@ export interface CourierConfig {
   fileWait: Milliseconds;
   /** How long the start-up with the new version after a SoftwareDeployment is waited for. */
   softwareWait: Milliseconds;
+  /** The least time between two SoftwareDeployments to one device; 0 = none. */
+  softwareGap: Milliseconds;
 }
 
 export const DEFAULT_COURIER: CourierConfig = {
@@ -26,4 +28,6 @@ export const DEFAULT_COURIER: CourierConfig = {
   secretResults: 'withhold',
   fileWait: 600_000,
   softwareWait: 3_600_000,
+  // What Gemeinschaft waits, so that a phone whose update fails does not fetch it over and over.
+  softwareGap: 900_000,
 };

@@ -41,6 +41,12 @@ export function confirms({ action, items }: HeldAction, message: PhoneMessage): 
   return null;
 }
 
+/** Whether a phone of this version has no need of the new software; false where nobody said which that is. */
+export function runsAlready({ action, items }: HeldAction, version: string | null): boolean {
+  const wanted = valueOf(items, 'file-sw-version');
+  return action === 'SoftwareDeployment' && wanted !== '' && version !== null && isSame(version, wanted);
+}
+
 function isSameFile(named: string, items: HeldAction['items']): boolean {
   const name = valueOf(items, 'file-name');
   const url = valueOf(items, 'file-https-base-url');

@@ -68,6 +68,8 @@ const SWEEP_MS: Milliseconds = 1_000;
 const SWEEP_STEP = 100;
 /** Devices remembered for a Restart that they did not acknowledge. */
 const RESTARTS = 10_000;
+/** Devices remembered for the new software that they were sent. */
+const DEPLOYMENTS = 100_000;
 /** Of one device a refusal is noted once in so long. */
 const UNPROVEN_NOTE_MS: Milliseconds = 60_000;
 const NOTED_DEVICES = 10_000;
@@ -79,6 +81,7 @@ export function createCourier(options: CourierOptions): Courier {
   const allowed = parseAllowList(config.allowSources);
   const running = new Map<DeviceId, Delivery>();
   const restarts = new LRUCache<DeviceId, Task>({ max: RESTARTS });
+  const deployments = new LRUCache<DeviceId, Milliseconds>({ max: DEPLOYMENTS });
   const noted = new LRUCache<DeviceId, Milliseconds>({ max: NOTED_DEVICES });
   const asked = new Set<Promise<void>>();
   let sweeping = false;
@@ -117,7 +120,8 @@ export function createCourier(options: CourierOptions): Courier {
   const settle = async (message: Message, status: 'done' | 'failed' | 'unconfirmed'): Promise<void> => {
     const task = taskOf(message);
     const action = waitingAction(task);
-    if (action === null) return;
+    // Nothing of it waits for the phone: it was only put off.
+    if (action === null) return saveTask(outbox, task, 0);
     settleWait(task, status, clock.wall());
     await saveTask(outbox, task, 0);
     metrics?.action(action.action, status);
@@ -185,6 +189,11 @@ export function createCourier(options: CourierOptions): Courier {
         serviceDue: () => pending.due(device) > 0,
         deadAfter: options.deadAfter,
         answered: ({ action, status }) => metrics?.action(action, status),
+        softwareGap() {
+          const last = deployments.get(device);
+          return last === undefined ? 0 : Math.max(0, last + config.softwareGap - clock.monotonic());
+        },
+        deploying: () => void deployments.set(device, clock.monotonic()),
         restarting(task, sent) {
           if (sent) restarts.set(device, task);
           else restarts.delete(device);

@@ -4,13 +4,14 @@ import { describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { buildServiceMessage } from '../../shared/wpi/build.ts';
 import type { NewItem } from '../../shared/wpi/build.ts';
+import { itemValue } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import type { OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { SessionOutcome } from '../watcher/session-events.ts';
 import type { HeldAction } from './actions.ts';
 import type { CourierConfig } from './config.ts';
-import { waitFor } from './confirmation.ts';
+import { runsAlready, waitFor } from './confirmation.ts';
 import { createJob, tooManyItems } from './job.ts';
 import type { Job } from './job.ts';
 import { COURIER_LIMITS, NONCE_CHARS } from './limits.ts';
@@ -56,6 +57,10 @@ export interface DeliveryOptions {
   deadAfter: number;
   /** Told of every action that is answered. */
   answered(result: ActionResult): void;
+  /** How long no new software may be sent to the device; 0 = it may. */
+  softwareGap(): Milliseconds;
+  /** New software was sent. */
+  deploying(): void;
   /** A Restart was sent (true) or acknowledged (false): its start-up may be all that is seen of it. */
   restarting(task: Task, sent: boolean): void;
   /** The delivery is over, however. */
@@ -73,6 +78,7 @@ const PARTING: ReadonlySet<string> = new Set(['Restart', 'FileDeployment', 'Soft
 export function createDelivery(options: DeliveryOptions): Delivery {
   const { device, outbox, clock, log, config, isSecret } = options;
   let maxItems: number | null = null;
+  let version: string | null = null;
   let task: Task | null = null;
   let job: Job | null = null;
   let answers = 0;
@@ -142,6 +148,20 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       }
       const action = task?.actions[task.results.length];
       if (over || task === null || action === undefined) return null;
+      if (action.action === 'SoftwareDeployment') {
+        if (runsAlready(action, version)) {
+          const why = 'the phone runs this version already';
+          await record(task, { action: action.action, status: 'done', at: clock.wall(), why, items: [] }, 0);
+          continue;
+        }
+        const gap = options.softwareGap();
+        if (gap > 0) {
+          await saveTask(outbox, task, gap);
+          task = null;
+          continue;
+        }
+        options.deploying();
+      }
       if (!tooManyItems(action, maxItems)) {
         job = createJob(action, maxItems, { isSecret, secretResults: config.secretResults });
         if (action.action === 'Restart') options.restarting(task, true);
@@ -200,6 +220,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         if (over || message.nonce.length > NONCE_CHARS) return over ? end(message.nonce, 'cut') : null;
         if (job !== null && task !== null) return await hearReply(message, job, task);
         maxItems = message.maxItems;
+        version = itemValue(message.items, 'software-version');
         const step = await begin(message.nonce);
         if (step === null) finish();
         return step;
