@@ -12,6 +12,7 @@ import { describeError } from '../shared/errors.ts';
 import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
 import type { AddressRange } from './addresses/range.ts';
 import type { DeviceTls } from './catcher/doors.ts';
+import { DEFAULT_PROXY_LIMITS } from './links/proxy-guard.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 import { DEFAULT_COURIER } from './courier/config.ts';
 import type { CourierConfig } from './courier/config.ts';
@@ -67,6 +68,12 @@ export const DEFAULT_RELAY_LIMITS = {
   held_per_device: 100,
   /** Streams at once in one stream lane; a proxy that opens more is refused them. */
   lane_streams: 4_096,
+  /** New phone connections from one proxy within a minute; further ones are refused. */
+  proxy_streams_per_minute: DEFAULT_PROXY_LIMITS.streamsPerMinute,
+  /** Bytes per second of phones' connections from one proxy, beyond which its lanes are read more slowly; 0 = none. */
+  proxy_bytes_per_s: DEFAULT_PROXY_LIMITS.bytesPerSecond,
+  /** Devices never heard of that a service's sessions, or a proxy's reports of polls, may bring within a minute. */
+  new_devices_per_minute: DEFAULT_PROXY_LIMITS.newDevicesPerMinute,
   /** Stream lanes to each proxy. */
   stream_lanes: 1,
   /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
@@ -74,7 +81,13 @@ export const DEFAULT_RELAY_LIMITS = {
 };
 export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 
-const MOST: Partial<Record<keyof RelayLimits, number>> = { drain_s: DRAIN_MOST_S, stream_lanes: 8 };
+const MOST: Partial<Record<keyof RelayLimits, number>> = {
+  drain_s: DRAIN_MOST_S,
+  stream_lanes: 8,
+  proxy_bytes_per_s: 10_000_000_000,
+};
+/** Where there may be none. */
+const LEAST: Partial<Record<keyof RelayLimits, number>> = { proxy_bytes_per_s: 0 };
 
 /** Pins of one proxy: its key, its next one, and one to spare. */
 const PINS = 3;
@@ -309,7 +322,9 @@ export const relaySchema = (beside: (path: string) => string) => {
           Object.fromEntries(
             Object.entries(DEFAULT_RELAY_LIMITS).map(([name, preset]) => [
               name,
-              fields.whole(1, MOST[name as keyof RelayLimits] ?? 100_000_000).default(preset),
+              fields
+                .whole(LEAST[name as keyof RelayLimits] ?? 1, MOST[name as keyof RelayLimits] ?? 100_000_000)
+                .default(preset),
             ]),
           ) as Record<keyof RelayLimits, z.ZodDefault<z.ZodNumber>>,
           'a map of limits',

@@ -142,6 +142,8 @@ async function open(
   if (book !== null) opened.push(() => book.close());
 
   const polls = createPolls(clock);
+  const heardOf = (device: DeviceId): boolean =>
+    pending.generation(device) > 0 || polls.last(device) !== null;
   const listeners = new Set<(change: DeskChange) => void>();
   const emit = (change: DeskChange): void => listeners.forEach((listener) => listener(change));
 
@@ -225,8 +227,9 @@ async function open(
         log,
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
         teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
+        known: heardOf,
+        limits: { newDevicesPerMinute: config.limits.new_devices_per_minute },
         courier,
-        known: (device) => pending.generation(device) > 0 || polls.last(device) !== null,
         resumed,
       });
     },
@@ -261,6 +264,13 @@ async function open(
     }),
     outbox,
     streamLanes: config.limits.stream_lanes,
+    proxyLimits: {
+      streamsPerMinute: config.limits.proxy_streams_per_minute,
+      newDevicesPerMinute: config.limits.new_devices_per_minute,
+      bytesPerSecond: config.limits.proxy_bytes_per_s,
+    },
+    heardOf,
+    warn: lookout.warn,
     maxStreams: config.limits.lane_streams,
     clock,
     random: fraction,

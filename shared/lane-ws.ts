@@ -44,18 +44,27 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
   /** Whether frames are being gathered: those sent in one go leave by one write. */
   let gathering = false;
   ws.on('message', (data, isBinary) => {
-    if (isBinary !== binary) return close(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
+    if (isBinary !== binary)
+      return violation(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
     events.frame(binary ? (data as Buffer) : (data as Buffer).toString('utf8'));
   });
   // Lanes have beats of their own. Answers to these would pile up, uncounted, for a peer that never reads them.
-  ws.on('ping', () => close(1008, 'a WebSocket ping has no place here'));
-  ws.on('error', (cause) => (error = cause));
+  ws.on('ping', () => violation(1008, 'a WebSocket ping has no place here'));
+  ws.on('error', (cause: Error & { code?: string }) => {
+    error = cause;
+    if (cause.code?.startsWith('WS_ERR_') === true) events.violated?.(cause.message);
+  });
   ws.on('close', (code, reason) =>
     own === null
       ? events.closed(code, error?.message ?? reason.toString('utf8'))
       : events.closed(own.code, own.reason),
   );
   socket.on('drain', () => events.drained());
+
+  function violation(code: number, why: string): void {
+    if (own === null) events.violated?.(why);
+    close(code, why);
+  }
 
   function close(code: number, reason: string): void {
     if (own !== null) return;
@@ -88,6 +97,11 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
     },
     backlog: () => ws.bufferedAmount,
     close,
+    hold(ms) {
+      if (ws.readyState !== ws.OPEN || ws.isPaused) return;
+      ws.pause();
+      setTimeout(() => ws.resume(), ms);
+    },
     cut() {
       own ??= { code: 1006, reason: 'cut' };
       ws.terminate();

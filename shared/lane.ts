@@ -15,6 +15,8 @@ export interface Lane {
   close(code: number, reason: string): void;
   /** Cuts the connection at once. */
   cut(): void;
+  /** Reads nothing for so long, in ms: what comes meanwhile waits in the network. Lanes without one can't. */
+  hold?(ms: number): void;
 }
 
 /** What a lane tells its owner. `closed` comes exactly once, last. */
@@ -23,4 +25,6 @@ export interface LaneEvents {
   /** The backlog has shrunk to nothing. */
   drained(): void;
   closed(code: number, reason: string): void;
+  /** The peer broke the rules of the connection itself, which is being closed. */
+  violated?(why: string): void;
 }

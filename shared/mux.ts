@@ -53,6 +53,8 @@ export interface MuxOptions {
   side: 'proxy' | 'relay';
   /** A stream was opened by the peer (relay only). Return a code to refuse it. */
   onStream?: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
+  /** The peer broke the protocol, and the lane is being closed. */
+  onViolation?: (why: string) => void;
   /** See {@link LANE_STREAMS}. */
   maxStreams?: number;
   /** Most credit that the peer takes on a stream. Default {@link STREAM_WINDOW_BYTES}, which every peer does. */
@@ -115,6 +117,7 @@ export function createMux(options: MuxOptions): Mux {
   const sendCut = (stream: number, code: CutCode): void => send(MUX.cut, stream, Buffer.of(code));
 
   function violation(reason: string): void {
+    options.onViolation?.(reason);
     lane.close(CLOSE.violation, reason);
     closed(new SallyportError('FRAME_INVALID', `the peer broke the protocol on a stream lane: ${reason}`));
   }

@@ -4,7 +4,7 @@ import { createHeartbeat } from '../../shared/heartbeat.ts';
 import type { Heartbeat } from '../../shared/heartbeat.ts';
 import type { Lane, LaneEvents } from '../../shared/lane.ts';
 import type { Log } from '../../shared/log.ts';
-import { WIDE_WINDOW_BYTES } from '../../shared/mux-frames.ts';
+import { CUT, WIDE_WINDOW_BYTES } from '../../shared/mux-frames.ts';
 import type { StreamOpening } from '../../shared/mux-frames.ts';
 import type { CutCode, MuxStream } from '../../shared/mux-stream.ts';
 import { createMux } from '../../shared/mux.ts';
@@ -13,6 +13,7 @@ import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS } from '../../shared/protocol
 import type { MetricSample, ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
 import { readProxyFrame } from '../../shared/protocol-read.ts';
 import type { Outbox } from '../outbox/outbox.ts';
+import type { ProxyGuard } from './proxy-guard.ts';
 import { createFeed } from './feed.ts';
 import type { Feed } from './feed.ts';
 
@@ -48,6 +49,8 @@ export interface LinkOptions {
   /** What the proxy must know besides the outbox: running quiets, then health. Said after each resync. */
   afterResync: () => RelayFrame[];
   onStream: (stream: MuxStream, opening: StreamOpening) => CutCode | null;
+  /** What the proxy may bring. */
+  guard: ProxyGuard;
   /**
    * A proxy claims to hold more than this outbox ever had: then all proxies must be told everything anew.
    *
@@ -128,8 +131,16 @@ export function createLink(options: LinkOptions): Link {
   }
 
   function violation(why: string): void {
-    log.error('proxy broke the protocol', { why });
+    hostile(why);
     close(CLOSE.violation, why);
+  }
+
+  function hostile(text: string): void {
+    if (over !== null) return;
+    // It may quote what the proxy sent, and goes to logs and terminals.
+    const why = text.replace(/\p{Cc}+/gu, ' ');
+    log.error('hostile proxy: the link is cut', { why });
+    options.guard.hostile(why);
   }
 
   const greeting = clock.after(2 * GREETING_MS, () => close(CLOSE.noGreeting, 'no welcome in time'));
@@ -179,7 +190,13 @@ export function createLink(options: LinkOptions): Link {
     const lane = await options.dial(
       { kind: 'stream', link },
       {
-        frame: (bytes) => void (typeof bytes !== 'string' && mux?.receive(bytes)),
+        frame(bytes) {
+          if (typeof bytes === 'string') return;
+          const hold = options.guard.moved(bytes.length);
+          if (hold > 0) lane.hold?.(hold);
+          mux?.receive(bytes);
+        },
+        violated: hostile,
         drained: () => mux?.drained(),
         // A link is whole or not at all: phones would be sent to a lane that isn't there.
         closed: (code, reason) => close(code, `a stream lane closed: ${reason}`),
@@ -193,7 +210,9 @@ export function createLink(options: LinkOptions): Link {
       side: 'relay',
       maxStreams: options.maxStreams,
       ...(credit === undefined ? {} : { peerCredit: credit }),
-      onStream: options.onStream,
+      onStream: (stream, opening) =>
+        options.guard.stream() ? options.onStream(stream, opening) : CUT.tooMany,
+      onViolation: hostile,
     });
     muxes.set(lane, mux);
   }
@@ -210,11 +229,12 @@ export function createLink(options: LinkOptions): Link {
       case 'applied':
         if (frame.incarnation !== outbox.incarnation) return null;
         if (frame.seq > outbox.sequence()) return `applied ${frame.seq}, which was never sent`;
+        if (applied !== null && frame.seq < applied) return `applied ${frame.seq} after ${applied}`;
         applied = frame.seq;
         options.onChange();
         return null;
       case 'polls':
-        options.onPolls(frame);
+        options.onPolls(options.guard.polls(frame));
         return null;
       case 'metrics':
         options.onMetrics(frame.samples);
@@ -242,13 +262,19 @@ export function createLink(options: LinkOptions): Link {
         frame(text) {
           if (over !== null || typeof text !== 'string') return;
           heartbeat?.heard();
+          const flood = options.guard.control(text.length);
+          if (flood !== null) return violation(flood);
           const read = readProxyFrame(text);
           if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
           const wrong = 'wrong' in read ? read.wrong : take(read.frame);
           if (wrong !== null) violation(wrong);
         },
         drained: () => feed?.drained(),
-        closed: end,
+        violated: hostile,
+        closed(code, reason) {
+          if (code === CLOSE.replaced && over === null) options.guard.fenced();
+          end(code, reason);
+        },
       },
       gone.signal,
     );

@@ -10,8 +10,11 @@ import type { ProxyState } from '../desk.ts';
 import { createLink } from './link.ts';
 import type { DialLane, Link, PollsFrame } from './link.ts';
 import type { Outbox, Sequence } from '../outbox/outbox.ts';
+import { createProxyGuard, DEFAULT_PROXY_LIMITS } from './proxy-guard.ts';
+import type { ProxyLimits } from './proxy-guard.ts';
 import { keepConnected } from './reconnect.ts';
 import type { Reconnect } from './reconnect.ts';
+import type { Warn } from '../warnings/kinds.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 
 /** A proxy to keep a link to. */
@@ -31,6 +34,11 @@ export interface LinksOptions {
   targets: LinkTarget[];
   outbox: Outbox;
   streamLanes: number;
+  /** What one proxy may bring. */
+  proxyLimits?: ProxyLimits;
+  /** Whether a device was heard of otherwise than by a proxy's word. */
+  heardOf?: (device: DeviceId) => boolean;
+  warn?: Warn;
   maxStreams: number;
   clock: Clock;
   random: () => number;
@@ -85,6 +93,13 @@ export function createLinks(options: LinksOptions): Links {
   function keep(target: LinkTarget): Place {
     const log = options.log.child({ proxy: target.url });
     const origin = { proxy: target.url };
+    const guard = createProxyGuard({
+      proxy: target.url,
+      limits: options.proxyLimits ?? DEFAULT_PROXY_LIMITS,
+      clock,
+      known: options.heardOf ?? (() => true),
+      warn: options.warn ?? (() => undefined),
+    });
     const place: Place = {
       target,
       since: clock.wall(),
@@ -107,6 +122,7 @@ export function createLinks(options: LinksOptions): Links {
             clock,
             log,
             dial: target.dial,
+            guard,
             // Who is brought up to date while we go away must not send phones here after all.
             afterResync: () => [...options.present(), ...(draining ? [DRAIN] : [])],
             onStream(stream, { service, door, address, port, tls }) {

@@ -20,6 +20,9 @@ export const WARNINGS = {
   'clock-jump': "this machine's clock was set while the relay ran",
   'new-device-limit': 'too many new devices came within a minute',
   'session-limit': 'too many sessions ran at a time; the oldest was given up',
+  'hostile-proxy': 'a proxy broke the rules of the link, and the link was cut',
+  'proxy-limit': 'a proxy brings more than a limit allows; what is too much was refused or left out',
+  'link-taken': "another link with this relay's key took the place of ours at a proxy",
 } as const;
 
 export type Warning = keyof typeof WARNINGS;
