@@ -14,7 +14,7 @@ import type { WarningEvent } from '../../relay-client/warnings/warnings.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { createPrivateKeyPem } from '../../shared/key-pair.ts';
 import { createLog } from '../../shared/log.ts';
-import { CREDIT, CUT, DATA, END, startHostileProxy } from '../fixtures/hostile-proxy.ts';
+import { CREDIT, CUT, DATA, END, frameBytes, OPEN, startHostileProxy } from '../fixtures/hostile-proxy.ts';
 import type { HostileLink } from '../fixtures/hostile-proxy.ts';
 
 /** Far more than any abuse may make the relay hold; it runs in this very process, beside what abuses it. */
@@ -155,8 +155,10 @@ const violations: [name: string, abuse: (link: HostileLink) => void, why: RegExp
   [
     'data beyond the credit',
     (link) => {
-      link.open(1, 'raw');
-      for (let i = 0; i < 17; i++) link.frame(DATA, 1, Buffer.alloc(65_536));
+      const opening = { service: 'raw', door: 'wpi', address: '192.0.2.1', port: 1, tls: 'proxy' };
+      const data = Array.from({ length: 7 }, () => frameBytes(DATA, 1, Buffer.alloc(65_536)));
+      // In one message: nothing of it can have been passed on, and no credit given back, in between.
+      link.bytes(Buffer.concat([frameBytes(OPEN, 1, JSON.stringify(opening)), ...data]));
     },
     /data beyond credit/,
   ],
