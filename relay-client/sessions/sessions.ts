@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError, isSallyportError } from '../../shared/errors.ts';
@@ -225,12 +224,16 @@ export function createSessions(options: SessionsOptions): Sessions {
 
 /** Whether a note may be taken: of one device only so many within a minute, since anybody can make it begin sessions. */
 function createNoteGate(clock: Clock): (device: DeviceId) => boolean {
-  const noted = new LRUCache<DeviceId, { since: Milliseconds; notes: number }>({ max: NOTED_DEVICES });
+  // A Map keeps the order of insertion, and unlike a cache it takes no room before it is filled.
+  const noted = new Map<DeviceId, { since: Milliseconds; notes: number }>();
   return (device) => {
     const now = clock.monotonic();
     const minute = noted.get(device);
     if (minute === undefined || now - minute.since >= MINUTE_MS) {
+      noted.delete(device);
       noted.set(device, { since: now, notes: 1 });
+      const [oldest] = noted.keys();
+      if (noted.size > NOTED_DEVICES && oldest !== undefined) noted.delete(oldest);
       return true;
     }
     minute.notes += 1;

@@ -1,0 +1,273 @@
+/** A bug that the simulation must find: what the product's source would look like with it. */
+export interface PlantedBug {
+  /** What goes wrong, as docs/simulation.md says it. */
+  what: string;
+  /** The promise that it breaks, by the name under which the checker must report it. */
+  promise: string;
+  /** Within how many seeds, from 1 on, it must be found. */
+  seeds: number;
+  /** Each `find` stands exactly once in its file. */
+  changes: { file: string; find: string; put: string }[];
+}
+
+export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
+  'acks-before-sync': {
+    what: 'the outbox says yes 0.8 s before what it holds is on disk',
+    promise: 'P1',
+    seeds: 100,
+    changes: [
+      {
+        file: 'relay-client/outbox/model.ts',
+        find: '    disk.synced = disk.calls.length;\n    const done = waiting;',
+        put: `    const upTo = disk.calls.length;
+    clock.after(800, () => void (disk.synced = Math.max(disk.synced, Math.min(upTo, disk.calls.length))));
+    const done = waiting;`,
+      },
+    ],
+  },
+  'late-lease': {
+    what: 'a silent link counts as alive for a minute',
+    promise: 'P2',
+    seeds: 150,
+    changes: [
+      {
+        file: 'proxy/site.ts',
+        find: 'alive ? clock.monotonic() + SILENCE_MS : 0',
+        put: 'alive ? clock.monotonic() + 60_000 : 0',
+      },
+    ],
+  },
+  'poll-consumes': {
+    what: 'a poll that is told 202 takes the mark with it',
+    promise: 'P3',
+    seeds: 20,
+    changes: [
+      {
+        file: 'proxy/marks-reader.ts',
+        find: "    return offer ? 'offer' : 'nothing';",
+        put: `    if (offer) Atomics.store(table.words, table.entries + slot * ENTRY_WORDS + FLAGS, KNOWN);
+    return offer ? 'offer' : 'nothing';`,
+      },
+    ],
+  },
+  'clear-ignores-generation': {
+    what: 'clearing up to a generation ends newer ones, too',
+    promise: 'P4',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/outbox/model-ledger.ts',
+        find: `        .filter((entry) => isHeld(entry) && entry.generation <= generation)
+        .filter((entry) => kind`,
+        put: `        .filter((entry) => isHeld(entry) && generation >= 0)
+        .filter((entry) => kind`,
+      },
+    ],
+  },
+  'snapshot-merges': {
+    what: 'a snapshot adds to what a proxy held, in place of replacing it',
+    promise: 'P4',
+    seeds: 60,
+    changes: [
+      {
+        file: 'proxy/mailbox.ts',
+        find: '    held = next.held;',
+        put: '    held = new Map([...before, ...next.held]);',
+      },
+    ],
+  },
+  'key-forgotten-at-end': {
+    what: 'a key is forgotten as soon as its message has ended',
+    promise: 'P5',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/outbox/model-ledger.ts',
+        find: 'entry.forgetAt = now.at + (entry.key === null ? 0 : KEY_MEMORY_MS);',
+        put: 'entry.forgetAt = now.at;',
+      },
+    ],
+  },
+  'ends-twice': {
+    what: 'cancelling a message that has ended ends it again',
+    promise: 'P6',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/outbox/model-ledger.ts',
+        find: 'return isHeld(entry) ? finish(now, entry, state, by) : view(entry, now);',
+        put: 'return finish(now, entry, state, by);',
+      },
+    ],
+  },
+  'clean-up-completes': {
+    what: "a phone's own clean-up completes what was pending",
+    promise: 'P7',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/watcher/verdict.ts',
+        find: "    ? 'phone-clean-up'",
+        put: "    ? 'completed'",
+      },
+    ],
+  },
+  'busy-completes': {
+    what: 'a session of a busy phone completes',
+    promise: 'P7',
+    seeds: 100,
+    changes: [
+      {
+        file: 'relay-client/watcher/verdict.ts',
+        find: "asked.status === 'busy' && verdict",
+        put: "asked.status === 'never' && verdict",
+      },
+    ],
+  },
+  'quiet-without-budget': {
+    what: 'each session may keep a device quiet for 120 s anew',
+    promise: 'P8',
+    seeds: 50,
+    changes: [
+      {
+        file: 'relay-client/sessions/quiets.ts',
+        find: 'budget.spent = budgetMs - left(budget);',
+        put: 'budget.spent = 0;',
+      },
+    ],
+  },
+  'dead-by-busy': {
+    what: 'sessions that were busy, cut or asked to come again count towards dead',
+    promise: 'P9',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/sessions/sessions.ts',
+        find: "new Set(['refused', 'phone-clean-up', 'service-error'])",
+        put: "new Set(['refused', 'phone-clean-up', 'service-error', 'busy', 'again', 'cut', 'overloaded'])",
+      },
+    ],
+  },
+  'expiry-by-wall-clock': {
+    what: 'messages expire by the wall clock',
+    promise: 'P10',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/outbox/front.ts',
+        find: 'at: startTime + Math.floor(clock.monotonic() - startedAt),',
+        put: 'at: Math.floor(clock.wall()),',
+      },
+    ],
+  },
+  'marks-never-expire': {
+    what: 'a proxy offers a message until it is told of its end',
+    promise: 'P10',
+    seeds: 20,
+    changes: [{ file: 'proxy/mailbox.ts', find: 'expiry: now + entry.expiresIn,', put: 'expiry: Infinity,' }],
+  },
+  'full-drops-oldest': {
+    what: 'a full outbox makes room by ending its oldest message',
+    promise: 'P11',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/outbox/model-ledger.ts',
+        find: '    checkRoom(device, request.bytes, superseded);\n    const firstPush',
+        put: `    while (held.size - superseded.length >= limits.messages) {
+      finish(now, [...held].find((old) => !superseded.includes(old))!, 'superseded', 'newer push');
+    }
+    const firstPush`,
+      },
+    ],
+  },
+  'cut-passes-for-whole': {
+    what: 'an answer that the service broke off is passed on as if it were whole',
+    promise: 'P12',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/services/answer.ts',
+        find: '      fail(null, error);\n    },',
+        put: `      if (!over && held !== null && head !== null) {
+        over = true;
+        const headers = head.headers.filter((_, i, all) => !/^content-length$/i.test(all[i - (i % 2)] ?? ''));
+        return sink.whole({ ...head, headers }, Buffer.concat(held));
+      }
+      fail(null, error);
+    },`,
+      },
+    ],
+  },
+  'request-repeated': {
+    what: 'a request that the service broke off is sent once more',
+    promise: 'P13',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/services/upstream.ts',
+        find: '          client.dispatch(options, handler);',
+        put: `          const again = client;
+          client.dispatch(options, { ...handler, onResponseError: () => void again.dispatch(options, handler) });`,
+      },
+    ],
+  },
+  'stalled-phone-stalls-all': {
+    what: 'while one phone takes no bytes, no other gets any',
+    promise: 'P14',
+    seeds: 100,
+    changes: [
+      {
+        file: 'shared/mux.ts',
+        find: '      const sent = writer.part(',
+        put: `      if ([...streams.values()].some((other) => other.id !== stream && other.writableNeedDrain)) return 0;
+      const sent = writer.part(`,
+      },
+    ],
+  },
+  'replaced-link-counts': {
+    what: 'a link that another has replaced goes on changing marks',
+    promise: 'P15',
+    seeds: 60,
+    changes: [
+      {
+        file: 'proxy/site.ts',
+        find: '      if (from !== link) return null;\n      switch',
+        put: '      switch',
+      },
+      {
+        file: 'proxy/site.ts',
+        find: "          if (!isOf(from)) return 'changes to what another outbox had sent';",
+        put: '',
+      },
+      {
+        file: 'proxy/site.ts',
+        find: "          if (!isOf(from)) return 'health before the resync is whole';",
+        put: '',
+      },
+      {
+        file: 'proxy/relay-link.ts',
+        find: "      former.close(CLOSE.replaced, 'a newer link of this relay took over');",
+        put: '',
+      },
+    ],
+  },
+  'upstream-not-minded': {
+    what: 'polls are told 202 though the service cannot be reached',
+    promise: 'P16',
+    seeds: 20,
+    changes: [{ file: 'proxy/site.ts', find: 'upstreamOk: health.ready,', put: 'upstreamOk: true,' }],
+  },
+  'loud-forgotten': {
+    what: 'a quiet lasts until its time is over, whatever becomes of the session',
+    promise: 'P2',
+    seeds: 20,
+    changes: [
+      {
+        file: 'proxy/site.ts',
+        find: '          marks.quiet(name, frame.device as DeviceId, 0);',
+        put: '',
+      },
+    ],
+  },
+};
