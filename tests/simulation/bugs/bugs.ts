@@ -95,8 +95,9 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'relay-client/outbox/model-ledger.ts',
-        find: 'return isHeld(entry) ? finish(now, entry, state, by) : view(entry, now);',
-        put: 'return finish(now, entry, state, by);',
+        find: `      if (!isHeld(entry)) return view(entry, now);
+      const ended = finish(now, entry, state, by, more);`,
+        put: '      const ended = finish(now, entry, state, by, more);',
       },
     ],
   },
