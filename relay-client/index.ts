@@ -18,6 +18,9 @@ import { silentLog } from '../shared/log.ts';
 import type { Log } from '../shared/log.ts';
 import { softwareVersion } from '../shared/version.ts';
 import type { RelayConfig } from './config.ts';
+import { readActions } from './courier/actions.ts';
+import { readResults } from './courier/results.ts';
+import type { ActionResult } from './courier/results.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import type { HistoryEntry, Message, Sequence } from './outbox/outbox.ts';
 import { createRelay } from './relay.ts';
@@ -29,6 +32,8 @@ export { joinProxy } from './links/join.ts';
 export type { RelayAddresses } from './relay.ts';
 export type { Joined } from './links/join.ts';
 export type { DeskChange, ProxyState, RelayView } from './desk.ts';
+export type { HeldAction, HeldItem } from './courier/actions.ts';
+export type { ActionResult, ActionStatus, ItemResult } from './courier/results.ts';
 export type { EndState, HistoryEntry, Message, MessageState } from './outbox/outbox.ts';
 export type { DeviceId } from '../shared/device-id.ts';
 export { ERROR_CODES, isSallyportError, SallyportError } from '../shared/errors.ts';
@@ -44,6 +49,13 @@ export interface PushOptions {
   delay?: Milliseconds;
   /** Your own name for it: pushing the same again changes nothing. */
   key?: string;
+  /**
+   * What the phone is to do, as the API takes it: `{action, items}` or WPI documents. With it the message is of kind
+   * `dls` and the relay delivers it itself; without, the phone is asked to call the service.
+   */
+  actions?: unknown;
+  /** Supersede what is held for the device, of the same kind. A request to call always does. Default false. */
+  replace?: boolean;
   /** `durable` (default): it is on disk. `proxy`: besides, every connected proxy answers by it. */
   wait?: 'durable' | 'proxy';
 }
@@ -57,15 +69,17 @@ export interface EmbeddedRelay {
   /** Resolves with the reason when the outbox can no longer be trusted. End the process then: what was accepted is on disk. */
   readonly failed: Promise<Error>;
   /**
-   * Asks a phone to call: its next poll is answered 202.
+   * Asks a phone to call, or holds actions for it: its next poll is answered 202.
    *
-   * @throws SallyportError DEVICE_ID_INVALID, KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE, CLOSED; nothing
+   * @throws SallyportError DEVICE_ID_INVALID, REQUEST_INVALID (naming what is wrong with the actions), KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE, CLOSED; nothing
    * was accepted then
    */
   push(device: string, options?: PushOptions): Promise<Message>;
   /** Ends what is held for a device up to `generation` (default: all). Resolves to what it ended. */
   clear(device: string, generation?: number): Promise<Message[]>;
   message(id: string): Promise<Message | null>;
+  /** What the phone has answered to the actions of a message so far; null where there is no such message. */
+  results(id: string): Promise<ActionResult[] | null>;
   /** Messages of a device, newest first. */
   messages(device: string, limit?: number): Promise<Message[]>;
   /** Links, services and sessions, as they change. Returns the way to stop. */
@@ -128,10 +142,12 @@ export async function embedRelay(
     view,
     addresses: relay.addresses,
     failed: relay.failed,
-    async push(device, { ttl = DEFAULT_TTL_MS, delay = 0, key, wait = 'durable' } = {}) {
+    async push(device, { ttl = DEFAULT_TTL_MS, delay = 0, key, actions, replace, wait = 'durable' } = {}) {
       const { message } = await outbox.push({
         device: readDevice(device),
-        kind: 'contact-me',
+        kind: actions === undefined ? 'contact-me' : 'dls',
+        ...(actions === undefined ? {} : { actions: JSON.stringify(readActions(actions)) }),
+        ...(replace === undefined ? {} : { replace }),
         ttl,
         delay,
         ...(key === undefined ? {} : { key }),
@@ -146,6 +162,10 @@ export async function embedRelay(
         ...(generation === undefined ? {} : { generation }),
       }),
     message: (id) => outbox.message(id),
+    async results(id) {
+      const message = await outbox.message(id);
+      return message === null ? null : readResults(message.results);
+    },
     messages: (device, limit = 100) => outbox.messages(readDevice(device), limit),
     onChange: (listener) => view.onChange(listener),
     history,

@@ -22,7 +22,9 @@ export const VERDICTS = [
   'upstream-down',
   'in-session',
   'quiet',
+  'awaiting-outcome',
   'not-before',
+  'unproven',
   'not-completing',
   'never-polled',
   'poll-overdue',
@@ -59,6 +61,8 @@ export interface WhyFacts {
   unknown: UnknownDevice | null;
   session: WatchedSession | null;
   quietUntil: Milliseconds | null;
+  /** When the device was last kept from actions with secrets, and why, in its recent history; null = it wasn't. */
+  unproven: { at: Milliseconds; why: string } | null;
   /** The device's newest lesson in its recent history: its note (`taught`, `teach-refused`, …), and why; null = none. */
   lesson: { at: Milliseconds; note: string; why: string | null } | null;
   warnings: DeviceWarning[];
@@ -128,11 +132,18 @@ function withoutWork(facts: WhyFacts): Finding {
 }
 
 function withWork(facts: WhyFacts, held: Message[]): Finding {
-  return hindered(facts) ?? waiting(facts, held) ?? silent(facts) ?? fruitless(facts, held) ?? polled(facts);
+  return (
+    hindered(facts, held) ??
+    waiting(facts, held) ??
+    unproven(facts, held) ??
+    silent(facts) ??
+    fruitless(facts, held) ??
+    polled(facts)
+  );
 }
 
 /** What keeps every phone of the site, or this one just now, from being told 202. */
-function hindered(facts: WhyFacts): Finding | null {
+function hindered(facts: WhyFacts, held: Message[]): Finding | null {
   const { device, now, proxies } = facts;
   const linked = proxies.filter(isLinked);
   if (linked.length === 0) {
@@ -155,7 +166,9 @@ function hindered(facts: WhyFacts): Finding | null {
     };
   }
   const down = unreachable(facts.services);
-  if (down !== null) {
+  // Actions are delivered by the relay itself.
+  const alone = held.some(({ kind, dueIn }) => kind === 'dls' && dueIn === 0);
+  if (down !== null && !(alone && down.kind === 'wpi')) {
     return {
       verdict: 'upstream-down',
       sentence: `Work for ${device} is held back: service ${down.name} cannot be reached${down.health.why === null ? '' : `: ${down.health.why}`}.`,
@@ -183,6 +196,14 @@ function hindered(facts: WhyFacts): Finding | null {
 
 /** What makes it wait on purpose. */
 function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Finding | null {
+  if (held.every(({ awaitedFor }) => awaitedFor !== null)) {
+    const longest = Math.max(...held.map(({ awaitedFor }) => awaitedFor ?? 0));
+    return {
+      verdict: 'awaiting-outcome',
+      sentence: `${device} has accepted what it was asked; its outcome is awaited for another ${span(longest)} at most.`,
+      advice: null,
+    };
+  }
   const dueIn = Math.min(...held.map((message) => message.dueIn));
   if (dueIn > 0) {
     return {
@@ -199,6 +220,19 @@ function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Findin
     };
   }
   return null;
+}
+
+/** What a phone that proves nothing is not told. */
+function unproven({ device, now, unproven: kept }: WhyFacts, held: Message[]): Finding | null {
+  const due = held.filter(({ kind, dueIn }) => kind === 'dls' && dueIn === 0);
+  const oldest = Math.min(...due.map(({ acceptedAt }) => acceptedAt));
+  if (kept === null || kept.at < oldest) return null;
+  return {
+    verdict: 'unproven',
+    sentence: `Actions with secrets are kept from ${device}, last ${ago(now, kept.at)}: ${kept.why}.`,
+    advice:
+      'Have the phone show a client certificate that names it (tls.client_ca of the service), or see courier.allow_sources and courier.deliver_unauthenticated.',
+  };
 }
 
 /** What a phone that isn't heard of comes to. */

@@ -3,6 +3,7 @@ import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { ActionFault, readActions } from '../courier/actions.ts';
 import type { HeldAction } from '../courier/actions.ts';
+import type { RelayView } from '../desk.ts';
 import type { Push } from '../outbox/outbox.ts';
 import { ApiError } from './errors.ts';
 import type { PushDefaults } from './limits.ts';
@@ -15,6 +16,13 @@ export interface PushSurroundings {
   /** Over how long a bulk push is spread; 0 = not. */
   spread: Milliseconds;
   campaign: string | null;
+  /** Whether the relay has a service through which it can deliver actions. */
+  courier: boolean;
+}
+
+/** Whether a relay can deliver actions: it does so in sessions that it can read. */
+export function deliversActions(view: Pick<RelayView, 'services'>): boolean {
+  return view.services().some(({ kind }) => kind === 'wpi');
 }
 
 /**
@@ -24,6 +32,13 @@ export interface PushSurroundings {
  */
 export function toPush(device: DeviceId, body: PushBody, around: PushSurroundings): Push {
   const actions = actionsOf(body);
+  if (actions !== null && !around.courier) {
+    throw new ApiError(
+      'REQUEST_INVALID',
+      'Actions are delivered in sessions of a service of kind wpi, and this relay has none',
+      { field: 'kind' },
+    );
+  }
   const ttl = body.ttl_s === undefined ? around.defaults.ttl : body.ttl_s * 1000;
   if (ttl > around.defaults.longestTtl) {
     throw new ApiError('REQUEST_INVALID', `ttl_s is over ${around.defaults.longestTtl / 1000}`, {

@@ -8,7 +8,7 @@ import type { Line } from './body.ts';
 import type { Context } from './context.ts';
 import { ApiError, toReply } from './errors.ts';
 import { messageState } from './present.ts';
-import { toPush } from './push.ts';
+import { deliversActions, toPush } from './push.ts';
 import type { PushSurroundings } from './push.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
@@ -64,6 +64,7 @@ export function bulkRoutes(context: Context): Route[] {
           defaults: context.defaults,
           spread: (query.spread_s ?? 0) * 1000,
           campaign: query.campaign ?? null,
+          courier: deliversActions(context.view),
         };
         running++;
         const campaign = await beginCampaign(context, query).catch((error: unknown) => {

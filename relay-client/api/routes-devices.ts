@@ -1,5 +1,6 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
+import { UNPROVEN_NOTE } from '../courier/courier.ts';
 import type { HistoryEntry, Message } from '../outbox/outbox.ts';
 import { LESSON_NOTES } from '../sessions/sessions.ts';
 import { why } from '../why.ts';
@@ -146,11 +147,17 @@ export async function explain(
     unknown: view.unknownDevices().find((each) => each.device === device) ?? null,
     session: view.session(device),
     quietUntil: view.quietUntil(device),
+    unproven: unprovenOf(history),
     lesson: lessonOf(history),
     warnings: view.warnings(device),
     proxies: view.proxies(),
     services: view.services(),
   });
+}
+
+function unprovenOf(history: HistoryEntry[]): WhyFacts['unproven'] {
+  const entry = history.find(({ event, what }) => event === 'note' && what === UNPROVEN_NOTE);
+  return entry === undefined ? null : { at: entry.at, why: String(entry.facts['why'] ?? 'not proven') };
 }
 
 function lessonOf(history: HistoryEntry[]): WhyFacts['lesson'] {

@@ -1,7 +1,7 @@
 import { ApiError } from './errors.ts';
 import type { Context } from './context.ts';
 import { messageState, presentMessage } from './present.ts';
-import { toPush } from './push.ts';
+import { deliversActions, toPush } from './push.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import type { Message } from '../outbox/outbox.ts';
@@ -49,6 +49,7 @@ export function messageRoutes(context: Context): Route[] {
           defaults: context.defaults,
           spread: 0,
           campaign: null,
+          courier: deliversActions(view),
         });
         const { message, known } = await outbox.push(push);
         const answer: AcceptedBody = {

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import type { Command } from 'commander';
+import { addActions } from './actions.ts';
 import { addCampaign } from './campaign.ts';
 import { addClear } from './clear.ts';
 import { OK, USAGE } from './command.ts';
@@ -14,13 +15,14 @@ export type { ApiAddress, ResolveApi } from './command.ts';
 export type { Io } from './io.ts';
 
 /**
- * Adds the commands that ask a running relay: push, clear, campaign, status, devices, why, health, events.
+ * Adds the commands that ask a running relay: push, read, restart, clear, campaign, status, devices, why, health, events.
  *
  * @param resolveApi - finds the API when neither `--api` nor `SALLYPORT_API` names it, or only the token is sought
  */
 export function addDeskCommands(program: Command, resolveApi: ResolveApi, io: Io = processIo()): void {
   const around = { resolveApi, io };
   addPush(program, around);
+  addActions(program, around);
   addClear(program, around);
   addCampaign(program, around);
   addShow(program, around);

@@ -6,11 +6,15 @@ import type { BulkInput, BulkOptions, DeskClient } from '../api/client.ts';
 import type { PushBody } from '../api/request-shapes.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
+import type { HeldAction } from '../courier/actions.ts';
+import { isWell, readActionsFile, showActions, tellResults } from './actions.ts';
 import { parseDuration } from './duration.ts';
 import { followToEnd } from './follow.ts';
 
 interface PushOptions {
-  kind?: 'contact-me';
+  kind?: 'contact-me' | 'dls';
+  file?: string;
+  dryRun?: boolean;
   ttl?: string;
   key?: string;
   notBefore?: string;
@@ -37,7 +41,9 @@ export function addPush(program: Command, around: Surroundings): void {
   common(program.command('push'))
     .description('hold a message for devices; without --wait, done once it is durable')
     .argument('[devices...]', 'device ids; - reads them from standard input, one a line')
-    .option('--kind <kind>', 'contact-me: please call the service', 'contact-me')
+    .option('--kind <kind>', 'contact-me: please call the service (default); dls: do what --file says')
+    .option('--file <file>', 'actions for the phone, JSON or WPI; see docs/courier.md')
+    .option('--dry-run', 'check, and show what would be held; nothing is sent')
     .option('--ttl <time>', 'expires after this long (default 7d)')
     .option('--key <key>', 'a name of your own; pushing it again changes nothing')
     .option('--not-before <when>', 'ISO 8601 date-time, or a length of time from now')
@@ -61,7 +67,16 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
   }
   if (args.length === 0 && options.from === undefined)
     throw new UsageError('Name at least one device, or --from FILE');
-  const body = bodyOf(options);
+  const actions = actionsOf(options);
+  if (options.dryRun === true) {
+    if (actions === null) throw new UsageError('--dry-run shows the actions of --file');
+    return showActions(
+      desk,
+      [...args, ...(options.from === undefined ? [] : [`those in ${options.from}`])],
+      actions,
+    );
+  }
+  const body: PushBody = { ...bodyOf(options), ...(actions === null ? {} : { kind: 'dls', actions }) };
   const spreadS =
     options.spread === undefined ? undefined : Math.round(duration('--spread', options.spread) / 1000);
   const plan = [options.canary, options.abortAt, options.perMinute];
@@ -91,6 +106,7 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
     desk,
     pushAll,
     options.timeout === undefined ? null : duration('--timeout', options.timeout),
+    actions !== null,
   );
 }
 
@@ -98,9 +114,11 @@ async function pushAndFollow(
   desk: Desk,
   pushAll: () => AsyncIterable<Outcome>,
   timeoutMs: number | null,
+  withResults: boolean,
 ): Promise<number> {
   const { client, io, json } = desk;
   const devices = new Map<string, string>();
+  const cleared: string[] = [];
   const over = timeoutMs === null ? io.signal : AbortSignal.any([io.signal, AbortSignal.timeout(timeoutMs)]);
   let failed = false;
   const left = await followToEnd(
@@ -114,6 +132,7 @@ async function pushAndFollow(
     },
     (id, { state, by }) => {
       failed ||= state !== 'cleared';
+      if (state === 'cleared') cleared.push(id);
       const device = devices.get(id) ?? null;
       if (json) desk.printJson({ id, device, state, ended_by: by });
       else io.out(`${device ?? id}: ${state}${by === null ? '' : ` (${by})`}\n`);
@@ -123,6 +142,13 @@ async function pushAndFollow(
     const device = devices.get(id) ?? id;
     if (json) desk.printJson({ id, device, state: 'held', timeout: true });
     else io.err(`${device}: not cleared in time; "why ${device}" says where it stands\n`);
+  }
+  for (const id of withResults ? cleared : []) {
+    const message = await client.message(id);
+    if (json) desk.printJson({ id, device: message.device, results: message.results });
+    else io.out(`${message.device}\n`);
+    const well = json ? isWell(message) : tellResults(desk, message);
+    failed ||= !well;
   }
   return failed || left.length > 0 ? FAILED : OK;
 }
@@ -217,6 +243,14 @@ async function* idLines(stream: NodeJS.ReadableStream, body: PushBody): AsyncGen
     const device = line.replace(/#.*/, '').trim();
     if (device !== '') yield { device, ...body };
   }
+}
+
+/** What --file says; null without it. */
+function actionsOf({ kind, file }: PushOptions): HeldAction[] | null {
+  if (kind === 'dls' && file === undefined) throw new UsageError('--kind dls takes its actions from --file');
+  if (file === undefined) return null;
+  if (kind === 'contact-me') throw new UsageError('--file has actions, which a contact-me carries none of');
+  return readActionsFile(file);
 }
 
 function bodyOf({ kind, ttl, key, notBefore }: PushOptions): PushBody {

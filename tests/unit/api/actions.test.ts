@@ -42,6 +42,16 @@ t.test('wrong actions are refused by their place, and nothing is stored', async 
   t.equal((await outbox.counts()).accepted, 0);
 });
 
+t.test('a relay that reads no sessions takes no actions', async (t) => {
+  const { ask, view, outbox } = await startApi(t);
+  view.state.services = view.state.services.map((service) => ({ ...service, kind: 'tcp' }));
+  t.match(await ask('POST', PATH, { kind: 'dls', actions: ACTIONS }), {
+    status: 400,
+    json: { field: 'kind', message: /of kind wpi/ },
+  });
+  t.equal((await outbox.counts()).accepted, 0);
+});
+
 t.test('bulk pushes carry actions, each line its own', async (t) => {
   const { url, outbox } = await startApi(t);
   const lines = ['aa', 'bb', 'cc'].map((device, i) => ({

@@ -52,6 +52,7 @@ function facts(changes: Partial<WhyFacts> = {}): WhyFacts {
     unknown: null,
     session: null,
     quietUntil: null,
+    unproven: null,
     lesson: null,
     warnings: [],
     proxies: [linkedProxy()],
@@ -126,6 +127,47 @@ const cases: [string, string, Partial<WhyFacts>, RegExp][] = [
     /2026-01-01T12:05:00.000Z, in 5 min/,
   ],
   ['the gap after a session', 'quiet', { quietUntil: NOON + 30_000 }, /another 30 s/],
+  [
+    'an outcome that is awaited',
+    'awaiting-outcome',
+    { messages: [heldMessage({ kind: 'dls', dueIn: MINUTE, awaitedFor: MINUTE })] },
+    /awaited for another 60 s at most/,
+  ],
+  [
+    'actions behind an outcome that is awaited',
+    'told',
+    {
+      messages: [
+        heldMessage({ kind: 'dls', id: 'm-2' }),
+        heldMessage({ kind: 'dls', dueIn: MINUTE, awaitedFor: MINUTE }),
+      ],
+    },
+    /told 202/,
+  ],
+  [
+    'actions while the service is down',
+    'told',
+    { messages: [heldMessage({ kind: 'dls' })], services: [wpiService(false)] },
+    /told 202/,
+  ],
+  [
+    'secrets for a phone that proves nothing',
+    'unproven',
+    {
+      messages: [heldMessage({ kind: 'dls' })],
+      unproven: { at: NOON - 5000, why: 'no client certificate' },
+    },
+    /kept from .*, last 5 s ago: no client certificate/,
+  ],
+  [
+    'a refusal from before the push',
+    'told',
+    {
+      messages: [heldMessage({ kind: 'dls' })],
+      unproven: { at: NOON - 9 * MINUTE, why: 'no client certificate' },
+    },
+    /told 202/,
+  ],
   ['a phone that never polled', 'never-polled', { lastPoll: null }, /has not polled any proxy/],
   [
     'a phone unheard of for long',

@@ -1,0 +1,174 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import type { MessageBody } from '../api/shapes.ts';
+import { readActions } from '../courier/actions.ts';
+import type { HeldAction } from '../courier/actions.ts';
+import { createIsSecret, maskActions, SECRET_ITEMS } from '../courier/secrets.ts';
+import { action, common, FAILED, OK, UsageError } from './command.ts';
+import type { Desk, Surroundings } from './command.ts';
+import { parseDuration } from './duration.ts';
+import { followToEnd } from './follow.ts';
+
+interface ActOptions {
+  wait?: boolean;
+  timeout?: string;
+  ttl?: string;
+  dryRun?: boolean;
+}
+
+/** The commands that have a phone do something, and show what it answered. */
+export function addActions(program: Command, around: Surroundings): void {
+  const shared = (command: Command): Command =>
+    common(command)
+      .option('--ttl <time>', 'expires after this long (default 7d)')
+      .option('--timeout <time>', 'give up waiting after this long (default: never)')
+      .option('--dry-run', 'check, and show what would be held; nothing is sent');
+  shared(program.command('read'))
+    .description('have a phone read items, wait for it, and print their values')
+    .argument('<device>', 'device id')
+    .argument('<items...>', 'item names; NAME:INDEX for one of several')
+    .action(
+      action<ActOptions>(around, (desk, options, [device = '', ...items]) =>
+        act(desk, device, [{ action: 'ReadItems', items: items.map(parseItem) }], { ...options, wait: true }),
+      ),
+    );
+  shared(program.command('restart'))
+    .description('have a phone restart')
+    .argument('<device>', 'device id')
+    .option('--wait', 'until the phone has answered')
+    .action(
+      action<ActOptions>(around, (desk, options, [device = '']) =>
+        act(desk, device, [{ action: 'Restart' }], options),
+      ),
+    );
+}
+
+/**
+ * Reads the actions of a file: JSON, or WPI.
+ *
+ * @throws SallyportError FILE_UNREADABLE, REQUEST_INVALID naming the file and the place in it
+ */
+export function readActionsFile(file: string): HeldAction[] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SallyportError('FILE_UNREADABLE', `${file} cannot be read: ${describeError(cause)}`, { cause });
+  }
+  return readActions(/^\s*[[{]/.test(text) ? parseJson(file, text) : text, file);
+}
+
+function parseJson(file: string, text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The parser's message quotes the file, which may hold secrets.
+    throw new SallyportError('REQUEST_INVALID', `${file} is neither JSON nor a WPI document`);
+  }
+  return Array.isArray(value) ? value : [value];
+}
+
+/** Shows what would be held, secrets masked. The patterns are those of the defaults; the relay's own may differ. */
+export function showActions({ io, json, printJson }: Desk, devices: string[], actions: HeldAction[]): number {
+  const masked = maskActions(actions, createIsSecret(SECRET_ITEMS));
+  if (json) for (const device of devices) printJson({ device, kind: 'dls', actions: masked });
+  else io.out(`${devices.join(', ')}:\n${masked.map(actionText).join('')}Nothing was sent.\n`);
+  return OK;
+}
+
+function actionText({ action: name, items }: HeldAction): string {
+  const lines = items.map((item) => {
+    const value = item.value === undefined ? '' : ` = ${oneLine(item.value)}`;
+    return `    ${itemName(item)}${value}\n`;
+  });
+  return `  ${name}\n${lines.join('')}`;
+}
+
+/** What phones answered, line by line; true = all of it is well. */
+export function tellResults({ io }: Desk, { results }: Pick<MessageBody, 'results'>): boolean {
+  for (const result of results) {
+    const reads = result.action === 'ReadItems' || result.action === 'ReadAllItems';
+    const why = result.why === undefined ? '' : ` (${result.why})`;
+    if (!reads || result.status !== 'accepted') io.out(`  ${result.action}: ${result.status}${why}\n`);
+    for (const item of result.items) {
+      const fine = item.status === 'accepted';
+      if (!fine) io.out(`    ${itemName(item)}: ${item.status}\n`);
+      else if (reads) io.out(`    ${itemName(item)} = ${valueText(item)}\n`);
+    }
+    if (result.truncated === true) io.out('    …\n');
+  }
+  return isWell({ results });
+}
+
+/** Whether the phone did all that it was asked. */
+export function isWell({ results }: Pick<MessageBody, 'results'>): boolean {
+  return results.every(
+    ({ status, items }) =>
+      (status === 'accepted' || status === 'done') && items.every((item) => item.status === 'accepted'),
+  );
+}
+
+function valueText(item: MessageBody['results'][number]['items'][number]): string {
+  if (item.withheld === true) return '(withheld)';
+  return `${oneLine(item.value ?? '')}${item.truncated === true ? '…' : ''}`;
+}
+
+/** A phone's text must not move the cursor of whoever reads it. */
+function oneLine(text: string): string {
+  return /^[\x20-\x7e\xa0-\uffff]*$/.test(text) ? text : JSON.stringify(text);
+}
+
+const itemName = ({ name, index }: { name: string; index?: string | undefined }): string =>
+  index === undefined ? name : `${name}:${index}`;
+
+function parseItem(text: string): { name: string; index?: string } {
+  const [name = '', index] = text.split(':');
+  return index === undefined ? { name } : { name, index };
+}
+
+async function act(desk: Desk, device: string, wanted: unknown, options: ActOptions): Promise<number> {
+  const actions = readActions(wanted, 'items');
+  if (options.dryRun === true) return showActions(desk, [device], actions);
+  const { client, io, json, printJson } = desk;
+  const ttl = options.ttl === undefined ? {} : { ttl_s: duration('--ttl', options.ttl) / 1000 };
+  const push = () => client.push(device, { kind: 'dls', actions, ...ttl });
+  if (options.wait !== true) {
+    const pushed = await push();
+    if (json) printJson(pushed);
+    else io.out(`${pushed.device}: held (message ${pushed.id}, generation ${pushed.generation})\n`);
+    return OK;
+  }
+  const limit =
+    options.timeout === undefined
+      ? io.signal
+      : AbortSignal.any([io.signal, AbortSignal.timeout(duration('--timeout', options.timeout))]);
+  let id = '';
+  const left = await followToEnd(
+    client,
+    limit,
+    async () => [(id = (await push()).id)],
+    () => undefined,
+  );
+  const message = await client.message(id);
+  if (json) printJson(message);
+  else if (left.length > 0)
+    io.err(
+      `${message.device}: not answered in time, and still held; "why ${message.device}" says where it stands\n`,
+    );
+  else
+    io.out(
+      `${message.device}: ${message.state}${message.ended_by === null ? '' : ` (${message.ended_by})`}\n`,
+    );
+  const well = json ? isWell(message) : tellResults(desk, message);
+  return left.length === 0 && message.state === 'cleared' && well ? OK : FAILED;
+}
+
+function duration(option: string, text: string): number {
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    throw new UsageError(`${option}: ${describeError(error)}`);
+  }
+}
