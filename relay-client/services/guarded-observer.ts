@@ -57,6 +57,12 @@ export function guardObserver(observer: Observer, log: Log): Observer {
         () => guardUnread(inner.unread(request)),
         () => passive.unread(request),
       ),
+    inSession: () =>
+      guard(
+        'inSession',
+        () => inner.inSession(),
+        () => false,
+      ),
     closed: (how) => guard('closed', () => inner.closed(how), nothing),
   });
   return {

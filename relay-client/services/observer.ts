@@ -29,6 +29,8 @@ export interface ConnectionObserver {
     headers: RawHeaders;
     reason: 'method' | 'size';
   }): UnreadExchange;
+  /** Whether the phone last spoke here and its session goes on: closed now, it would lose it. */
+  inSession(): boolean;
   /** The connection is over. `cut`: not by either side's orderly end. */
   closed(how: 'ended' | 'cut'): void;
 }

@@ -13,6 +13,7 @@ export const passiveObserver: Observer = {
       cut: () => undefined,
     }),
     unread: ({ headers }) => ({ headers, answered: () => undefined }),
+    inSession: () => false,
     closed: () => undefined,
   }),
 };

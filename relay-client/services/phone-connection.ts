@@ -24,7 +24,7 @@ export interface PhoneConnection {
   request(request: IncomingMessage, response: ServerResponse): void;
   /** The parser found something that is no HTTP; answered with `status` where nothing else is being answered. */
   malformed(status: number): void;
-  /** Ends the connection as soon as no exchange runs. */
+  /** Ends the connection as soon as no session runs on it, and no exchange. */
   drain(): void;
   destroy(): void;
 }
@@ -54,6 +54,8 @@ export function servePhone(
   let requests = 0;
   let closing = false;
   let draining = false;
+  /** What follows the exchange under way cannot be read. */
+  let garbled = false;
   let phoneEnded = false;
   /** Whether what happens to the connection from here on is its proper end. */
   let orderly = false;
@@ -78,6 +80,9 @@ export function servePhone(
     tellClosed('ended');
   };
 
+  /** Nobody is to be answered here after this exchange. */
+  const leaving = (): boolean => garbled || (draining && !observed.inSession());
+
   const place: ExchangePlace = {
     origin,
     observed,
@@ -85,12 +90,12 @@ export function servePhone(
     deadline,
     log,
     lastAnswer: () =>
-      draining || closing || phoneEnded || (limits.requests > 0 && requests >= limits.requests),
+      leaving() || closing || phoneEnded || (limits.requests > 0 && requests >= limits.requests),
     phoneEnded: () => phoneEnded,
     cut,
     done(close) {
       running = null;
-      if (close || ((draining || phoneEnded) && waiting.length === 0)) return end();
+      if (close || ((leaving() || phoneEnded) && waiting.length === 0)) return end();
       next();
     },
   };
@@ -146,7 +151,7 @@ export function servePhone(
       if (running !== null) {
         if (!running.request.complete) return running.exchange.malformed();
         // The exchange is sound; what follows it is not.
-        draining = true;
+        garbled = true;
         return;
       }
       if (closing) return;
@@ -159,7 +164,7 @@ export function servePhone(
     },
     drain() {
       draining = true;
-      if (running === null) end();
+      if (running === null && leaving()) end();
     },
     destroy: cut,
   };

@@ -381,6 +381,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
           },
         };
       },
+      inSession() {
+        const { conversation } = connection;
+        return conversation !== null && !conversation.over && conversation.connection === connection;
+      },
       closed() {
         const { conversation } = connection;
         connection.conversation = null;

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { startGate } from '../fixtures/gate.ts';
 import { startTwoProxies, bothLinked } from '../fixtures/faults/two-proxies.ts';
 import { long, until } from '../fixtures/faults/until.ts';
 import { createDialer, createPhone, macAfter, pollOnce, pollRequest } from '../phones/index.ts';
@@ -61,8 +62,8 @@ t.test('relay and both proxies are restarted in turn, under load', async (t) => 
       const tried = n % 2 === 0 ? [first, other] : [other, first];
       // A phone that gets no answer retries at the other address.
       for (const phone of tried) {
-        const { status } = await phone!.pollNow();
-        await phone!.idle();
+        const { status } = await phone.pollNow();
+        await phone.idle();
         if (status !== undefined) break;
       }
       await pause(100);
@@ -131,4 +132,47 @@ t.test('relay and both proxies are restarted in turn, under load', async (t) => 
   }
   t.equal(states['lost'], undefined, `nothing that was accepted is lost: ${JSON.stringify(states)}`);
   await gate.polls(POLLED, 202);
+});
+
+t.test('a session under way when the relay is told to end is led to its end', async (t) => {
+  const arrived = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const gate = await startGate(t, {
+    logLevel: 'info',
+    service: {
+      async intercept({ body }) {
+        if (!body.includes('action="WriteItems"')) return undefined;
+        arrived.resolve();
+        await released.promise;
+        return undefined;
+      },
+    },
+  });
+  const deviceId = macAfter(FIRST_MAC, PHONES);
+  const phone = createPhone({
+    deviceId,
+    service: gate.phoneService,
+    pollUrl: gate.pollUrl,
+    pollIntervalMs: 0,
+  });
+  t.teardown(() => phone.close());
+  const work = gate.service.enqueue(deviceId, [WRITE, WRITE, WRITE]);
+  const { body } = await gate.call('POST', `/v1/devices/${deviceId}/messages?wait=proxy`, {});
+  const session = phone.openSession('solicited');
+  await arrived.promise;
+  const ended = gate.relay.stop();
+  await gate.relay.line(({ msg }) => msg === 'ending');
+  await gate.polls(deviceId, 200);
+  released.resolve();
+  const { outcome, connections, requests, message } = await session;
+  t.strictSame(
+    { outcome, connections, requests },
+    { outcome: 'completed', connections: 1, requests: 4 },
+    message ?? '',
+  );
+  t.equal((await work).length, 3, 'all of its work is done');
+  t.equal(await ended, 0, 'and then the relay ends in order');
+  await gate.startRelay();
+  t.equal((await gate.call('GET', `/v1/messages/${String(body['id'])}`)).body['state'], 'cleared');
+  await gate.polls(deviceId, 200);
 });

@@ -228,6 +228,7 @@ export function recordingObserver(
         note({ call: 'unread', ...request });
         return { headers: request.headers, answered: () => undefined };
       },
+      inSession: () => false,
       closed: (how) => note({ call: 'closed', how }),
     };
   };

@@ -314,7 +314,7 @@ t.test('an observer that fails does not harm the exchange', async (t) => {
     throw new Error('a fault');
   };
   const observer = {
-    connection: () => ({ message: fail, unread: fail, closed: fail }),
+    connection: () => ({ message: fail, unread: fail, inSession: fail, closed: fail }),
   };
   const { phone } = await startWpi(t, { upstream: upstream.url, observer });
   const { send, answer } = await phone();
