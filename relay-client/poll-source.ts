@@ -37,6 +37,7 @@ export interface PollSourceOptions {
 export interface PollSourceStats {
   asked: number;
   pushed: number;
+  cleared: number;
   failed: number;
 }
 
@@ -45,16 +46,26 @@ export interface PollSource {
   close(): Promise<void>;
 }
 
+/** A device whose last answer was 202. */
+interface Called {
+  /** The generation that the 202 became. */
+  readonly generation: number;
+  /** It was said again: this service goes on saying it until the work is done. */
+  repeated: boolean;
+}
+
 /**
  * Asks the service in place of the phones, one device after the other: the next question waits until the last 202 is
  * durable, so a crash can lose one that the service says only once, never more.
+ *
+ * A 202 that was repeated and is no more means that the work is done or withdrawn, so what it became is cleared. After a
+ * 202 that came only once a 200 means nothing: there are services that say it only once.
  */
 export function createPollSource(options: PollSourceOptions): PollSource {
   const { config, outbox, pending, clock, log } = options;
   const agent = new Agent({ connections: 1, pipelining: 1, connect: { timeout: ANSWER_MS } });
-  const stats: PollSourceStats = { asked: 0, pushed: 0, failed: 0 };
-  /** Devices whose last answer was 202: the service goes on saying so until the work is done. */
-  const called = new Set<DeviceId>();
+  const stats: PollSourceStats = { asked: 0, pushed: 0, cleared: 0, failed: 0 };
+  const called = new Map<DeviceId, Called>();
   let closed = false;
   let unanswered = false;
   let timer: Timer | null = null;
@@ -92,16 +103,36 @@ export function createPollSource(options: PollSourceOptions): PollSource {
     }
     if (unanswered) log.info('poll source answers again', { url: config.url.href });
     unanswered = false;
-    if (status !== 202) {
-      called.delete(device);
-      return true;
-    }
-    // A 202 that follows a 202 is the same call, as long as it is still held here.
-    if (called.has(device) && pending.generation(device) > 0) return true;
-    await outbox.push({ device, kind: 'contact-me', ttl: TTL_MS, delay: 0 });
-    called.add(device);
-    stats.pushed += 1;
+    if (status === 202) await call(device);
+    else if (status === 200) await settle(device);
     return true;
+  }
+
+  async function call(device: DeviceId): Promise<void> {
+    const before = called.get(device);
+    // A 202 that follows a 202 is the same call, as long as it is still held here.
+    if (before !== undefined && pending.due(device) > 0) {
+      before.repeated = true;
+      return;
+    }
+    const { message } = await outbox.push({ device, kind: 'contact-me', ttl: TTL_MS, delay: 0 });
+    called.set(device, { generation: message.generation, repeated: false });
+    stats.pushed += 1;
+  }
+
+  async function settle(device: DeviceId): Promise<void> {
+    const before = called.get(device);
+    if (before?.repeated === true) {
+      const { generation } = before;
+      const ended = await outbox.clear(device, {
+        state: 'cleared',
+        by: 'poll-source',
+        generation,
+        kind: 'contact-me',
+      });
+      stats.cleared += ended.length;
+    }
+    called.delete(device);
   }
 
   /** Goes once through all devices, spread over the interval. @returns how many there were */

@@ -52,6 +52,13 @@ async function start(
     async askedTimes(device: string, times: number): Promise<void> {
       while ((asked.get(device) ?? 0) < times) await once(service, 'asked');
     },
+    /** Waits until both were asked about once more, and what came of it is settled. */
+    async ask(): Promise<void> {
+      const from = new Map(asked);
+      const more = (device: string): number => (asked.get(device) ?? 0) - (from.get(device) ?? 0);
+      // The second one may have been under way; what is asked after it comes later than what came of it.
+      while (Math.min(more(ONE), more(TWO)) < 2) await once(service, 'asked');
+    },
   };
 }
 
@@ -79,4 +86,30 @@ t.test('work that is done while the service still says 202 is called for again',
   await outbox.clear(ONE, { state: 'cleared', by: 'session' });
   await askedTimes(ONE, 7);
   t.match(await outbox.device(ONE), { pending: 1, generation: 3 });
+});
+
+t.test('a 202 that was repeated and is no more is cleared, but nothing that was pushed later', async (t) => {
+  const calling = new Set<string>([ONE, TWO]);
+  const { outbox, source, askedTimes, ask } = await start(t, (device) => (calling.has(device) ? 202 : 200));
+  await askedTimes(ONE, 3);
+  await askedTimes(TWO, 3);
+  await outbox.push({ device: TWO, kind: 'contact-me', ttl: 60_000, delay: 0 });
+  calling.clear();
+  await ask();
+  t.match(await outbox.device(ONE), { pending: 0, generation: 2 });
+  t.match((await outbox.messages(ONE, 1))[0], { state: 'cleared', endedBy: 'poll-source' });
+  t.match(await outbox.device(TWO), { pending: 1, generation: 3 }, 'somebody else has called, too');
+  t.equal(source.stats().cleared, 1);
+});
+
+t.test('answers that are neither yes nor no change nothing', async (t) => {
+  let status = 202;
+  const { outbox, askedTimes, ask } = await start(t, (device) => (device === ONE ? status : 200));
+  await askedTimes(ONE, 3);
+  status = 503;
+  await ask();
+  t.match(await outbox.device(ONE), { pending: 1, generation: 2 });
+  status = 202;
+  await ask();
+  t.match(await outbox.device(ONE), { pending: 1, generation: 2 }, 'and the next 202 is the same one');
 });
