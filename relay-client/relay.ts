@@ -39,6 +39,8 @@ import { createWatcher } from './watcher/watcher.ts';
 
 /** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
 const EXPIRY_CHECK_MS: Milliseconds = 1_000;
+/** After this long a proxy that has yet to apply the end of some work hears that its session is over all the same. */
+const TOLD_MS: Milliseconds = 2_000;
 /** Health is told to proxies at most this often. */
 const HEALTH_MS: Milliseconds = 200;
 
@@ -200,6 +202,7 @@ async function open(
       quiet: (device, generation, ms) => links.quiet(device, generation, ms),
       loud: (device) => links.loud(device),
       gap: (device) => links.gap(device),
+      told: () => links.heldBy(outbox.sequence(), TOLD_MS),
     },
     clock,
     log,

@@ -13,6 +13,8 @@ import type { SessionListener, SessionOutcome, WatchedSession } from '../watcher
 export interface SessionLinks extends QuietLinks {
   /** The service has answered a solicited session of the device: from now on the site's session gap counts. */
   gap(device: DeviceId): void;
+  /** Resolves once every linked proxy answers by what is on disk now, or after a while. */
+  told(): Promise<unknown>;
 }
 
 /** What of sessions is counted. */
@@ -97,7 +99,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   const mayNote = createNoteGate(clock);
 
   /** Asks the outbox; where it refuses, the mark stays and the phone is offered the work again. */
-  const ask = (what: string, device: DeviceId, change: Promise<unknown>): void => {
+  const ask = (what: string, device: DeviceId, change: Promise<unknown>): Promise<void> => {
     const settled = change.then(
       () => undefined,
       (error: unknown) => {
@@ -112,18 +114,27 @@ export function createSessions(options: SessionsOptions): Sessions {
     );
     asked.add(settled);
     void settled.finally(() => asked.delete(settled));
+    return settled;
   };
 
-  const settle = ({ session, generation, due }: Running, device: DeviceId, outcome: SessionOutcome): void => {
+  /** @returns what ended the work, to be waited for; null = it stays held */
+  const settle = (
+    { session, generation, due }: Running,
+    device: DeviceId,
+    outcome: SessionOutcome,
+  ): Promise<void> | null => {
+    if (session.reason !== 'solicited') return null;
     // What the courier's sessions come to, it has written down itself.
-    if (session.reason !== 'solicited' || session.courier === true) return;
+    if (session.courier === true) return outcome === 'completed' ? Promise.resolve() : null;
     if (outcome === 'completed') {
-      if (due === 0) return;
+      if (due === 0) return null;
       const end = { state: 'cleared', by: 'session', generation: due, kind: 'contact-me' } as const;
-      ask('clear', device, outbox.clear(device, end));
-    } else if (session.answered && generation > 0 && FRUITLESS.has(outcome)) {
-      ask('fruitless', device, outbox.fruitless(device, generation, deadAfterSessions, 'contact-me'));
+      return ask('clear', device, outbox.clear(device, end));
     }
+    if (session.answered && generation > 0 && FRUITLESS.has(outcome)) {
+      void ask('fruitless', device, outbox.fruitless(device, generation, deadAfterSessions, 'contact-me'));
+    }
+    return null;
   };
 
   const note = (session: WatchedSession, device: DeviceId, outcome: SessionOutcome): void => {
@@ -192,8 +203,10 @@ export function createSessions(options: SessionsOptions): Sessions {
         const sessions = byDevice.get(device);
         sessions?.delete(entry);
         if (sessions?.size === 0) byDevice.delete(device);
-        settle(entry, device, outcome);
-        quiets.release(id, device);
+        const ended = settle(entry, device, outcome);
+        // A proxy that heard of the session's end before that of its work would call the phone once more.
+        if (ended === null) quiets.release(id, device);
+        else void ended.then(links.told).finally(() => quiets.release(id, device));
         note(session, device, outcome);
       }
       log.debug('a session ended', { session: id, device, reason: session.reason, outcome });

@@ -11,8 +11,8 @@ import { createPhone, macAfter } from '../phones/index.ts';
 t.setTimeout(60_000);
 
 const FIRST = '00:1A:E8:7B:00:01';
-const DEVICES = 60;
-const KILLS = 5;
+const DEVICES = 30;
+const KILLS = 3;
 
 /** Makes devices known to the relay, with nothing pending. */
 async function introduce(gate: Gate, devices: string[]): Promise<void> {

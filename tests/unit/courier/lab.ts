@@ -84,7 +84,7 @@ export async function startLab(
   const sessions = createSessions({
     outbox,
     pending,
-    links: { quiet: nothing, loud: nothing, gap: nothing },
+    links: { quiet: nothing, loud: nothing, gap: nothing, told: () => Promise.resolve() },
     clock,
     log: silentLog,
     deadAfterSessions: options.deadAfter ?? 20,

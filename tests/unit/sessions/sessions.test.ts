@@ -31,6 +31,7 @@ async function setUp(options: Partial<SessionsOptions> = {}) {
     quiet: (_device: DeviceId, generation: number, ms: number) => told.push(`quiet ${generation} ${ms}`),
     loud: () => told.push('loud'),
     gap: () => told.push('gap'),
+    told: () => Promise.resolve(),
   };
   const sessions = createSessions({ outbox, pending, links, clock, log, deadAfterSessions: 2, ...options });
   let made = 0;
@@ -200,7 +201,7 @@ t.test('other sessions than solicited ones change nothing for polls', async (t) 
 });
 
 t.test('two sessions of one device are kept apart', async (t) => {
-  const { sessions, told, begin, push } = await setUp();
+  const { sessions, told, begin, push, settle } = await setUp();
   await push();
   const real = begin();
   const forged = begin();
@@ -211,6 +212,7 @@ t.test('two sessions of one device are kept apart', async (t) => {
   forged.end('cut');
   t.equal(sessions.session(ONE), real.session);
   real.end('completed');
+  await settle();
   t.strictSame(told, ['gap', 'quiet 1 120000', 'gap', 'loud']);
   t.equal(sessions.count(), 0);
 });
@@ -261,6 +263,35 @@ t.test('sessions go into the history of their device, within reason', async (t) 
     (await outbox.recentHistory(ONE, 1000)).filter(({ event }) => event === 'note').length,
     notes.length + 1,
   );
+});
+
+t.test('a device is loud only once the proxies know that its work is done', async (t) => {
+  const told: string[] = [];
+  const known = Promise.withResolvers<void>();
+  const links = {
+    quiet: () => told.push('quiet'),
+    loud: () => told.push('loud'),
+    gap: () => undefined,
+    told: () => (told.push('asked'), known.promise),
+  };
+  const { outbox, sessions, begin, push, settle } = await setUp({ links });
+  await push();
+  const session = begin();
+  session.answer('WriteItems');
+  session.end('completed');
+  await settle();
+  t.strictSame(told, ['quiet', 'asked'], 'on disk, and the proxies are being told');
+  t.match(await outbox.device(ONE), { pending: 0 });
+  t.not(sessions.quietUntil(ONE), null);
+  known.resolve();
+  await settle();
+  t.strictSame(told, ['quiet', 'asked', 'loud']);
+
+  await push();
+  const busy = begin();
+  busy.answer('WriteItems');
+  busy.end('busy');
+  t.equal(told.at(-1), 'loud', 'where the work stays there is nothing to wait for');
 });
 
 t.test('who asked is told of each beginning and end', async (t) => {
