@@ -2,6 +2,8 @@ import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
+import { createFileChecks } from '../shared/config-files.ts';
+import type { Fault, FileChecks } from '../shared/config-files.ts';
 import { DRAIN_MOST_S } from '../shared/program.ts';
 
 /** TLS that a door ends itself. Paths are absolute. */
@@ -11,6 +13,8 @@ export interface DoorTls {
   profile: 'modern' | 'intermediate' | 'legacy';
   /** CA file; phones must show a certificate of it. Null = none asked for. */
   clientCa: string | null;
+  /** Who the process that ends TLS of a legacy session door is; null = who the proxy is. */
+  runAs?: { uid: number; gid: number } | null;
 }
 
 export interface PollDoorConfig {
@@ -98,6 +102,18 @@ const common = {
 };
 const profile = fields.oneOf('modern', 'intermediate', 'legacy').default('intermediate');
 
+/** Numbers, since names would have to be looked up. */
+const userAndGroup = z
+  .string('a user and a group by number')
+  .regex(
+    /^[1-9]\d{0,8}:[1-9]\d{0,8}$/,
+    'numbers of a user and a group other than root, such as "65534:65534"',
+  )
+  .transform((text) => {
+    const [uid = 0, gid = 0] = text.split(':').map(Number);
+    return { uid, gid };
+  });
+
 const limitsSchema = z
   .strictObject(
     Object.fromEntries(
@@ -139,6 +155,7 @@ export const proxySchema = (beside: (path: string) => string) =>
             key: fields.file(beside).optional(),
             profile,
             client_ca: fields.file(beside).nullable().default(null),
+            run_as: userAndGroup.nullable().default(null),
           }),
           'a list of session doors',
         )
@@ -185,11 +202,15 @@ export const proxySchema = (beside: (path: string) => string) =>
 /**
  * Reads and checks the proxy's config file.
  *
+ * @param looking - `into files` checks also what is in the certificates and keys that it names
  * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
  */
-export function loadProxyConfig(file: string): ProxyConfig {
+export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConfig {
   const beside = besideFile(file);
-  const written = readConfigFile(file, proxySchema(beside), findFaults);
+  const written = readConfigFile(file, proxySchema(beside), (config, fault) => {
+    findFaults(config, fault);
+    if (looking === 'into files') findFileFaults(config, createFileChecks(beside, fault));
+  });
   const doorNames = written.doors.map((door) => door.name);
   return {
     poll: written.poll.map((door) => ({
@@ -222,6 +243,7 @@ export function loadProxyConfig(file: string): ProxyConfig {
               key: door.key!,
               profile: door.profile,
               clientCa: door.client_ca,
+              runAs: door.run_as,
             },
     })),
     relay: {
@@ -244,7 +266,13 @@ export function loadProxyConfig(file: string): ProxyConfig {
   };
 }
 
-type Fault = (path: (string | number)[], expected: string) => void;
+function findFileFaults(config: Written, check: FileChecks): void {
+  config.list('poll').forEach((door, i) => check.pair(door.map('tls'), ['poll', i, 'tls'], 'intermediate'));
+  config.list('doors').forEach((door, i) => check.pair(door, ['doors', i], 'intermediate'));
+  const relay = config.map('relay').map('tls');
+  check.pair(relay, ['relay', 'tls'], 'modern');
+  check.linkKey(relay, ['relay', 'tls'], 'key');
+}
 
 /** What a schema of single fields cannot see: names that clash or lead nowhere, fields that exclude each other. */
 function findFaults(config: Written, fault: Fault): void {
@@ -263,6 +291,14 @@ function findFaults(config: Written, fault: Fault): void {
     const inspected = door.text('tls') === 'proxy';
     for (const field of ['cert', 'key']) {
       if (inspected && !door.has(field)) fault([...at, field], 'a file, since tls is proxy');
+    }
+    if (door.has('run_as') && !(inspected && door.text('profile') === 'legacy')) {
+      fault([...at, 'run_as'], 'nothing, since only profile legacy ends TLS in a process of its own');
+    } else if (door.has('run_as') && process.getuid?.() !== 0) {
+      fault(
+        [...at, 'run_as'],
+        'nothing, since the proxy does not run as root and so cannot run anything as another user',
+      );
     }
     for (const field of ['cert', 'key', 'client_ca']) {
       if (!inspected && door.has(field))

@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../shared/address.ts';
+import { endOfChain, expiryWarnings } from '../shared/certificates.ts';
+import type { CertificateUse } from '../shared/certificates.ts';
 import { systemClock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { writeJoinString } from '../shared/join-string.ts';
@@ -40,11 +42,11 @@ program
   .allowExcessArguments()
   .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
     refuseUnknownCommand(command);
-    const config = loadProxyConfig(file);
+    const config = loadProxyConfig(file, 'into files');
     const log = createLog(logLevel);
     const proxy = await createProxy(config, { clock: systemClock, log, software: softwareVersion() });
     const reload = async (): Promise<Record<string, unknown>> => ({
-      doors: await proxy.reload(loadProxyConfig(file)),
+      doors: await proxy.reload(loadProxyConfig(file, 'into files')),
     });
     const ended = runUntilSignal({ reload, close: proxy.close }, log);
     log.info('ready', { ...proxy.addresses, pin: proxy.pin });
@@ -56,11 +58,22 @@ program
   .description('check the config file and name every fault')
   .option(...configOption)
   .action(({ config: file }: { config: string }) => {
-    const config = loadProxyConfig(file);
-    readPrivateKey(readFileSync(config.relay.tls.key, 'utf8'), config.relay.tls.key);
+    const config = loadProxyConfig(file, 'into files');
     say(
       `${file} is fine: ${config.poll.length} poll and ${config.doors.length} session doors, ${config.sites.length} sites`,
     );
+    const shown = (name: string, cert: string): CertificateUse => ({
+      name,
+      notAfter: endOfChain(readFileSync(cert, 'utf8')),
+    });
+    const uses = [
+      ...config.poll.flatMap(({ listen, tls }) =>
+        tls === null ? [] : shown(`poll ${formatAddress(listen)}`, tls.cert),
+      ),
+      ...config.doors.flatMap(({ name, tls }) => (tls === 'relay' ? [] : shown(`door ${name}`, tls.cert))),
+      shown('relay', config.relay.tls.cert),
+    ];
+    for (const warning of expiryWarnings(uses, systemClock.wall())) say(`but ${warning}`);
   });
 
 program
@@ -143,9 +156,12 @@ program
   .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
     const { ops } = loadProxyConfig(file);
     const { status, text } = await get(`http://${formatAddress(ops.listen)}/readyz`);
-    const { reasons } = JSON.parse(text) as { reasons: string[] };
+    const { reasons, warnings } = JSON.parse(text) as { reasons: string[]; warnings: string[] };
     if (json === true) say(text.trim());
-    else say(status === 200 ? 'ready: every site has its relay' : `not ready: ${reasons.join('; ')}`);
+    else {
+      say(status === 200 ? 'ready: every site has its relay' : `not ready: ${reasons.join('; ')}`);
+      for (const warning of warnings) say(`but ${warning}`);
+    }
     process.exitCode = status === 200 ? EXIT.ok : EXIT.failure;
   });
 

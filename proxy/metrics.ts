@@ -1,4 +1,6 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { CertificateUse } from '../shared/certificates.ts';
+import type { Clock } from '../shared/clock.ts';
 import type { MetricSample } from '../shared/protocol.ts';
 import type { Marks } from './marks.ts';
 import type { PollDoor } from './poll/poll-door.ts';
@@ -13,6 +15,8 @@ export interface MeasuredParts {
   sessionDoors: () => readonly SessionDoor[];
   sites: Site[];
   marks: Marks;
+  certificates: () => CertificateUse[];
+  clock: Clock;
 }
 
 /** The proxy's metrics, read from the parts at each call. */
@@ -136,6 +140,11 @@ export function createMetrics(parts: MeasuredParts): Metrics {
       c.inc(relayDoor.fenced());
     },
   );
+  gauge('sallyport_certificate_left_seconds', 'Until the certificate expires', ['certificate'], (g) => {
+    for (const { name, notAfter } of parts.certificates()) {
+      g.set({ certificate: name }, Math.round((notAfter - parts.clock.wall()) / 1000));
+    }
+  });
   return {
     text: () => registry.metrics(),
     async samples() {

@@ -8,6 +8,8 @@ import type { SiteStatus } from './site.ts';
 
 export interface OpsParts {
   sites: () => SiteStatus[];
+  /** What will be wrong before long, in sentences. */
+  warnings: () => string[];
   /** Whether this proxy is going away. */
   draining: () => boolean;
   /** For `/status`: what there is to tell beside the sites. */
@@ -78,7 +80,8 @@ function readiness(wanted: string | null, parts: OpsParts): Answer {
   // Readiness is about the link; what is behind it is the relay's to say, and in /status.
   const reasons = sites.flatMap((site) => (site.linked ? [] : site.reasons));
   if (parts.draining()) reasons.push('this proxy is going away');
-  return asJson(reasons.length === 0 ? 200 : 503, { ready: reasons.length === 0, reasons });
+  const ready = reasons.length === 0;
+  return asJson(ready ? 200 : 503, { ready, reasons, warnings: parts.warnings() });
 }
 
 function asJson(status: number, value: unknown): Answer {

@@ -1,5 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { formatAddress } from '../shared/address.ts';
+import { expiryWarnings, watchExpiry } from '../shared/certificates.ts';
+import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -137,16 +139,34 @@ export async function createProxy(
         log,
       }),
     );
-    const metrics = createMetrics({ pollDoor, relayDoor, sessionDoors: sessionDoors.list, sites, marks });
+    const certificates = (): CertificateUse[] => [
+      ...pollDoor.certificates(),
+      ...sessionDoors.list().flatMap((door) => door.certificate() ?? []),
+      relayDoor.certificate(),
+    ];
+    const metrics = createMetrics({
+      pollDoor,
+      relayDoor,
+      sessionDoors: sessionDoors.list,
+      sites,
+      marks,
+      certificates,
+      clock,
+    });
     const ops = await keep(
       createOps(config.ops.listen, {
         sites: () => sites.map((site) => site.status()),
         draining: () => draining,
+        warnings: () => expiryWarnings(certificates(), clock.wall()),
         status: () => ({
           software,
           started: new Date(startedAt).toISOString(),
           relays: registry.list().map(({ name, site, added }) => ({ name, site, added })),
           links: relayDoor.links(),
+          certificates: certificates().map(({ name, notAfter }) => ({
+            name,
+            expires: new Date(notAfter).toISOString(),
+          })),
           polls: pollDoor.stats(),
           sessionConnections: slots.used(),
           marks: marks.stats(),
@@ -156,7 +176,9 @@ export async function createProxy(
         log,
       }),
     );
+    const expiry = watchExpiry({ uses: certificates, clock, log });
     const timers = [
+      expiry,
       clock.every(TICK_MS, () => sites.forEach((site) => site.tick())),
       clock.every(TELEMETRY_MS, tell),
       clock.every(METRICS_MS, tellMetrics),
@@ -215,6 +237,7 @@ export async function createProxy(
         pollDoor.reload();
         relayDoor.reload();
         await sessionDoors.change(next);
+        expiry.look();
         return sessionDoors.addresses();
       },
       async close() {

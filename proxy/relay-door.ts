@@ -9,6 +9,8 @@ import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { peerGroup } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
+import { checkPair, endOfChain } from '../shared/certificates.ts';
+import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
 import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
@@ -60,6 +62,8 @@ export interface RelayDoor {
   readonly address: Address;
   readonly pin: Pin;
   links(): number;
+  /** The certificate that it shows now. */
+  certificate(): CertificateUse;
   refused(): Readonly<Record<string, number>>;
   /** How often a link was closed because another one with the same relay's key came while it was alive. */
   fenced(): number;
@@ -296,6 +300,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       return pinOf(material.key);
     },
     links: () => links.size,
+    certificate: () => ({ name: 'relay', notAfter: endOfChain(material.tls.cert) }),
     refused: () => refused,
     fenced: () => fenced,
     reload() {
@@ -320,7 +325,17 @@ const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.rem
 function readMaterial(tls: { cert: string; key: string }) {
   const cert = readFileSync(tls.cert, 'utf8');
   const key = readFileSync(tls.key, 'utf8');
-  return { tls: { cert, key }, key: readPrivateKey(key, tls.key) };
+  const own = readPrivateKey(key, tls.key);
+  try {
+    checkPair(cert, key, 'modern');
+  } catch (cause) {
+    throw new SallyportError(
+      'KEY_INVALID',
+      `relay.tls: ${tls.cert} and ${tls.key} are no pair: ${describeError(cause)}`,
+      { cause },
+    );
+  }
+  return { tls: { cert, key }, key: own };
 }
 
 async function readToken(request: IncomingMessage): Promise<string> {

@@ -1,23 +1,25 @@
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
-import type { Server as TlsServer } from 'node:tls';
+import type { Duplex } from 'node:stream';
 import type { Address } from '../shared/address.ts';
 import { allowEverything, parseAllowList, peerGroup } from '../shared/address.ts';
+import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { cutOff, splice } from '../shared/splice.ts';
-import { tlsProfileOptions } from '../shared/tls-profile.ts';
 import type { DoorTls, SessionDoorConfig } from './config.ts';
 import { readProxyHeader } from './proxy-header.ts';
 import type { Site } from './site.ts';
+import { createProcessTlsEnd } from './tls-end/own-process.ts';
+import { createOwnTlsEnd } from './tls-end/own-thread.ts';
+import type { TlsEnd } from './tls-end/tls-end.ts';
 
 /** Counts connections over all session doors, so that together they stay within one limit, and each address in its. */
 export interface SessionSlots {
+  readonly most: number;
   /** Takes one of all slots. */
   take(): boolean;
   /** Counts it to its address, once that is known. @returns false where the address has its share */
@@ -36,6 +38,7 @@ export function createSessionSlots(most: number, perAddress: number): SessionSlo
   const shares = new Map<string, number>();
   let used = 0;
   return {
+    most,
     take() {
       if (used >= most) return false;
       used += 1;
@@ -78,6 +81,8 @@ export interface SessionDoor {
   readonly name: string;
   readonly address: Address;
   stats(): SessionDoorStats;
+  /** The certificate that an inspected door shows now; null for a sealed one. */
+  certificate(): CertificateUse | null;
   /** Re-reads certificate and key of an inspected door. */
   reload(): void;
   /** Takes no more connections. Resolves when the last one has ended. */
@@ -100,7 +105,7 @@ export async function createSessionDoor(
   let accepted = 0;
   let cut = 0;
 
-  function refuse(socket: Socket, why: string): null {
+  function refuse(socket: Duplex, why: string): null {
     refused[why] = (refused[why] ?? 0) + 1;
     socket.on('error', () => undefined);
     cutOff(socket);
@@ -108,7 +113,7 @@ export async function createSessionDoor(
   }
 
   /** A phone's connection, as it goes to the relay: raw, or already decrypted. */
-  function lead(socket: Socket, remote: Remote): void {
+  function lead(socket: Duplex, remote: Remote): void {
     let stream: MuxStream;
     try {
       stream = site.open({
@@ -158,9 +163,7 @@ export async function createSessionDoor(
   }
 
   let emptied: (() => void) | null = null;
-  /** Phones behind TLS, by the raw connection's peer, which its TLS socket shares. */
-  const told = new Map<string, { remote: Remote; led: boolean }>();
-  const secure = config.tls === 'relay' ? null : inspect(config.tls);
+  const secure = config.tls === 'relay' ? null : await endTls(config.tls, { ...options, log });
   // A connection that is not yet admitted must not be read, or its first bytes would go nowhere.
   const server = createServer(
     // Of a phone that ends during its TLS handshake nothing may be left; afterwards it may end one direction alone.
@@ -169,63 +172,43 @@ export async function createSessionDoor(
       void admit(socket).then((remote) => {
         if (remote === null) return;
         if (secure === null) return lead(socket, remote);
-        const peer = peerOf(socket);
-        const phone = { remote, led: false };
-        told.set(peer, phone);
+        let led = false;
+        // Counted here, as Node says nothing of a certificate that it doesn't trust.
         socket.once('close', () => {
-          told.delete(peer);
-          // Counted here, as Node says nothing of a certificate that it doesn't trust.
-          if (!phone.led) refused['tls_handshake'] = (refused['tls_handshake'] ?? 0) + 1;
+          if (!led) refused['tls_handshake'] = (refused['tls_handshake'] ?? 0) + 1;
         });
         // Until the handshake has listeners of its own, an error without one would end the process.
         socket.on('error', () => socket.destroy());
-        secure.server.emit('connection', socket);
+        secure.accept(socket, (clear) => {
+          led = true;
+          lead(clear, remote);
+        });
       });
     },
   );
 
-  /** The TLS end of an inspected door; connections are handed to it once admitted. */
-  function inspect(tls: DoorTls): { server: TlsServer; reload: () => void } {
-    const material = () => ({
-      cert: readFileSync(tls.cert),
-      key: readFileSync(tls.key),
-      ...(tls.clientCa === null ? {} : { ca: readFileSync(tls.clientCa) }),
-      ...tlsProfileOptions(tls.profile),
-    });
-    const tlsServer = createTlsServer({
-      ...material(),
-      requestCert: tls.clientCa !== null,
-      rejectUnauthorized: tls.clientCa !== null,
-      handshakeTimeout: options.handshakeMs,
-      pauseOnConnect: true,
-      ALPNProtocols: ['http/1.1'],
-    });
-    tlsServer.on('tlsClientError', (error, socket) => {
-      log.debug('phone handshake failed', { why: describeError(error) });
-      socket.destroy();
-    });
-    tlsServer.on('secureConnection', (socket) => {
-      const phone = told.get(peerOf(socket));
-      if (phone === undefined) return void socket.destroy();
-      phone.led = true;
-      socket.allowHalfOpen = true;
-      lead(socket, phone.remote);
-    });
-    return { server: tlsServer, reload: () => tlsServer.setSecureContext(material()) };
-  }
-
-  const address = await listen(server, config.listen, `Session door ${config.name}`);
+  const address = await listen(server, config.listen, `Session door ${config.name}`).catch(
+    (error: unknown) => {
+      secure?.close();
+      throw error;
+    },
+  );
   server.on('error', (error) => log.error('session door failed', { why: describeError(error) }));
   let closing: Promise<void> | null = null;
   const stop = (): Promise<void> =>
     (closing ??= new Promise((resolve) => {
-      server.close(() => resolve());
+      server.close(() => {
+        secure?.close();
+        resolve();
+      });
     }));
 
   return {
     name: config.name,
     address,
     stats: () => ({ accepted, open: open.size, cut, refused }),
+    certificate: () =>
+      secure === null ? null : { name: `door ${config.name}`, notAfter: secure.notAfter() },
     reload: () => secure?.reload(),
     async drain() {
       void stop();
@@ -239,6 +222,17 @@ export async function createSessionDoor(
   };
 }
 
+/** Phones of old firmware speak a TLS of old, which is kept apart from everything else. */
+function endTls(
+  tls: DoorTls,
+  options: { slots: SessionSlots; handshakeMs: number; clock: Clock; log: Log },
+): TlsEnd | Promise<TlsEnd> {
+  const { slots, ...more } = options;
+  return tls.profile === 'legacy'
+    ? createProcessTlsEnd(tls, { ...more, most: slots.most })
+    : createOwnTlsEnd(tls, more);
+}
+
 /** Where a phone is. */
 interface Remote {
   address: string;
@@ -250,5 +244,3 @@ function remoteOf(socket: Socket): Remote | null {
   if (remoteAddress === undefined || remotePort === undefined) return null;
   return { address: remoteAddress.replace(/^::ffff:(?=\d+\.)/, ''), port: remotePort };
 }
-
-const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
 import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
 import type { Written } from '../shared/config-file.ts';
+import { createFileChecks } from '../shared/config-files.ts';
+import type { Fault, FileChecks } from '../shared/config-files.ts';
 import type { Pin } from '../shared/key-pair.ts';
 import { DRAIN_MOST_S } from '../shared/program.ts';
 import type { PollSourceConfig } from './poll-source.ts';
@@ -247,7 +249,7 @@ export const relaySchema = (beside: (path: string) => string) => {
         .default(null),
       api: z
         .strictObject(
-          { listen: fields.address, token_file: fields.path.nullable().default(null) },
+          { listen: fields.address, token_file: file.nullable().default(null) },
           'a map with listen',
         )
         .prefault({ listen: '127.0.0.1:9470' }),
@@ -338,13 +340,15 @@ export const relaySchema = (beside: (path: string) => string) => {
 /**
  * Reads and checks the relay's config file.
  *
+ * @param looking - `into files` checks also what is in the certificates, keys and tokens that it names
  * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
  */
-export function loadRelayConfig(file: string): RelayConfig {
+export function loadRelayConfig(file: string, looking?: 'into files'): RelayConfig {
   const beside = besideFile(file);
-  const written = readConfigFile(file, relaySchema(beside), (config, fault) =>
-    findFaults(config, fault, beside),
-  );
+  const written = readConfigFile(file, relaySchema(beside), (config, fault) => {
+    findFaults(config, fault, beside);
+    if (looking === 'into files') findFileFaults(config, createFileChecks(beside, fault));
+  });
   return {
     name: written.name,
     site: written.site,
@@ -404,7 +408,7 @@ export function loadRelayConfig(file: string): RelayConfig {
         : { url: slashed(written.poll_source.url), interval: written.poll_source.interval_s * 1000 },
     api: {
       listen: written.api.listen,
-      tokenFile: written.api.token_file === null ? null : beside(written.api.token_file),
+      tokenFile: written.api.token_file,
     },
     webhooks: written.webhooks.map(({ name, url, secret_file: secretFile, events, ca }) => ({
       name,
@@ -432,6 +436,16 @@ export function loadRelayConfig(file: string): RelayConfig {
     },
     limits: written.limits,
   };
+}
+
+function findFileFaults(config: Written, check: FileChecks): void {
+  check.linkKey(config, [], 'key');
+  config.list('proxies').forEach((proxy, i) => check.authorities(proxy, ['proxies', i], 'ca'));
+  config.list('services').forEach((service, i) => {
+    check.pair(service.map('tls'), ['services', i, 'tls'], 'intermediate');
+    check.authorities(service.map('upstream_tls'), ['services', i, 'upstream_tls'], 'ca');
+  });
+  check.token(config.map('api'), ['api'], 'token_file');
 }
 
 /** A poll base ends in a slash, or its last part would be replaced by what is appended. */
@@ -465,11 +479,7 @@ function collide(one: AddressRange, other: AddressRange): boolean {
 }
 
 /** What a schema of single fields cannot see. */
-function findFaults(
-  config: Written,
-  fault: (path: (string | number)[], expected: string) => void,
-  beside: (path: string) => string,
-): void {
+function findFaults(config: Written, fault: Fault, beside: (path: string) => string): void {
   const services = config.list('services');
   const names = services.map((service) => service.text('name'));
   services.forEach((service, i) => {

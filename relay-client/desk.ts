@@ -1,3 +1,4 @@
+import type { CertificateUse } from '../shared/certificates.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import type { CampaignChange } from './campaigns/campaigns.ts';
 import type { Sequence } from './outbox/outbox.ts';
@@ -55,6 +56,8 @@ export interface RelayView {
   readonly startedAt: number;
   proxies(): ProxyState[];
   services(): { name: string; kind: 'wpi' | 'tcp'; health: ServiceHealth; connections: number }[];
+  /** The certificates that phones are shown. */
+  certificates(): CertificateUse[];
   lastPoll(device: DeviceId): PollSeen | null;
   unknownDevices(): UnknownDevice[];
   /** What the device was warned of, newest first. */

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../shared/address.ts';
+import { endOfChain, expiryWarnings } from '../shared/certificates.ts';
 import { systemClock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
-import { readPrivateKey } from '../shared/key-pair.ts';
 import { createLog, LOG_LEVELS } from '../shared/log.ts';
 import type { LogLevel } from '../shared/log.ts';
 import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../shared/program.ts';
@@ -42,7 +42,7 @@ program
   .allowExcessArguments()
   .action(async ({ config: file, logLevel, acceptLoss }: RunOptions, command: Command) => {
     refuseUnknownCommand(command);
-    const config = loadRelayConfig(file);
+    const config = loadRelayConfig(file, 'into files');
     const log = createLog(logLevel);
     // Loaded late: the other commands answer sooner without it.
     const { createRelay } = await import('./relay.ts');
@@ -72,9 +72,14 @@ program
   .description('check the config file and name every fault')
   .option(...configOption)
   .action(({ config: file }: { config: string }) => {
-    const config = loadRelayConfig(file);
-    readPrivateKey(readFileSync(config.key, 'utf8'), config.key);
+    const config = loadRelayConfig(file, 'into files');
     say(`${file} is fine: ${config.proxies.length} proxies, ${config.services.length} services`);
+    const uses = config.services.flatMap((service) =>
+      service.kind === 'tcp' || service.tls === null
+        ? []
+        : { name: `service ${service.name}`, notAfter: endOfChain(readFileSync(service.tls.cert, 'utf8')) },
+    );
+    for (const warning of expiryWarnings(uses, systemClock.wall())) say(`but ${warning}`);
     if (config.services.length === 0) say('but with no services, no phone can be led anywhere');
   });
 

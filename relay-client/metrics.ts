@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import type { Clock } from '../shared/clock.ts';
 import type { MetricSample } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
 import type { Outbox } from './outbox/outbox.ts';
@@ -31,6 +32,7 @@ export function createRelayMetrics(parts: {
   services: () => readonly Service[];
   running: () => number;
   webhooks: () => readonly Webhook[];
+  clock: Clock;
 }): RelayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -123,6 +125,19 @@ export function createRelayMetrics(parts: {
   gauge('sallyport_service_up', '1 while the upstream of the service can be reached', ['service'], (g) => {
     for (const service of parts.services()) g.set({ service: service.name }, service.health().up ? 1 : 0);
   });
+  gauge(
+    'sallyport_service_certificate_left_seconds',
+    'Until the certificate that phones are shown expires',
+    ['service'],
+    (g) => {
+      for (const service of parts.services()) {
+        const certificate = service.certificate();
+        if (certificate === null) continue;
+        const left = certificate.notAfter - parts.clock.wall();
+        g.set({ service: service.name }, Math.round(left / 1000));
+      }
+    },
+  );
   gauge('sallyport_service_connections', 'Phone connections open', ['service'], (g) => {
     for (const service of parts.services()) g.set({ service: service.name }, service.connections());
   });

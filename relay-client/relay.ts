@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { formatAddress } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
+import { watchExpiry } from '../shared/certificates.ts';
+import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
@@ -155,6 +157,7 @@ async function open(
     services: () => services.list(),
     running: () => sessions.count(),
     webhooks: () => webhooks,
+    clock,
   });
   const lookout = createLookout({
     config: config.warnings,
@@ -320,6 +323,11 @@ async function open(
     emit({ type: 'session', device, phase, outcome });
   });
 
+  const certificates = (): CertificateUse[] =>
+    services.list().flatMap((service) => service.certificate() ?? []);
+  const certificateWatch = watchExpiry({ uses: certificates, clock, log });
+  opened.push(async () => certificateWatch.cancel());
+
   const view: RelayView = {
     name: config.name,
     site: config.site,
@@ -333,6 +341,7 @@ async function open(
         health: service.health(),
         connections: service.connections(),
       })),
+    certificates,
     lastPoll: polls.last,
     warnings: lookout.of,
     unknownDevices: polls.unknown,
@@ -409,6 +418,7 @@ async function open(
       // Each for itself, so that one bad file keeps no other from being read.
       const results = await Promise.allSettled([services.reload(), (async () => catcher?.reload())()]);
       const failures = results.filter((result) => result.status === 'rejected');
+      certificateWatch.look();
       if (failures.length === 0) return;
       throw new SallyportError('KEY_INVALID', failures.map(({ reason }) => describeError(reason)).join('; '));
     },
@@ -424,6 +434,7 @@ async function open(
       expiry.cancel();
       await campaigns.close();
       await closeWebhooks();
+      certificateWatch.cancel();
       lookout.close();
       pending.close();
       await book?.close();

@@ -2,13 +2,13 @@ import { randomFillSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { createSecureContext } from 'node:tls';
 import { Worker, type WorkerOptions } from 'node:worker_threads';
-import { listenError, type Address } from '../../shared/address.ts';
+import { formatAddress, listenError, type Address } from '../../shared/address.ts';
+import { checkPair, endOfChain, type CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import { SallyportError, describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
+import type { TlsProfile } from '../../shared/tls-profile.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
 import type { Marks, MarksAttachment } from '../marks.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
@@ -57,6 +57,8 @@ export interface PollDoor {
   /** Where it listens, in the order of the config, with the real ports. */
   readonly addresses: readonly Address[];
   stats(): PollStats;
+  /** The certificates that it shows now. */
+  certificates(): CertificateUse[];
   /**
    * Reads all certificates and keys again, for the connections to come.
    *
@@ -242,6 +244,10 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     addresses: listeners.map((listener) => listener.listen),
     stats: () =>
       sumCounters(counters, { running: threads.filter((thread) => thread !== null).length, replaced }),
+    certificates: () =>
+      listeners.flatMap(({ listen, tls }) =>
+        tls === null ? [] : [{ name: `poll ${formatAddress(listen)}`, notAfter: endOfChain(tls.cert) }],
+      ),
     reload() {
       const read = config.listeners.map((listener) =>
         listener.tls === null ? null : readCertificate(listener.tls),
@@ -279,7 +285,7 @@ function newTicketKeys(): Uint8Array {
 function readCertificate(tls: { cert: string; key: string; profile: TlsProfile }): Certificate {
   const certificate = { cert: readPem(tls.cert), key: readPem(tls.key) };
   try {
-    createSecureContext({ ...tlsProfileOptions(tls.profile), ...certificate });
+    checkPair(certificate.cert, certificate.key, tls.profile);
   } catch (cause) {
     throw new SallyportError(
       'KEY_INVALID',

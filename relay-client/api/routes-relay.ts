@@ -1,3 +1,4 @@
+import { expiryWarnings } from '../../shared/certificates.ts';
 import type { Context } from './context.ts';
 import { isoTime, presentProxy, presentServices } from './present.ts';
 import { route } from './router.ts';
@@ -178,5 +179,6 @@ async function ready({ outbox, view, clock, limits }: Context): Promise<ReadyBod
       .finally(() => timer.cancel());
   });
   if (!answered) reasons.push(`the outbox gave no answer within ${limits.readyMs} ms`);
-  return { ready: reasons.length === 0, reasons };
+  const warnings = expiryWarnings(view.certificates(), clock.wall());
+  return { ready: reasons.length === 0, reasons, warnings };
 }

@@ -204,10 +204,11 @@ export type ServiceBody = z.infer<typeof serviceShape>;
 export const servicesShape = z.object({ services: z.array(serviceShape) });
 
 export const readyShape = z
-  .object({ ready: z.boolean(), reasons: z.array(z.string()) })
+  .object({ ready: z.boolean(), reasons: z.array(z.string()), warnings: z.array(z.string()) })
   .register(namedShapes, {
     id: 'Readiness',
-    description: 'Whether every proxy is linked and the outbox answers, or why not.',
+    description:
+      'Whether every proxy is linked and the outbox answers, or why not; and what will be wrong before long.',
   });
 export type ReadyBody = z.infer<typeof readyShape>;
 
@@ -238,6 +239,7 @@ export const statusShape = z
     sequence: z.number().int(),
     ready: z.boolean(),
     reasons: z.array(z.string()),
+    warnings: z.array(z.string()),
     outbox: outboxCountsShape,
     sessions: z.number().int(),
     event_clients: z.number().int(),

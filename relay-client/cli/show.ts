@@ -50,9 +50,15 @@ export function addShow(program: Command, around: Surroundings): void {
     .description('exit 0 while every proxy is linked and the outbox answers')
     .action(
       action(around, async ({ client, io, json, printJson }) => {
-        const { ready, reasons } = await client.ready();
-        if (json) printJson({ ready, reasons });
-        else io.out(ready ? 'ready\n' : `not ready\n${reasons.map((reason) => `  ${reason}\n`).join('')}`);
+        const { ready, reasons, warnings } = await client.ready();
+        if (json) printJson({ ready, reasons, warnings });
+        else {
+          const lines = [
+            ready ? 'ready' : 'not ready',
+            ...[...reasons, ...warnings].map((why) => `  ${why}`),
+          ];
+          io.out(`${lines.join('\n')}\n`);
+        }
         return ready ? OK : FAILED;
       }),
     );
@@ -127,6 +133,7 @@ function statusText(status: StatusBody): string {
     ['relay', `${status.name}, site ${status.site}, version ${status.version}`],
     ['up for', span(Date.parse(status.now) - Date.parse(status.started_at))],
     ['ready', status.ready ? 'yes' : `no: ${status.reasons.join('; ')}`],
+    ...status.warnings.map((warning) => ['but', warning] as const),
     ['held', outbox.held],
     ['sessions', status.sessions],
     ['devices', outbox.devices],

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { CertificateUse } from '../../shared/certificates.ts';
 
 /** Where a phone's connection came from, as the proxy tells it. Untrusted: good for logs and grouping only. */
 export interface PhoneOrigin {
@@ -31,6 +32,8 @@ export interface Service {
   health(): ServiceHealth;
   /** Calls back on each change of health. Returns the way to stop. */
   onHealth(listener: (health: ServiceHealth) => void): () => void;
+  /** The certificate that phones are shown at sealed doors; null = none. */
+  certificate(): CertificateUse | null;
   /** Open phone connections. */
   connections(): number;
   /** Re-reads certificates and keys; rejects with the old ones kept when the new are unusable. */

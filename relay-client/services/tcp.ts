@@ -103,6 +103,7 @@ export function createTcpService(config: TcpServiceConfig, dependencies: TcpDepe
     },
     health: () => probe.health(),
     onHealth: (listener) => probe.onHealth(listener),
+    certificate: () => null,
     connections: () => connections.size(),
     reload: () => Promise.resolve(),
     drain: (withinMs) => connections.drain(withinMs),

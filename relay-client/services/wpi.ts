@@ -102,6 +102,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
     },
     health: () => upstream.probe.health(),
     onHealth: (listener) => upstream.probe.onHealth(listener),
+    certificate: () => (tls === null ? null : { name: `service ${config.name}`, notAfter: tls.notAfter() }),
     connections: () => connections.size(),
     async reload() {
       tls?.reload();

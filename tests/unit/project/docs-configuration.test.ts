@@ -87,7 +87,9 @@ t.test('docs/configuration.md lists exactly the limits that are fixed', async (t
 /** A directory with every file that the documents' configs name. */
 function filesFor(t: Tap): string {
   const names = ['poll', 'old', 'proxy', 'phones'].flatMap((name) => [`${name}.pem`, `${name}.key`]);
-  return t.testdir(Object.fromEntries([...names, 'ca.pem', 'relay.key'].map((name) => [name, ''])));
+  return t.testdir(
+    Object.fromEntries([...names, 'ca.pem', 'relay.key', 'api.token'].map((name) => [name, ''])),
+  );
 }
 type Tap = { testdir(files: Record<string, string>): string };
 

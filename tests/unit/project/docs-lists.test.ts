@@ -11,6 +11,7 @@ import type { ServiceEvent } from '../../../relay-client/services/metrics.ts';
 import type { LessonResult } from '../../../relay-client/teacher/teacher.ts';
 import type { SessionOutcome } from '../../../relay-client/watcher/session-events.ts';
 import { WARNINGS } from '../../../relay-client/warnings/kinds.ts';
+import { systemClock } from '../../../shared/clock.ts';
 import { ERROR_CODES } from '../../../shared/errors.ts';
 import { readDocument, ROOT, tableUnder } from '../../fixtures/documents.ts';
 import { readModules } from '../../fixtures/project/imports.ts';
@@ -56,6 +57,7 @@ t.test("docs/metrics.md lists exactly the relay's metrics", async (t) => {
     services: () => [],
     running: () => 0,
     webhooks: () => [],
+    clock: systemClock,
   });
   const own = listed('## Of the relay');
   const process = listed('## Of each process', 'sallyport_relay_');
@@ -77,6 +79,8 @@ t.test("docs/metrics.md lists exactly the proxy's metrics", async (t) => {
     sessionDoors: () => [],
     sites: [],
     marks: { stats: () => ({ known: 0, bytes: 0 }) },
+    certificates: () => [],
+    clock: systemClock,
   } as unknown as MeasuredParts);
   const own = listed('## Of the proxy');
   const process = listed('## Of each process', 'sallyport_proxy_');

@@ -41,12 +41,18 @@ t.test('all that is told to relays is what the link protocol takes', async (t) =
       },
     ],
     marks,
+    certificates: () => [{ name: 'door old', notAfter: 5_000 }],
+    clock: { ...systemClock, wall: () => 7_000 },
   } as unknown as MeasuredParts;
   const metrics = createMetrics(parts);
   const samples = await metrics.samples();
   t.ok(samples.length > 15);
   const read = readProxyFrame(JSON.stringify({ type: 'metrics', samples }));
   t.same(read, { frame: { type: 'metrics', samples } });
+  t.match(
+    samples.find(({ name }) => name === 'sallyport_certificate_left_seconds'),
+    { labels: { certificate: 'door old' }, value: -2 },
+  );
   t.ok(samples.every(({ name }) => name.startsWith('sallyport_')));
   t.notOk(
     samples.some(({ name }) => name.startsWith('sallyport_proxy_')),

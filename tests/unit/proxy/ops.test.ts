@@ -27,6 +27,7 @@ async function open(t: Test, parts: Partial<OpsParts> = {}) {
     {
       sites: () => [site('north', []), site('south', ['no relay link for site south'])],
       draining: () => false,
+      warnings: () => [],
       status: () => ({ software: 'test' }),
       metrics: () => Promise.resolve('sallyport_polls_total 1\n'),
       log: silentLog,
@@ -46,6 +47,8 @@ t.test('readiness is about all sites, or the one that is asked for', async (t) =
   t.match(await get('/readyz?site=north'), { status: 200, text: /"ready": true/ });
   t.match(await get('/readyz?site=south'), { status: 503 });
   t.match(await get('/readyz?site=nowhere'), { status: 404, text: /no site nowhere/ });
+  const old = await open(t, { warnings: () => ['the certificate of relay expires in 3 days'] });
+  t.match(await old('/readyz?site=north'), { status: 200, text: /"ready": true[^]*expires in 3 days/ });
   const leaving = await open(t, { draining: () => true });
   t.match(await leaving('/readyz?site=north'), { status: 503, text: /going away/ });
 });

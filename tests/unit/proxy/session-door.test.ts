@@ -18,6 +18,7 @@ import type { StreamOpening } from '../../../shared/mux-frames.ts';
 import type { SessionDoorConfig } from '../../../proxy/config.ts';
 import { createSessionDoor, createSessionSlots } from '../../../proxy/session-door.ts';
 import type { SessionDoor } from '../../../proxy/session-door.ts';
+import type { TlsProfile } from '../../../shared/tls-profile.ts';
 import type { Site } from '../../../proxy/site.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
 
@@ -183,14 +184,14 @@ function proxyHeader(address: string, port: number): Buffer {
   return header;
 }
 
-async function writePair(t: Test, names = ['door.example']) {
+async function writePair(t: Test, profile: TlsProfile, names = ['door.example']) {
   const authority = await createAuthority();
   const { cert, key } = await authority.issue(names);
   const dir = t.testdir({ 'c.pem': cert, 'k.pem': key, 'ca.pem': authority.cert });
   const tls = {
     cert: join(dir, 'c.pem'),
     key: join(dir, 'k.pem'),
-    profile: 'intermediate' as const,
+    profile,
     clientCa: null as string | null,
   };
   return { authority, dir, tls };
@@ -280,117 +281,132 @@ t.test('a balancer that never sends its header is not waited for', async (t) => 
   t.match(door.stats().refused, { proxy_header: 2 });
 });
 
-t.test('an inspected door ends TLS and leads plain bytes, with the phone’s own address', async (t) => {
-  const { tls, authority } = await writePair(t);
-  const { tlsPhone, next } = await openDoor(t, { tls });
-  const phone = tlsPhone({ ca: authority.cert, servername: 'door.example', rejectUnauthorized: true });
-  phone.write('in the clear');
-  const { stream, opening } = await next();
-  t.match(opening, { tls: 'proxy', address: '127.0.0.1', port: phone.localPort });
-  t.equal(await readText(stream), 'in the clear');
-});
+/** TLS of profile legacy ends in a process of its own; what phones and relays see of it is the same. */
+for (const profile of ['intermediate', 'legacy'] as const) {
+  t.test(
+    `${profile}: an inspected door ends TLS and leads plain bytes, with the phone’s own address`,
+    async (t) => {
+      const { tls, authority } = await writePair(t, profile);
+      const { tlsPhone, next } = await openDoor(t, { tls });
+      const phone = tlsPhone({ ca: authority.cert, servername: 'door.example', rejectUnauthorized: true });
+      phone.write('in the clear');
+      const { stream, opening } = await next();
+      t.match(opening, { tls: 'proxy', address: '127.0.0.1', port: phone.localPort });
+      t.equal(await readText(stream), 'in the clear');
+    },
+  );
 
-t.test('TLS that is cut ends without a close_notify, TLS that ends with one', async (t) => {
-  const { tls } = await writePair(t);
-  const { door, next } = await openDoor(t, { tls });
-  for (const cut of [true, false]) {
-    const { phone, records } = await openRecordedPhone(t, door.address.port);
-    phone.write('hello');
-    const { stream } = await next();
-    stream.write('half');
-    await once(phone, 'data');
-    if (cut) stream.destroy();
-    else stream.end();
-    await once(phone.resume(), 'close');
-    t.equal(records().includes(ALERT), !cut, records().join(' '));
-    t.equal(door.stats().cut, 1);
-  }
-});
-
-t.test('an inspected door behind a balancer reads its header before the handshake', async (t) => {
-  const { tls } = await writePair(t);
-  const { phone, next } = await openDoor(t, { tls, proxyProtocol: true });
-  const raw = phone();
-  raw.write(proxyHeader('192.0.2.9', 5));
-  const socket = connectTls({ socket: raw, rejectUnauthorized: false });
-  socket.on('error', () => undefined);
-  socket.write('hello');
-  const { stream, opening } = await next();
-  t.match(opening, { address: '192.0.2.9', port: 5, tls: 'proxy' });
-  t.equal(await readText(stream), 'hello');
-});
-
-t.test('with a client CA only phones that show a certificate of it are let in', async (t) => {
-  const { tls, authority, dir } = await writePair(t);
-  const { tlsPhone, next, door } = await openDoor(t, { tls: { ...tls, clientCa: join(dir, 'ca.pem') } });
-  await endOf(tlsPhone());
-  const other = await (await createAuthority('Another')).issue(['phone']);
-  await endOf(tlsPhone(other));
-  while (door.stats().open > 0) await new Promise((resolve) => setImmediate(resolve));
-  const own = await authority.issue(['phone']);
-  const phone = tlsPhone(own);
-  phone.write('it is me');
-  t.equal(await readText((await next()).stream), 'it is me', 'nobody else came so far');
-  t.match(door.stats(), { refused: { tls_handshake: 2 }, open: 1 });
-});
-
-t.test('what is no TLS, or never becomes it, gets nowhere and holds no place', async (t) => {
-  const { tls } = await writePair(t);
-  const { phone, door, slots } = await openDoor(t, { tls }, { handshakeMs: 200 });
-  const plain = phone();
-  plain.write('GET / HTTP/1.1\r\n\r\n');
-  await endOf(plain);
-  const silent = phone();
-  await endOf(silent);
-  // Phones see the end of it a moment before the door does.
-  while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
-  t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
-});
-
-t.test(
-  'who ends its connection during the handshake gives its place back at once',
-  { timeout: 20_000 },
-  async (t) => {
-    const { tls } = await writePair(t);
-    const { phone, door, slots } = await openDoor(t, { tls }, { handshakeMs: 600_000 });
-    const clientHello = Buffer.from('16030102000100', 'hex');
-    for (const first of [Buffer.alloc(0), clientHello]) {
-      const socket = phone();
-      socket.end(first);
-      await endOf(socket);
+  t.test(`${profile}: TLS that is cut ends without a close_notify, TLS that ends with one`, async (t) => {
+    const { tls } = await writePair(t, profile);
+    const { door, next } = await openDoor(t, { tls });
+    for (const cut of [true, false]) {
+      const { phone, records } = await openRecordedPhone(t, door.address.port);
+      phone.write('hello');
+      const { stream } = await next();
+      stream.write('half');
+      await once(phone, 'data');
+      if (cut) stream.destroy();
+      else stream.end();
+      await once(phone.resume(), 'close');
+      t.equal(records().includes(ALERT), !cut, records().join(' '));
+      t.equal(door.stats().cut, 1);
     }
+  });
+
+  t.test(
+    `${profile}: an inspected door behind a balancer reads its header before the handshake`,
+    async (t) => {
+      const { tls } = await writePair(t, profile);
+      const { phone, next } = await openDoor(t, { tls, proxyProtocol: true });
+      const raw = phone();
+      raw.write(proxyHeader('192.0.2.9', 5));
+      const socket = connectTls({ socket: raw, rejectUnauthorized: false });
+      socket.on('error', () => undefined);
+      socket.write('hello');
+      const { stream, opening } = await next();
+      t.match(opening, { address: '192.0.2.9', port: 5, tls: 'proxy' });
+      t.equal(await readText(stream), 'hello');
+    },
+  );
+
+  t.test(`${profile}: with a client CA only phones that show a certificate of it are let in`, async (t) => {
+    const { tls, authority, dir } = await writePair(t, profile);
+    const { tlsPhone, next, door } = await openDoor(t, { tls: { ...tls, clientCa: join(dir, 'ca.pem') } });
+    await endOf(tlsPhone());
+    const other = await (await createAuthority('Another')).issue(['phone']);
+    await endOf(tlsPhone(other));
+    while (door.stats().open > 0) await new Promise((resolve) => setImmediate(resolve));
+    const own = await authority.issue(['phone']);
+    const phone = tlsPhone(own);
+    phone.write('it is me');
+    t.equal(await readText((await next()).stream), 'it is me', 'nobody else came so far');
+    t.match(door.stats(), { refused: { tls_handshake: 2 }, open: 1 });
+  });
+
+  t.test(`${profile}: what is no TLS, or never becomes it, gets nowhere and holds no place`, async (t) => {
+    const { tls } = await writePair(t, profile);
+    const { phone, door, slots } = await openDoor(t, { tls }, { handshakeMs: 200 });
+    const plain = phone();
+    plain.write('GET / HTTP/1.1\r\n\r\n');
+    await endOf(plain);
+    const silent = phone();
+    await endOf(silent);
+    // Phones see the end of it a moment before the door does.
     while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
     t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
-  },
-);
+  });
 
-t.test('behind TLS a phone may end its own direction and is answered all the same', async (t) => {
-  const { tls } = await writePair(t);
-  const { tlsPhone, next } = await openDoor(t, { tls });
-  const phone = tlsPhone();
-  phone.end('all of it');
-  const { stream } = await next();
-  t.equal(await readText(stream), 'all of it');
-  stream.end('and the answer');
-  t.equal(await readText(phone), 'and the answer');
-});
+  t.test(
+    'who ends its connection during the handshake gives its place back at once',
+    { timeout: 20_000 },
+    async (t) => {
+      const { tls } = await writePair(t, profile);
+      const { phone, door, slots } = await openDoor(t, { tls }, { handshakeMs: 600_000 });
+      const clientHello = Buffer.from('16030102000100', 'hex');
+      for (const first of [Buffer.alloc(0), clientHello]) {
+        const socket = phone();
+        socket.end(first);
+        await endOf(socket);
+      }
+      while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+      t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
+    },
+  );
 
-t.test('a new certificate is shown after a reload; one that does not fit changes nothing', async (t) => {
-  const { tls, dir } = await writePair(t, ['old.example']);
-  const { tlsPhone, door } = await openDoor(t, { tls });
-  const shown = async (): Promise<string> => {
-    const phone = tlsPhone();
-    await once(phone, 'secureConnect');
-    return phone.getPeerCertificate().subject.CN as string;
-  };
-  const fresh = await (await createAuthority()).issue(['new.example']);
-  writeFileSync(join(dir, 'c.pem'), fresh.cert);
-  t.throws(() => door.reload());
-  t.equal(await shown(), 'old.example');
-  writeFileSync(join(dir, 'k.pem'), fresh.key);
-  door.reload();
-  t.equal(await shown(), 'new.example');
-});
+  t.test(
+    `${profile}: behind TLS a phone may end its own direction and is answered all the same`,
+    async (t) => {
+      const { tls } = await writePair(t, profile);
+      const { tlsPhone, next } = await openDoor(t, { tls });
+      const phone = tlsPhone();
+      phone.end('all of it');
+      const { stream } = await next();
+      t.equal(await readText(stream), 'all of it');
+      stream.end('and the answer');
+      t.equal(await readText(phone), 'and the answer');
+    },
+  );
+
+  t.test(
+    `${profile}: a new certificate is shown after a reload; one that does not fit changes nothing`,
+    async (t) => {
+      const { tls, dir } = await writePair(t, profile, ['old.example']);
+      const { tlsPhone, door } = await openDoor(t, { tls });
+      const shown = async (): Promise<string> => {
+        const phone = tlsPhone();
+        await once(phone, 'secureConnect');
+        return phone.getPeerCertificate().subject.CN as string;
+      };
+      const fresh = await (await createAuthority()).issue(['new.example']);
+      writeFileSync(join(dir, 'c.pem'), fresh.cert);
+      t.throws(() => door.reload());
+      t.equal(await shown(), 'old.example');
+      writeFileSync(join(dir, 'k.pem'), fresh.key);
+      door.reload();
+      t.equal(await shown(), 'new.example');
+    },
+  );
+}
 
 t.test('draining takes nobody new and waits for those that are there', async (t) => {
   const { phone, next, door } = await openDoor(t);
@@ -417,7 +433,7 @@ t.test('closing cuts what is left, so that no phone takes it for an end', async 
   await door.close();
   t.equal(await ended, 'ECONNRESET');
 
-  const { tls } = await writePair(t);
+  const { tls } = await writePair(t, 'intermediate');
   const inspected = await openDoor(t, { tls });
   const { phone: secure, records } = await openRecordedPhone(t, inspected.door.address.port);
   await inspected.next();
