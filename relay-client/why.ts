@@ -295,19 +295,18 @@ const ADVICE_BY_OUTCOME: Record<string, string> = {
 /** It polls: what was it told? */
 function polled({ device, now, lastPoll, offeredSince, services }: WhyFacts): Finding {
   const at = lastPoll?.at ?? now;
+  if (lastPoll !== null && !services.some((service) => service.kind === 'wpi')) {
+    return {
+      verdict: 'blind',
+      sentence: `${device} was last told ${lastPoll.status}, ${ago(now, at)}; its sessions pass unread, so their end cannot be seen, and it is called for ten minutes from the push on, then for ten minutes in each hour.`,
+      advice: 'Clear it by the API once the job is done, or let it expire.',
+    };
+  }
   if (lastPoll === null || lastPoll.status === 200) {
     return {
       verdict: 'withheld',
       sentence: `${device} was last told 200, ${ago(now, at)}: the link or the service was down then, or the proxy was admitting only a part of its phones.`,
       advice: 'Its next poll should bring 202; if not, look at the status of proxies and services.',
-    };
-  }
-  if (!services.some((service) => service.kind === 'wpi')) {
-    return {
-      verdict: 'blind',
-      sentence: `${device} was told 202 ${ago(now, at)}; its sessions pass unread, so their end cannot be seen.`,
-      advice:
-        'Clear it by the API once the job is done, or let it expire; meanwhile it is offered from time to time.',
     };
   }
   if (now - at <= TOLD_PATIENCE_MS && now - (offeredSince ?? now) <= OFFER_PATIENCE_MS) {

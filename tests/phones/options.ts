@@ -2,6 +2,7 @@
 import type { PhoneClock } from './clock.ts';
 import type { Dialer, PhoneTls } from './dialer.ts';
 import type { PhoneEvent } from './events.ts';
+import type { ItemStore } from './items.ts';
 import type { MessageStyle } from './message.ts';
 import type { CookieEcho, Exchange } from './session.ts';
 
@@ -97,8 +98,11 @@ export type PhoneOptions = {
 
   /** TLS towards services and https polls. Ignored when `dialer` is given. */
   tls?: PhoneTls;
-  /** TLS once `goto-secure-mode` has moved the phone to the secure port (DG p.62–68). */
-  secureTls?: PhoneTls;
+  /**
+   * TLS once `goto-secure-mode` has moved the phone to the secure port (DG p.62–68), or how to read it from the items that
+   * the service has written (`dls-client-certificate`, `dls-server-ca`): their format is not public.
+   */
+  secureTls?: PhoneTls | ((items: ItemStore) => PhoneTls);
   /** Connections shared by several phones; default one of its own. */
   dialer?: Dialer;
   /** Local source address of all connections. */

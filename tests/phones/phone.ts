@@ -96,7 +96,9 @@ export function createPhone(options: PhoneOptions): Phone {
   const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
   const overloadWait = options.overloadWaitMs ?? [2000, 4000];
 
-  let target = options.service === undefined ? undefined : parseTarget(options.service);
+  const defaultTarget = options.service === undefined ? undefined : parseTarget(options.service);
+  const defaultDialer = dialer;
+  let target = defaultTarget;
   let contactTarget: Target | undefined;
   let contactMeUri = options.contactMeUri ?? `http://192.168.1.100:8085${CONTACT_PATH}`;
   let contactGapMs = options.contactGapMs ?? 300_000;
@@ -276,11 +278,16 @@ export function createPhone(options: PhoneOptions): Phone {
     } else if (deed.do === 'secure-mode') {
       cause = 'secure-mode';
       if (target) target = { ...target, port: deed.port, tls: true };
-      if (options.secureTls) dialer = ownDialer(options.secureTls);
+      const { secureTls } = options;
+      if (secureTls) dialer = ownDialer(typeof secureTls === 'function' ? secureTls(items) : secureTls);
+      items.set('dls-mode-secure', '1');
     } else if (deed.factoryReset) {
       cause = 'factory-reset';
       items.reset();
       restoreItems();
+      // What secure mode was made of is gone as well.
+      target = defaultTarget;
+      dialer = defaultDialer;
     }
     forget();
     emit({ type: 'restart', cause });

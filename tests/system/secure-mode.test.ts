@@ -7,6 +7,7 @@ import { createAuthority } from '../fixtures/certificates.ts';
 import { startGate } from '../fixtures/gate.ts';
 import { foundInMemory, whyNoMemory } from '../fixtures/process-memory.ts';
 import { createPlainService } from '../fixtures/services/index.ts';
+import type { RawAnswer } from '../fixtures/services/index.ts';
 import { createPhone } from '../phones/index.ts';
 
 t.setTimeout(60_000);
@@ -31,6 +32,23 @@ function shownAt(address: string): Promise<string> {
   });
 }
 
+const toItem = (pem: string): string => Buffer.from(pem).toString('base64');
+const fromItem = (value: string | undefined): string => Buffer.from(value ?? '', 'base64').toString();
+
+const mentions = (body: Buffer, devices: Set<string>): boolean =>
+  [...devices].some((device) => body.includes(`<Item name="mac-addr">${device}</Item>`));
+
+/** How a service turns a phone away. */
+function refusal(body: Buffer): RawAnswer {
+  const nonce = /nonce="([^"]*)"/.exec(body.toString())?.[1] ?? '';
+  const answer = Buffer.from(
+    `<DLSMessage xmlns="http://www.siemens.com/DLS"><Message nonce="${nonce}"><Action>CleanUp</Action><ItemList>` +
+      '<Item name="cleanup-reason">in secure mode</Item></ItemList></Message></DLSMessage>',
+  );
+  const head = `HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: ${answer.length}\r\n\r\n`;
+  return { head: Buffer.from(head), body: answer, close: false };
+}
+
 /** Every file below a directory. */
 function filesIn(directory: string): string[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -49,7 +67,10 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
     startUpItems: { 'sip-pwd': secret },
   });
   t.teardown(() => service.close());
+  /** Whom the service on the default port has moved to the secure one. */
+  const moved = new Set<string>();
   const gate = await startGate(t, {
+    service: { intercept: async ({ body }) => (mentions(body, moved) ? refusal(body) : undefined) },
     proxy: {
       doors: [
         { name: 'wpi', service: 'wpi', listen: '127.0.0.1:0', tls: 'relay' },
@@ -66,27 +87,34 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
     forgetPollOnRestart: false,
     contactListen: false,
     items: { 'user-pwd': password },
-    secureTls: { ...client, ca: services.cert, verify: true, servername: NAME },
+    secureTls: (items) => ({
+      cert: fromItem(items.get('dls-client-certificate')),
+      key: fromItem(items.get('dls-client-certificate')),
+      ca: fromItem(items.get('dls-server-ca', '0')),
+      verify: true,
+      servername: NAME,
+    }),
   });
   t.teardown(() => phone.close());
 
   await t.test('the service moves the phone to its secure port, and both prove who they are', async (t) => {
     t.equal((await phone.start())?.outcome, 'completed');
-    const moved = gate.service.enqueue(DEVICE, [
+    const order = gate.service.enqueue(DEVICE, [
       {
         action: 'WriteItems',
-        items: {
-          'dls-client-certificate': 'base64 of a bundle',
-          'dls-server-ca': 'base64 of a certificate',
-          'dls-secure-port': gate.doors['wpi-secure']?.split(':')[1] ?? '',
-          'goto-secure-mode': 'nopin',
-        },
+        items: [
+          { name: 'dls-client-certificate', value: toItem(`${client.cert}\n${client.key}`) },
+          { name: 'dls-server-ca', index: '0', value: toItem(services.cert) },
+          { name: 'dls-secure-port', value: gate.doors['wpi-secure']?.split(':')[1] ?? '' },
+          { name: 'goto-secure-mode', value: 'nopin' },
+        ],
       },
     ]);
     const startUp = phone.next('session', ({ reason }) => reason === 'start-up');
     await gate.call('POST', `/v1/devices/${DEVICE}/messages?wait=proxy`, {});
     await phone.pollNow();
-    t.equal((await moved)[0]?.status, 'accepted');
+    t.equal((await order)[0]?.status, 'accepted');
+    moved.add(DEVICE);
     const result = await startUp;
     t.equal(result.outcome, 'completed', result.message ?? 'start-up on the secure port');
     t.equal(service.device(DEVICE)?.startUps, 1);
@@ -97,6 +125,25 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
     );
     t.equal(service.device(DEVICE)?.items.get('user-pwd'), password);
     t.equal(phone.items.get('sip-pwd'), secret);
+    await gate.polls(DEVICE, 200);
+  });
+
+  await t.test('on the default port the service refuses it, and that clears nothing', async (t) => {
+    const path = `/v1/devices/${DEVICE}/messages`;
+    await gate.call('POST', `${path}?wait=proxy`, {});
+    // Somebody in default mode who says that he is the phone; the phone itself does not come here any more.
+    const impostor = createPhone({ deviceId: DEVICE, service: gate.phoneService, contactListen: false });
+    const session = await impostor.openSession('solicited');
+    t.match(session, { actions: ['CleanUp'], cleanupReason: 'in secure mode' });
+    await impostor.close();
+    t.equal(await gate.poll(DEVICE), 202, 'the work still waits for the phone');
+    const { body } = await gate.call('GET', `/v1/devices/${DEVICE}`);
+    t.match(body['last_session'], { outcome: 'refused' });
+    const atDefault = gate.service.requests.length;
+    t.equal((await phone.restart()).outcome, 'completed');
+    t.equal(gate.service.requests.length, atDefault, 'even after a restart');
+    t.equal(service.device(DEVICE)?.startUps, 2, 'it starts up at the secure port');
+    await gate.call('DELETE', path);
     await gate.polls(DEVICE, 200);
   });
 
@@ -149,3 +196,54 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
     await gate.polls(DEVICE, 200);
   });
 });
+
+t.test(
+  'where all sessions pass unread, work is offered until it is cleared or expires, and why says so',
+  async (t) => {
+    const service = await createPlainService();
+    t.teardown(() => service.close());
+    const gate = await startGate(t, {
+      relay: { services: [{ name: 'wpi', kind: 'tcp', upstream: `127.0.0.1:${service.port}` }] },
+    });
+    const phone = createPhone({
+      deviceId: DEVICE,
+      service: gate.phoneService,
+      pollUrl: gate.pollUrl,
+      pollIntervalMs: 0,
+      forgetPollOnRestart: false,
+      contactListen: false,
+    });
+    t.teardown(() => phone.close());
+    t.equal((await phone.start())?.outcome, 'completed');
+    const path = `/v1/devices/${DEVICE}/messages`;
+    const whyIs = async (verdict: string): Promise<Record<string, unknown>> => {
+      for (;;) {
+        const { body } = await gate.call('GET', `/v1/devices/${DEVICE}/why`);
+        // Polls are told to the relay within a second.
+        if (body['verdict'] === verdict) return body;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+
+    await gate.call('POST', `${path}?wait=proxy`, {});
+    const session = phone.next('session');
+    t.equal((await phone.pollNow()).status, 202);
+    t.match(await session, { reason: 'solicited', outcome: 'completed' });
+    t.equal(await gate.poll(DEVICE), 202, 'nobody saw that it came');
+    const why = await whyIs('blind');
+    t.match(
+      why['sentence'],
+      /told 202, .* pass unread, .* ten minutes from the push on, then for ten minutes in each hour/,
+    );
+    await gate.call('DELETE', path);
+    await gate.polls(DEVICE, 200);
+
+    const { body } = await gate.call('POST', `${path}?wait=proxy`, { ttl_s: 1 });
+    t.equal(await gate.poll(DEVICE), 202);
+    await gate.polls(DEVICE, 200);
+    await whyIs('nothing-pending');
+    t.match((await gate.call('GET', `/v1/messages/${String(body['id'])}`)).body, { state: 'expired' });
+    const metrics = await (await fetch(`${gate.api}/metrics`)).text();
+    t.notMatch(metrics, /sallyport_warnings_total\{what="not-coming"/, 'who cannot be seen is not missed');
+  },
+);

@@ -222,7 +222,16 @@ const cases: [string, string, Partial<WhyFacts>, RegExp][] = [
     'a device that only passes by unread',
     'blind',
     { services: [{ ...wpiService(), kind: 'tcp' }] },
-    /pass unread/,
+    /told 202, 10 s ago; .* pass unread/,
+  ],
+  [
+    'a device that passes by unread, between its windows',
+    'blind',
+    {
+      services: [{ ...wpiService(), kind: 'tcp' }],
+      lastPoll: { device: PHONE, at: NOON - 5000, status: 200, proxy: PROXY_URL },
+    },
+    /told 200, 5 s ago; .* ten minutes in each hour/,
   ],
 ];
 
