@@ -4,7 +4,7 @@ import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { MessageBody } from '../api/shapes.ts';
 import { readActions } from '../courier/actions.ts';
 import type { HeldAction } from '../courier/actions.ts';
-import { createIsSecret, maskActions, SECRET_ITEMS } from '../courier/secrets.ts';
+import { createIsSecret, MASK, maskActions, SECRET_ITEMS } from '../courier/secrets.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { parseDuration } from './duration.ts';
@@ -50,13 +50,18 @@ export function addActions(program: Command, around: Surroundings): void {
  * @throws SallyportError FILE_UNREADABLE, REQUEST_INVALID naming the file and the place in it
  */
 export function readActionsFile(file: string): HeldAction[] {
+  return readActions(readActionsSource(file), file);
+}
+
+/** What such a file holds, before it is checked. @throws SallyportError FILE_UNREADABLE, REQUEST_INVALID */
+export function readActionsSource(file: string): unknown {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
     throw new SallyportError('FILE_UNREADABLE', `${file} cannot be read: ${describeError(cause)}`, { cause });
   }
-  return readActions(/^\s*[[{]/.test(text) ? parseJson(file, text) : text, file);
+  return /^\s*[[{]/.test(text) ? parseJson(file, text) : text;
 }
 
 function parseJson(file: string, text: string): unknown {
@@ -70,11 +75,26 @@ function parseJson(file: string, text: string): unknown {
   return Array.isArray(value) ? value : [value];
 }
 
+/** What would be held for some devices. */
+export interface Preview {
+  devices: readonly string[];
+  actions: readonly HeldAction[];
+  /** Values that came by reference, as `action.item` by their places. */
+  secrets?: ReadonlySet<string>;
+}
+
 /** Shows what would be held, secrets masked. The patterns are those of the defaults; the relay's own may differ. */
-export function showActions({ io, json, printJson }: Desk, devices: string[], actions: HeldAction[]): number {
-  const masked = maskActions(actions, createIsSecret(SECRET_ITEMS));
-  if (json) for (const device of devices) printJson({ device, kind: 'dls', actions: masked });
-  else io.out(`${devices.join(', ')}:\n${masked.map(actionText).join('')}Nothing was sent.\n`);
+export function showActions({ io, json, printJson }: Desk, previews: Iterable<Preview>): number {
+  const isSecret = createIsSecret(SECRET_ITEMS);
+  for (const { devices, actions, secrets } of previews) {
+    const masked = maskActions(actions, isSecret).map(({ action, items }, i) => ({
+      action,
+      items: items.map((item, j) => (secrets?.has(`${i}.${j}`) === true ? { ...item, value: MASK } : item)),
+    }));
+    if (json) for (const device of devices) printJson({ device, kind: 'dls', actions: masked });
+    else io.out(`${devices.join(', ')}:\n${masked.map(actionText).join('')}`);
+  }
+  if (!json) io.out('Nothing was sent.\n');
   return OK;
 }
 
@@ -130,7 +150,7 @@ function parseItem(text: string): { name: string; index?: string } {
 
 async function act(desk: Desk, device: string, wanted: unknown, options: ActOptions): Promise<number> {
   const actions = readActions(wanted, 'items');
-  if (options.dryRun === true) return showActions(desk, [device], actions);
+  if (options.dryRun === true) return showActions(desk, [{ devices: [device], actions }]);
   const { client, io, json, printJson } = desk;
   const ttl = options.ttl === undefined ? {} : { ttl_s: duration('--ttl', options.ttl) / 1000 };
   const push = () => client.push(device, { kind: 'dls', actions, ...ttl });

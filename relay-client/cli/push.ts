@@ -7,13 +7,16 @@ import type { PushBody } from '../api/request-shapes.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import type { HeldAction } from '../courier/actions.ts';
-import { isWell, readActionsFile, showActions, tellResults } from './actions.ts';
+import { isWell, readActionsFile, readActionsSource, showActions, tellResults } from './actions.ts';
 import { parseDuration } from './duration.ts';
 import { followToEnd } from './follow.ts';
+import { readTemplate } from './template.ts';
+import { readDeviceValues } from './values.ts';
 
 interface PushOptions {
   kind?: 'contact-me' | 'dls';
   file?: string;
+  values?: string;
   dryRun?: boolean;
   ttl?: string;
   key?: string;
@@ -43,6 +46,10 @@ export function addPush(program: Command, around: Surroundings): void {
     .argument('[devices...]', 'device ids; - reads them from standard input, one a line')
     .option('--kind <kind>', 'contact-me: please call the service (default); dls: do what --file says')
     .option('--file <file>', 'actions for the phone, JSON or WPI; see docs/courier.md')
+    .option(
+      '--values <file>',
+      'devices and their own values, CSV or JSON, for the places {{column}} in --file; see docs/templates.md',
+    )
     .option('--dry-run', 'check, and show what would be held; nothing is sent')
     .option('--ttl <time>', 'expires after this long (default 7d)')
     .option('--key <key>', 'a name of your own; pushing it again changes nothing')
@@ -65,16 +72,19 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
   if (options.wait !== undefined && options.wait !== 'proxy' && options.wait !== 'cleared') {
     throw new UsageError(`--wait takes proxy or cleared, not ${options.wait}`);
   }
-  if (args.length === 0 && options.from === undefined)
+  const each = eachOf(options, args, desk.io.env);
+  if (each === null && args.length === 0 && options.from === undefined)
     throw new UsageError('Name at least one device, or --from FILE');
-  const actions = actionsOf(options);
+  const actions = each === null ? actionsOf(options) : null;
   if (options.dryRun === true) {
+    const from = options.from === undefined ? [] : [`those in ${options.from}`];
+    if (each !== null)
+      return showActions(
+        desk,
+        each.map(({ device, ...rest }) => ({ devices: [device], ...rest })),
+      );
     if (actions === null) throw new UsageError('--dry-run shows the actions of --file');
-    return showActions(
-      desk,
-      [...args, ...(options.from === undefined ? [] : [`those in ${options.from}`])],
-      actions,
-    );
+    return showActions(desk, [{ devices: [...args, ...from], actions }]);
   }
   const body: PushBody = { ...bodyOf(options), ...(actions === null ? {} : { kind: 'dls', actions }) };
   const spreadS =
@@ -88,7 +98,9 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
   const bulk =
     args.length > 1 ||
     args.includes('-') ||
-    [options.from, options.spread, options.campaign, ...plan].some((given) => given !== undefined);
+    [options.values, options.from, options.spread, options.campaign, ...plan].some(
+      (given) => given !== undefined,
+    );
   if (bulk && options.wait === 'proxy' && (spreadS !== undefined || options.campaign !== undefined)) {
     throw new UsageError('--wait proxy goes with neither --spread nor --campaign');
   }
@@ -97,7 +109,7 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
     ...campaignOf(options),
   };
   const pushAll = (): AsyncIterable<Outcome> => {
-    const inputs = inputsOf(args, options.from, body);
+    const inputs = each === null ? inputsOf(args, options.from, body) : inputsOfEach(each, body);
     if (!bulk || options.wait === 'proxy') return pushSingly(desk.client, inputs, options.wait === 'proxy');
     return pushBulk(desk.client, inputs, bulkOptions);
   };
@@ -106,7 +118,7 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
     desk,
     pushAll,
     options.timeout === undefined ? null : duration('--timeout', options.timeout),
-    actions !== null,
+    actions !== null || each !== null,
   );
 }
 
@@ -243,6 +255,28 @@ async function* idLines(stream: NodeJS.ReadableStream, body: PushBody): AsyncGen
     const device = line.replace(/#.*/, '').trim();
     if (device !== '') yield { device, ...body };
   }
+}
+
+/** What each device of --values is to do; null without it. All of it is checked before anything is sent. */
+function eachOf(
+  { kind, file, values, from }: PushOptions,
+  args: string[],
+  env: Readonly<Record<string, string | undefined>>,
+): { device: string; actions: HeldAction[]; secrets: ReadonlySet<string> }[] | null {
+  if (values === undefined) return null;
+  if (file === undefined) throw new UsageError('--values has what goes into the places of --file; give both');
+  if (args.length > 0 || from !== undefined)
+    throw new UsageError('--values names the devices; name no others');
+  if (kind === 'contact-me') throw new UsageError('--file has actions, which a contact-me carries none of');
+  const template = readTemplate(readActionsSource(file), file, env);
+  return readDeviceValues(values, env).map((each) => ({ device: each.device, ...template.fill(each) }));
+}
+
+async function* inputsOfEach(
+  each: readonly { device: string; actions: HeldAction[] }[],
+  body: PushBody,
+): AsyncGenerator<BulkInput> {
+  for (const { device, actions } of each) yield { ...body, device, kind: 'dls', actions };
 }
 
 /** What --file says; null without it. */

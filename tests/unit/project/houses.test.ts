@@ -26,6 +26,7 @@ const doors = {
   'reflect-metadata': ['shared/key-pair.ts'],
   commander: ['proxy/', 'relay-client/', 'tests/phones/', 'tests/fixtures/services/'],
   'fast-xml-parser': ['shared/wpi/'],
+  'csv-parse': ['relay-client/cli/values.ts'],
   'https-proxy-agent': ['relay-client/links/dial.ts'],
   'lru-cache': ['proxy/', 'relay-client/', 'shared/'],
   pino: ['shared/log.ts'],
