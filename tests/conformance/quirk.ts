@@ -29,6 +29,8 @@ export interface Quirk {
 /** One request and its answer, in bytes of our own. */
 export interface Spelt {
   phone: Buffer | string;
+  /** Where the phone posts to. Default the path of captures. */
+  target?: string;
   /** Further header lines. */
   phoneHeaders?: readonly string[];
   service: Buffer | string;
@@ -69,11 +71,11 @@ export function spelt(device: string, ...sittings: readonly Sitting[]): Transcri
   };
 }
 
-function request({ phone, phoneHeaders = [] }: Spelt): Buffer {
+function request({ phone, target = '/DeploymentService/LoginService', phoneHeaders = [] }: Spelt): Buffer {
   const typed = phoneHeaders.some((line) => /^content-type:/i.test(line));
   return message(
     [
-      'POST /DeploymentService/LoginService HTTP/1.1',
+      `POST ${target} HTTP/1.1`,
       'Host: dls.example:18443',
       ...(typed ? [] : ['Content-Type: text/xml']),
       length(phone),

@@ -69,6 +69,9 @@ const announces = (id: string, what: string, action: string, value: string): Qui
   },
 });
 
+const bare = (document: string): string =>
+  document.replace(/^<\?xml[^>]*\?>\s*/, '').replace(/ xmlns="[^"]*"/, '');
+
 /** How phones write what they say. */
 export const PHONE_QUIRKS: readonly Quirk[] = [
   says('status-first', '`status` before `action`', 'Developer’s Guide, DMOS', solicited, () =>
@@ -108,6 +111,16 @@ export const PHONE_QUIRKS: readonly Quirk[] = [
       '<ItemList>',
       `<ItemList><!-- ${item('contact-me-uri', 'http://192.0.2.9/')} -->${item('userdata', '<![CDATA[<x> &]]>')}`,
     ),
+  ),
+  says(
+    'phone-no-namespace',
+    'no namespace and no XML declaration from the phone',
+    'samples of Pentagrid',
+    (device) => bare(solicited(device)),
+    () => bare(reply('WriteItems')),
+  ),
+  says('phone-items-outside', 'the ItemList outside the Message', 'samples of Pentagrid', (device) =>
+    solicited(device).replace(/(<ItemList>[^]*<\/ItemList>)\n(<\/Message>)/, '$2\n$1'),
   ),
   says(
     'bom',

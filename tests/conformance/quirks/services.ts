@@ -202,6 +202,26 @@ export const SERVICE_QUIRKS: readonly Quirk[] = [
       ),
   },
   {
+    id: 'file-deployment-ftp',
+    what: 'FileDeployment by FTP, which is warned of',
+    source: 'Developer’s Guide p. 55; Gemeinschaft',
+    expects: 'cleared',
+    warns: 'ftp',
+    script: (device) =>
+      spelt(device, {
+        exchanges: [
+          {
+            phone: solicited(device),
+            service: order(
+              'FileDeployment',
+              item('file-server', '192.0.2.9') + item('file-port', '21') + item('file-pwd', 's3cret'),
+            ),
+          },
+          { phone: reply('FileDeployment'), service: CLEAN_UP },
+        ],
+      }),
+  },
+  {
     id: 'refused-items',
     what: 'a reply that is accepted and lists items that are not',
     source: 'Developer’s Guide p. 78–83',

@@ -132,6 +132,10 @@ export const TRANSPORT_QUIRKS: readonly Quirk[] = [
     service,
     contentType: 'application/xml; charset=utf-8',
   })),
+  travels('other-path', 'another path than that of captures', 'Developer’s Guide, samples', (service) => ({
+    service,
+    target: '/provisioningService?x=%20&y',
+  })),
   travels('no-content-type', 'no Content-Type', 'not seen; allowed', (service) => ({
     service,
     contentType: null,
