@@ -7,6 +7,7 @@ import type { Log } from '../../shared/log.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import type { Message, Outbox } from '../outbox/outbox.ts';
 import type { PendingView } from '../pending-view.ts';
+import { createByteBudget } from '../services/limits.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 import type { HeldAction } from './actions.ts';
 import type { CourierConfig } from './config.ts';
@@ -79,6 +80,7 @@ export function createCourier(options: CourierOptions): Courier {
   const { config, outbox, pending, clock, log, metrics } = options;
   const isSecret = createIsSecret(config.secretItems);
   const allowed = parseAllowList(config.allowSources);
+  const replies = createByteBudget(COURIER_LIMITS.repliesBytes);
   const running = new Map<DeviceId, Delivery>();
   const restarts = new LRUCache<DeviceId, Task>({ max: RESTARTS });
   const deployments = new LRUCache<DeviceId, Milliseconds>({ max: DEPLOYMENTS });
@@ -185,6 +187,7 @@ export function createCourier(options: CourierOptions): Courier {
         log,
         config,
         isSecret,
+        replies,
         mayTell: (actions) => mayTell(visit, actions),
         serviceDue: () => pending.due(device) > 0,
         deadAfter: options.deadAfter,

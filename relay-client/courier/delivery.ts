@@ -7,6 +7,7 @@ import type { NewItem } from '../../shared/wpi/build.ts';
 import { itemValue } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import type { Outbox } from '../outbox/outbox.ts';
+import type { ByteBudget } from '../services/limits.ts';
 import type { OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { SessionOutcome } from '../watcher/session-events.ts';
 import type { HeldAction } from './actions.ts';
@@ -49,6 +50,8 @@ export interface DeliveryOptions {
   log: Log;
   config: CourierConfig;
   isSecret: IsSecret;
+  /** Bytes of replies that all deliveries hold at once. */
+  replies: ByteBudget;
   /** Whether this phone may be told these actions; says so where it may not. */
   mayTell(actions: readonly HeldAction[]): boolean;
   /** Whether a contact-me is offered to the device too. */
@@ -84,10 +87,15 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   let answers = 0;
   let over = false;
 
+  const dropJob = (): void => {
+    job?.release();
+    job = null;
+  };
+
   const finish = (): void => {
     if (over) return;
     over = true;
-    job = null;
+    dropJob();
     options.over();
   };
 
@@ -163,7 +171,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         options.deploying();
       }
       if (!tooManyItems(action, maxItems)) {
-        job = createJob(action, maxItems, { isSecret, secretResults: config.secretResults });
+        const secrets = { isSecret, secretResults: config.secretResults };
+        job = createJob(action, maxItems, secrets, options.replies);
         if (action.action === 'Restart') options.restarting(task, true);
         return ask(nonce, job);
       }
@@ -206,7 +215,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const result = running.result(clock.wall());
     const accepted = result.status === 'accepted';
     const wait = accepted ? waitFor(running.action, config) : 0;
-    job = null;
+    dropJob();
     if (running.action.action === 'Restart') options.restarting(current, false);
     await record(current, wait > 0 ? { ...result, status: 'waiting' } : result, wait);
     if (over) return end(nonce, 'cut');

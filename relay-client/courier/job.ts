@@ -1,5 +1,6 @@
 import { buildServiceMessage } from '../../shared/wpi/build.ts';
 import type { PhoneMessage, WpiItem } from '../../shared/wpi/message.ts';
+import type { ByteBudget } from '../services/limits.ts';
 import type { HeldAction, HeldItem } from './actions.ts';
 import type { CourierConfig } from './config.ts';
 import { COURIER_LIMITS, DOCUMENT_FRAME_BYTES } from './limits.ts';
@@ -19,13 +20,19 @@ export interface Job {
   take(message: PhoneMessage): boolean;
   /** What it came to, once it is answered. */
   result(at: number): ActionResult;
+  /** Lets go of what the phone has said. */
+  release(): void;
 }
 
-/** @param maxItems - the most items that the phone takes in one document; null = any number */
+/**
+ * @param maxItems - the most items that the phone takes in one document; null = any number
+ * @param budget - bytes of all replies that are held at once
+ */
 export function createJob(
   action: HeldAction,
   maxItems: number | null,
   secrets: { isSecret: IsSecret } & Pick<CourierConfig, 'secretResults'>,
+  budget: ByteBudget,
 ): Job {
   const documents = documentsOf(action, maxItems);
   const replies: Reply[] = [];
@@ -33,7 +40,7 @@ export function createJob(
   let sent = 0;
   let parts = 0;
   let items = 0;
-  let bytes = 0;
+  let taken = 0;
   let fragment = false;
   let refusal: string | null = null;
   let truncated = false;
@@ -41,9 +48,11 @@ export function createJob(
   /** Adds the items of one part; false where there are more than are read. */
   const collect = (message: PhoneMessage): boolean => {
     for (const item of message.items) {
+      const bytes = Buffer.byteLength(item.name) + Buffer.byteLength(item.value);
+      const fits = items < COURIER_LIMITS.replyItems && taken + bytes <= COURIER_LIMITS.replyBytes;
+      if (truncated || !fits || !budget.take(bytes)) return false;
       items += 1;
-      bytes += Buffer.byteLength(item.name) + Buffer.byteLength(item.value);
-      if (items > COURIER_LIMITS.replyItems || bytes > COURIER_LIMITS.replyBytes) return false;
+      taken += bytes;
       said.push(item);
     }
     return true;
@@ -67,10 +76,11 @@ export function createJob(
       if (fragment && parts < COURIER_LIMITS.fragments) return false;
       if (fragment) truncated = true;
       fragment = false;
-      replies.push({ asked: documents[sent - 1] ?? [], refused: !isFine(message.status), said });
+      const asked = documents[sent - 1] ?? [];
+      replies.push({ asked, refused: !isFine(message.status), said, partial: truncated });
       said = [];
       parts = 0;
-      return sent >= documents.length || truncated;
+      return sent >= documents.length;
     },
     result(at) {
       const failed = refusal !== null;
@@ -82,6 +92,10 @@ export function createJob(
         items: itemResults(action, replies, secrets),
         ...(truncated ? { truncated: true } : {}),
       };
+    },
+    release() {
+      budget.give(taken);
+      taken = 0;
     },
   };
 }

@@ -13,7 +13,7 @@ export const COURIER_LIMITS = {
   /** Bytes of one document for a phone: the 50 kB of the Developer's Guide, p. 69. Longer ones are split. */
   documentBytes: 50_000,
   /** Sessions in which actions are delivered at once; further ones go to the service, and the messages stay held. */
-  sessions: 5_000,
+  sessions: 2_000,
   /** Answers of ours in one session; then it ends, and the rest waits for the next one. */
   answers: 500,
   /** Parts of one reply. */
@@ -22,6 +22,8 @@ export const COURIER_LIMITS = {
   replyItems: 20_000,
   /** Bytes of names and values of one reply, over all its parts. */
   replyBytes: 1_048_576,
+  /** Bytes of all replies that are being put together at once. */
+  repliesBytes: 67_108_864,
   /** Bytes of one value in the results. */
   resultValueBytes: 4_096,
   /** Bytes of one message's results, as JSON. */

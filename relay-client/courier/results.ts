@@ -68,6 +68,8 @@ export interface Reply {
   /** The reply's status was neither `accepted` nor left out. */
   refused: boolean;
   said: readonly WpiItem[];
+  /** The phone has said more than was read. */
+  partial: boolean;
 }
 
 /** Whether a status word means that all is well. */
@@ -92,11 +94,12 @@ export function itemResults(
 }
 
 /** Of items that were told, the phone lists those that it refuses. */
-function toldItems({ asked, said, refused }: Reply): ItemResult[] {
+function toldItems({ asked, said, refused, partial }: Reply): ItemResult[] {
   const byName = groupByName(said);
   return asked.map(({ name, index }) => {
     const about = byName.get(name.toLowerCase())?.find((item) => isAbout(item, index));
-    const status = about !== undefined ? plainStatus(about.status) : refused ? 'failed' : 'accepted';
+    const otherwise = refused ? 'failed' : partial ? 'missing' : 'accepted';
+    const status = about === undefined ? otherwise : plainStatus(about.status);
     return { name, ...(index === undefined ? {} : { index }), status };
   });
 }
