@@ -57,6 +57,8 @@ export type PhoneOptions = {
   overloadRetries?: number;
   /** Random wait before the last message is repeated. Default 2000–4000 ms. */
   overloadWaitMs?: [from: number, to: number];
+  /** False: what is not wrapped in a signature is no answer, and the phone ends the session. Default true, as in default mode. */
+  acceptUnsigned?: boolean;
   /** Honour `send-solicited` (firmware ≥ V3R3). Default true. */
   supportsSendSolicited?: boolean;
   /** False: told 202, the phone calls nobody, as one does whose service address is wrong. Default true. */

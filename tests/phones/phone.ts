@@ -201,6 +201,7 @@ export function createPhone(options: PhoneOptions): Phone {
       ...(options.replyDeviceId ? { replyDeviceId: deviceId } : {}),
       overloadRetries: options.overloadRetries ?? 10,
       overloadWait: () => sleep(overloadWait[0] + random() * (overloadWait[1] - overloadWait[0])),
+      acceptUnsigned: options.acceptUnsigned ?? true,
       think: () => sleep(options.thinkMs ?? 0),
       newNonce,
       now: clock.now,

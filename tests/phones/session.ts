@@ -22,7 +22,7 @@ export const MAX_REQUESTS = 1000;
 export type CookieEcho = 'whole' | 'pair' | 'none';
 
 export type SessionFailure =
-  FaultReason | 'http-status' | 'invalid-xml' | 'nonce' | 'overload' | 'too-many-requests';
+  FaultReason | 'http-status' | 'invalid-xml' | 'unsigned' | 'nonce' | 'overload' | 'too-many-requests';
 
 export type SessionResult = {
   reason: ContactReason;
@@ -67,6 +67,7 @@ export type SessionSettings = {
   /** False: `Connection: close` and a new connection for each request, as a CP210 does. */
   keepAlive: boolean;
   acceptChunked: boolean;
+  acceptUnsigned: boolean;
   style: MessageStyle;
   /** Further header lines of each request. */
   headers: string[];
@@ -135,6 +136,12 @@ export async function runSession(
     result.message = message;
   }
 
+  /** The phone's own end of a session (DG p.13). */
+  async function sayFarewell(why: string): Promise<void> {
+    const items: Item[] = [{ name: 'cleanup-reason', value: why }];
+    await exchange({ reason: 'clean-up', items }, settings.newNonce());
+  }
+
   async function converse(): Promise<void> {
     let message: PhoneMessage = { reason, items };
     while (result.requests < MAX_REQUESTS) {
@@ -154,9 +161,11 @@ export async function runSession(
         order = readServiceMessage(answer.body);
       } catch (error) {
         fail('invalid-xml', error instanceof Error ? error.message : String(error));
-        const farewell: Item[] = [{ name: 'cleanup-reason', value: 'invalid XML' }];
-        await exchange({ reason: 'clean-up', items: farewell }, settings.newNonce());
-        return;
+        return sayFarewell('invalid XML');
+      }
+      if (!settings.acceptUnsigned && !isSigned(answer.body)) {
+        fail('unsigned', 'the answer is not signed');
+        return sayFarewell('not signed');
       }
       result.actions.push(order.action);
       if (order.nonce !== nonce) return fail('nonce', 'the answer does not repeat the nonce of its request');
@@ -199,6 +208,11 @@ export async function runSession(
   connection?.close();
   result.durationMs = settings.now() - started;
   return result;
+}
+
+/** Whether an answer is wrapped in a signature; who made it is not looked at. */
+function isSigned(body: Buffer): boolean {
+  return /^\s*(<\?xml[^>]*>\s*)?<(\w+:)?Signature[\s>]/.test(body.toString('latin1'));
 }
 
 function requestBytes(
