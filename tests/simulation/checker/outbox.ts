@@ -7,6 +7,8 @@ import type { BookedMessage, Store, Stores } from './stores.ts';
 type Breach = (promise: string, why: string) => void;
 
 const KEY_MEMORY_MS = 24 * 3_600_000;
+/** How long a message can be looked up after its end, at least. */
+const ENDED_MEMORY_MS = 7 * 24 * 3_600_000;
 /** Between what a client asks and what it changes: a commit, or a relay that stands still. */
 const SLACK_MS = 15_000;
 /** How long after its time a message may still be held where the disk has room: a check each second, and slack. */
@@ -129,7 +131,7 @@ export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionB
     if (broken !== null)
       breach(broken, `${name(message)} ended as ${event.event} by ${event.why}, without a reason`);
     message.state = event.event;
-    message.endedFrom = store.time(now).least - LATE_MS;
+    message.endedFrom = store.told();
     everEnded.add(message.id);
   }
 
@@ -266,11 +268,20 @@ export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionB
     }
   }
 
-  function lookedUp({ run, id, state }: Extract<Fact, { what: 'looked-up' }>, breach: Breach): void {
+  function lookedUp(
+    { run, id, state }: Extract<Fact, { what: 'looked-up' }>,
+    now: Milliseconds,
+    breach: Breach,
+  ): void {
     const store = stores.of(run);
     const message = store.messages.get(id);
     if (message === undefined) return;
-    if (state === null) return breach('P1', `${name(message)} is not found any more`);
+    if (state === null) {
+      const mayBeForgotten =
+        message.state !== 'held' && store.time(now).most - message.endedFrom > ENDED_MEMORY_MS;
+      if (!mayBeForgotten) breach('P1', `${name(message)} is not found any more`);
+      return;
+    }
     if (message.state !== 'held' && message.state !== 'dead' && state !== message.state) {
       breach('P6', `${name(message)} ended as ${message.state} and is now ${state}`);
     }
@@ -316,7 +327,7 @@ export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionB
           }
           return;
         case 'looked-up':
-          return lookedUp(fact, breach);
+          return lookedUp(fact, now, breach);
         case 'commit':
           return commit(fact, now, breach);
         default:

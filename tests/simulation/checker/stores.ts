@@ -33,6 +33,8 @@ export interface Store {
   /** The newest message by device and key. */
   keys: Map<string, { id: string; push: AskedPush }>;
   seq: number;
+  /** Store time before which nothing has happened that the last commit told of, at least. */
+  told(): Milliseconds;
   /** Simulated time at which its relay began; Infinity while none runs. */
   runsSince(): Milliseconds;
   /** Store time now. */
@@ -45,6 +47,9 @@ export interface Stores {
   take(fact: Fact, now: Milliseconds): void;
 }
 
+/** From a commit until it is told of, at most: a slow disk, and a relay that stands still. */
+const COMMIT_MS = 60_000;
+
 /**
  * Store time is the wall time of the start or the last time that the store remembers, whichever is later, and from then
  * on runs by the monotonic clock. What a store remembers is not seen from outside, hence the spans.
@@ -56,6 +61,7 @@ export function createStores(): Stores {
     setAt: Milliseconds;
     running: boolean;
     committed: Milliseconds;
+    before: Milliseconds;
   }
   const stores = new Map<string, Kept>();
   const byRun = new Map<number, Kept>();
@@ -72,6 +78,8 @@ export function createStores(): Stores {
       setAt: 0,
       running: false,
       committed: 0,
+      before: 0,
+      told: () => store.before,
       runsSince: () => (store.running ? store.setAt : Infinity),
       time(now) {
         const passed = store.running ? now - store.setAt : 0;
@@ -114,7 +122,10 @@ export function createStores(): Stores {
         }
         case 'commit': {
           const store = byRun.get(fact.run);
-          if (store !== undefined && fact.events.length > 0) store.committed = store.time(now).least - 60_000;
+          if (store === undefined) return;
+          // What is told first may have happened before the crash, and in a backup at any time.
+          store.before = fact.old ? -Infinity : store.committed;
+          if (fact.events.length > 0) store.committed = store.time(now).least - COMMIT_MS;
           return;
         }
         default:
