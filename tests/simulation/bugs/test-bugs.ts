@@ -7,7 +7,7 @@ import { PLANTED_BUGS } from './bugs.ts';
 const program = fileURLToPath(new URL('../main.ts', import.meta.url));
 
 /** Test files among which the bugs are shared, so that they run side by side. */
-const PARTS = 2;
+const PARTS = 4;
 
 /** Runs the simulation and resolves to all that it prints. */
 async function simulate(...args: string[]): Promise<{ code: number | null; text: string }> {

@@ -3,7 +3,7 @@ import { watchTurns } from '../engine/turns.ts';
 import { runSeed } from '../run.ts';
 
 /** Seeds that one test file runs; there are several, so that they run side by side. */
-const SEEDS = 500;
+const SEEDS = 250;
 
 /** Runs a part of the seeds that every change must pass, and says which promise which seed breaks. */
 export function testSeeds(part: number): void {

@@ -1,0 +1,3 @@
+import { testBugs } from './test-bugs.ts';
+
+testBugs(3);
