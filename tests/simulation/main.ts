@@ -11,8 +11,7 @@ import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { PLANTED_BUGS } from './bugs/bugs.ts';
 import type { PlantedBug } from './bugs/bugs.ts';
-import { plant } from './bugs/plant.ts';
-import { watchTurns } from './engine/turns.ts';
+import { loadSimulation } from './load.ts';
 
 const HELP = `usage: npm run simulate -- [options]
 
@@ -91,9 +90,7 @@ async function main(): Promise<number> {
     print(HELP);
     return values.help ? 0 : 2;
   }
-  if (bug !== null) plant(bug);
-  const { runSeed } = await import('./run.ts');
-  const turns = watchTurns();
+  const { runSeed, stop } = await loadSimulation(bug);
   const tracing = values.seed !== undefined && !values.quiet;
   // Nobody reads the traces of the many errors that a run makes.
   if (!tracing) Error.stackTraceLimit = 0;
@@ -102,7 +99,7 @@ async function main(): Promise<number> {
   let facts = 0;
   let simulatedMs = 0;
   for (let seed = range.from; seed <= range.to && Date.now() < range.until; seed++) {
-    const outcome = await runSeed({ seed, turns, digest: tracing, ...(tracing ? { trace: print } : {}) });
+    const outcome = await runSeed({ seed, digest: tracing, ...(tracing ? { trace: print } : {}) });
     ran += 1;
     facts += outcome.facts;
     simulatedMs += outcome.simulatedMs;
@@ -117,7 +114,7 @@ async function main(): Promise<number> {
     print(`seed ${seed} breaks a promise; see it by: npm run simulate -- --seed ${seed}`);
     if (!values['keep-going']) break;
   }
-  turns.stop();
+  stop();
   if (bug !== null) {
     print(`not found in ${ran} seeds`);
     return 1;

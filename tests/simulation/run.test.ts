@@ -1,21 +1,21 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { watchTurns } from './engine/turns.ts';
-import { runSeed } from './run.ts';
+import { loadSimulation } from './load.ts';
+
+const { runSeed, stop } = await loadSimulation();
+t.teardown(stop);
 
 const program = fileURLToPath(new URL('main.ts', import.meta.url));
 
 t.test(
   'one seed is one run: byte for byte the same, whatever ran before, and in another process',
   async (t) => {
-    const turns = watchTurns();
-    t.teardown(turns.stop);
     for (const seed of [2, 5]) {
       const lines: string[] = [];
-      const first = await runSeed({ seed, turns, digest: true, trace: (line) => lines.push(line) });
+      const first = await runSeed({ seed, digest: true, trace: (line) => lines.push(line) });
       const again: string[] = [];
-      const second = await runSeed({ seed, turns, digest: true, trace: (line) => again.push(line) });
+      const second = await runSeed({ seed, digest: true, trace: (line) => again.push(line) });
       t.same(again, lines);
       t.equal(second.digest, first.digest);
       t.ok(lines.length > 100);
@@ -31,21 +31,16 @@ t.test(
 );
 
 t.test('two seeds are two runs', async (t) => {
-  const turns = watchTurns();
-  t.teardown(turns.stop);
   const digests = new Set<string>();
-  for (const seed of [1, 2, 3]) digests.add((await runSeed({ seed, turns, digest: true })).digest);
+  for (const seed of [1, 2, 3]) digests.add((await runSeed({ seed, digest: true })).digest);
   t.equal(digests.size, 3);
 });
 
 t.test('what happens in runs is what promises are about', async (t) => {
-  const turns = watchTurns();
-  t.teardown(turns.stop);
   const happened = new Set<string>();
   for (let seed = 1; seed <= 40; seed++) {
     await runSeed({
       seed,
-      turns,
       trace(line) {
         const [, , what = '', rest = ''] = /^\s*(\S+)\s+(\S+) (.*)$/.exec(line) ?? [];
         happened.add(what);
