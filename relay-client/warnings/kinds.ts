@@ -5,7 +5,7 @@ export const WARNINGS = {
   unidentified: 'the device could not be known for certain',
   'no-session': 'a reply came that belongs to no running session',
   unreadable: "a phone's message could not be read",
-  unread: "a phone's message was too large to be read",
+  unread: 'a message was too large to be read',
   'answer-unreadable': "the service's answer could not be read",
   'nonce-odd': "the service's nonce is not the phone's",
   'nonce-missing': "the phone's message has no nonce",

@@ -347,7 +347,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
       body,
       headers,
       answered: take,
-      answeredUnread: ({ status, headers: answered }) => void take({ status, headers: answered, body: null }),
+      answeredUnread({ status, headers: answered }) {
+        listener.warn('unread', { device, from: 'service' });
+        take({ status, headers: answered, body: null });
+      },
       delivered() {
         if (!current()) return;
         if (outcome !== null) conversations.end(conversation, outcome);
@@ -365,12 +368,12 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const connection: Connection = { origin, names, device: null, conversation: null };
     return {
       message: ({ headers, body }) => hear(connection, body, headers),
-      unread({ reason, method, headers }) {
+      unread({ reason, headers }) {
         const own = takeOwnCookie(headers, ownCookieName);
         if (reason === 'method') return { headers: own.headers, answered: () => undefined };
         const signs = { cookies: cookiesSent(own.headers), tokens: own.values };
         const device = recognition.bearerOf(connection, signs);
-        listener.warn('unread', { device, method });
+        listener.warn('unread', { device, from: 'phone' });
         return {
           headers: own.headers,
           answered(answer) {

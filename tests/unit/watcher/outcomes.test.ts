@@ -140,6 +140,7 @@ t.test('an answer too long to be read goes on, unless its status is an error', a
   phone.reply('WriteItems').action('CleanUp');
   t.strictSame(stage.since(), [
     `began ${DEVICE} solicited`,
+    `odd unread ${DEVICE}`,
     'answered null',
     'answered CleanUp',
     `ended ${DEVICE} solicited completed`,
