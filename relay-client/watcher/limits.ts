@@ -13,13 +13,17 @@ export interface WatcherLimits {
    * ones pass unidentified. Default 1 000.
    */
   newDevicesPerMinute: number;
-  /** How long a phone whose connection closed may take to come back with its reply, in ms. Default 60 000. */
+  /**
+   * How long a phone whose connection closed may take to come back with its reply, in ms. After a restart no phone is
+   * identified by a cookie of upstream's for so long. Default 60 000.
+   */
   returnMs: number;
   /** How long a phone may take to reply on a connection that stays open, in ms. Default 300 000. */
   silenceMs: number;
   /**
-   * After a session was cut, or somebody unknown was answered, a reply may still come that belongs to none of the
-   * sessions that run: for so long nobody is identified by that address alone, in ms. Default 600 000.
+   * After a session was cut, a reply was shed, a message passed unread, or somebody unknown spoke, a reply may still come
+   * that belongs to none of the sessions that run: for so long nobody is identified by that address alone, in ms. After
+   * a restart nobody is by any address. Default 600 000.
    */
   doubtMs: number;
   /** Addresses remembered for that; the oldest goes first. Default 10 000. */

@@ -57,8 +57,8 @@ export function createRecognition(options: {
 }): Recognition {
   const { identities, conversations, listener, clock, limits } = options;
   /**
-   * From when on upstream's cookies tell phones apart, by the monotonic clock: of one that all phones have that is not
-   * known before a second phone has shown it, and a phone that comes back late has shown it to an earlier run only.
+   * From when on upstream's cookies tell phones apart, by the monotonic clock. That all phones have one and the same is
+   * known only once a second phone has shown it, and one in the middle of a session has shown it to an earlier run.
    */
   const cookiesFrom = options.resumed ? clock.monotonic() + limits.returnMs : -Infinity;
 

@@ -171,7 +171,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
       disown(answer);
     },
     delivered: () => undefined,
-    cut: () => undefined,
+    // It may come again.
+    cut: () => conversations.doubt(connection.origin.address),
   });
 
   /** The courier may lead a session that a phone was called for; of others it hears the first message. */
@@ -374,10 +375,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
         const signs = { cookies: cookiesSent(own.headers), tokens: own.values };
         const device = recognition.bearerOf(connection, signs);
         listener.warn('unread', { device, from: 'phone' });
+        // What the phone is asked next, and whether it has to say this again, nobody sees.
+        conversations.doubt(origin.address);
         return {
           headers: own.headers,
           answered(answer) {
-            // What the phone was asked, and will reply to, nobody has seen.
             conversations.doubt(origin.address);
             if (device === null) disown(answer);
             else for (const cookie of cookiesSet(answer.headers)) identities.learn(device, cookie);

@@ -186,6 +186,15 @@ t.test('a phone whose question or answer nobody has read may be the one that rep
       other.unread('size').answered({ status: 200, headers: [] });
       other.close();
     },
+    'a message passed unread, and may come again': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      other.unread('size');
+      other.close();
+    },
+    'a reply of nobody known was cut off, and may come again': (stage) => {
+      stage.connect().reply('WriteItems').exchange.cut('upstream');
+    },
     'an answer is with the phone, and that is not told yet': (stage) => {
       stage.connect().begin('solicited', { mac: OTHER_MAC }).undelivered('ReadItems');
     },
