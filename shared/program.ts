@@ -2,6 +2,7 @@ import { ConfigError } from './config-file.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
 import type { Log } from './log.ts';
+import { visibleLines } from './visible.ts';
 
 /** Exit codes of both programs. */
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
@@ -10,7 +11,8 @@ export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
  * Says on standard error why a program cannot go on, and how it must exit: 2 for a bad config or bad words, else 1.
  */
 export function explainFailure(program: string, error: unknown): number {
-  process.stderr.write(`${program}: ${isSallyportError(error) ? error.message : describeError(error)}\n`);
+  const why = isSallyportError(error) ? error.message : describeError(error);
+  process.stderr.write(`${program}: ${visibleLines(why)}\n`);
   return error instanceof ConfigError || isSallyportError(error, 'CONFIG_INVALID')
     ? EXIT.usage
     : EXIT.failure;

@@ -1,3 +1,4 @@
+import { visible } from '../../shared/visible.ts';
 import type { Command } from 'commander';
 import type { DeskEvent } from '../api/event-stream.ts';
 import { action, common, OK, UsageError } from './command.ts';
@@ -20,7 +21,7 @@ export function addEvents(program: Command, around: Surroundings): void {
           };
           for await (const event of client.events({ ...from, signal: io.signal })) {
             if (json) printJson(event);
-            else io.out(`${eventText(event)}\n`);
+            else io.out(`${visible(eventText(event))}\n`);
           }
           return OK;
         },

@@ -1,5 +1,8 @@
+import { visibleLines } from '../../shared/visible.ts';
+
 /** What a command talks to; handed in, so that tests can listen. */
 export interface Io {
+  /** Text that steers a terminal comes out as text. */
   out(text: string): void;
   err(text: string): void;
   /** Whether what `err` is given is read by a person at a terminal, where lines can be drawn over. */
@@ -20,7 +23,7 @@ export function processIo(): Io {
       // A reader that went away (`| head`) has seen enough; that's no failure.
       if (!piped) process.stdout.on('error', () => process.exit());
       piped = true;
-      process.stdout.write(text);
+      process.stdout.write(visibleLines(text));
     },
     err: (text) => void process.stderr.write(text),
     terminal: process.stderr.isTTY === true,

@@ -1,3 +1,4 @@
+import { visible } from '../../shared/visible.ts';
 import type { Command } from 'commander';
 import type { DeviceRowBody, StatusBody, UnknownDeviceBody, WhyBody } from '../api/shapes.ts';
 import { span } from '../words.ts';
@@ -67,9 +68,9 @@ export function addShow(program: Command, around: Surroundings): void {
 function whyText({ sentence, advice, verdict, warnings }: WhyBody): string {
   const lines = warnings.map(
     ({ what, count, at, sentence: about }) =>
-      `warning: ${about}${count === 1 ? '' : `, ${count} times`}, last ${ago(at)} [${what}]\n`,
+      `warning: ${visible(about)}${count === 1 ? '' : `, ${count} times`}, last ${ago(at)} [${what}]\n`,
   );
-  return `${sentence}${advice === null ? '' : ` ${advice}`} [${verdict}]\n${lines.join('')}`;
+  return `${visible(sentence)}${advice === null ? '' : ` ${visible(advice)}`} [${verdict}]\n${lines.join('')}`;
 }
 
 async function showDevices(desk: Desk, options: DevicesOptions): Promise<number> {
