@@ -1,0 +1,128 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { parse } from 'yaml';
+import { readDocument, ROOT } from '../../fixtures/documents.ts';
+
+const PROGRAMS = ['proxy', 'relay'] as const;
+
+/** How exposed a unit may be, of 10. */
+const EXPOSURE = 1.5;
+
+const noSystemd =
+  spawnSync('systemd-analyze', ['--version']).error === undefined ? false : 'needs systemd-analyze';
+
+/** How exposed systemd finds a unit. */
+function exposureOf(file: string): number {
+  const { stdout } = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', file]);
+  const [, figure = 'NaN'] = /exposure level for \S+: ([\d.]+)/.exec(stdout.toString()) ?? [];
+  return Number(figure);
+}
+
+t.test('units leave nothing open that they do not need', { skip: noSystemd }, async (t) => {
+  for (const program of PROGRAMS) {
+    const exposure = exposureOf(join(ROOT, `deploy/systemd/sallyport-${program}.service`));
+    t.ok(exposure <= EXPOSURE, `sallyport-${program}: ${exposure}`);
+  }
+  const open = join(t.testdir(), 'sallyport-relay.service');
+  writeFileSync(open, '[Service]\nExecStart=/bin/true\n');
+  t.ok(exposureOf(open) > 9, 'an open one is seen');
+});
+
+t.test('the drop-in lets the relay talk with named addresses only', { skip: noSystemd }, async (t) => {
+  const unit = readDocument('deploy/systemd/sallyport-relay.service');
+  const dropIn = readDocument('deploy/systemd/relay-addresses.conf');
+  const file = join(t.testdir(), 'sallyport-relay.service');
+  const [before, after = ''] = unit.split('\n[Install]');
+  writeFileSync(file, `${before}\n${dropIn}\n[Install]${after}`);
+  t.ok(exposureOf(file) < exposureOf(join(ROOT, 'deploy/systemd/sallyport-relay.service')));
+  const allowed = [...dropIn.matchAll(/^IPAddressAllow=(.+)$/gm)].map(([, address = '']) => address);
+  t.match(dropIn, /^IPAddressDeny=any$/m);
+  t.same(allowed, ['localhost', '10.30.0.10', '10.40.0.20', '10.40.0.2']);
+});
+
+t.test('units dump no memory, run as their own user and restart unless the config is wrong', async (t) => {
+  for (const program of PROGRAMS) {
+    const unit = readDocument(`deploy/systemd/sallyport-${program}.service`);
+    for (const line of [
+      `User=sallyport-${program}`,
+      'LimitCORE=0',
+      'NoNewPrivileges=yes',
+      'CapabilityBoundingSet=',
+      'ProtectSystem=strict',
+      'UMask=0077',
+      'RestartPreventExitStatus=2',
+    ]) {
+      t.ok(unit.split('\n').includes(line), `${program}: ${line}`);
+    }
+  }
+});
+
+/** The instructions of a container file, continued lines joined. */
+const instructionsOf = (file: string): [word: string, rest: string][] =>
+  readDocument(file)
+    .replaceAll('\\\n', ' ')
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
+    .map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]);
+
+t.test('images run as a user without privileges, by a program that is in the package', async (t) => {
+  const { bin } = JSON.parse(readDocument('package.json')) as { bin: Record<string, string> };
+  for (const program of PROGRAMS) {
+    const instructions = instructionsOf(`deploy/container/Containerfile.${program}`);
+    const last = instructions.slice(instructions.findLastIndex(([word]) => word === 'FROM'));
+    const of = (wanted: string): string[] => last.flatMap(([word, rest]) => (word === wanted ? [rest] : []));
+    t.same(of('USER'), ['1000:1000'], 'by number, so that a host can tell that it is not root');
+    t.ok(
+      last.findIndex(([word]) => word === 'USER') > last.findLastIndex(([word]) => word === 'RUN'),
+      'nothing is run after that',
+    );
+    const [entry = ''] = JSON.parse(of('ENTRYPOINT')[0] ?? '[]') as string[];
+    t.equal(entry, `sallyport-${program}`);
+    t.ok(existsSync(join(ROOT, bin[entry] ?? 'nowhere')), entry);
+    t.same(JSON.parse(of('CMD')[0] ?? '[]'), ['run', '--config', `/var/lib/${entry}/${program}.yaml`]);
+    t.same(of('COPY'), ['--from=build /opt/sallyport /opt/sallyport'], 'nothing of the checkout itself');
+    t.same(of('ADD'), []);
+    for (const [, source] of instructions.filter(([word]) => word === 'FROM')) {
+      t.match(source, /^docker\.io\/library\/node:24-/);
+    }
+  }
+});
+
+t.test('what is copied into a build leaves secrets and histories out', async (t) => {
+  const ignored = readFileSync(join(ROOT, '.dockerignore'), 'utf8').split('\n');
+  for (const each of ['.git', 'node_modules'])
+    t.ok(
+      ignored.some((line) => line.replace(/\/$/, '') === each),
+      each,
+    );
+  const listed = execFileSync('git', ['ls-files', '*.key', '*.pem', '*.token'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  t.equal(listed, '', 'no key is committed');
+});
+
+t.test('compose takes every privilege away', async (t) => {
+  const { services } = parse(readDocument('deploy/container/compose.yaml'), { merge: true }) as {
+    services: Record<string, Record<string, unknown>>;
+  };
+  t.same(Object.keys(services), [...PROGRAMS]);
+  for (const [name, service] of Object.entries(services)) {
+    t.match(
+      service,
+      {
+        read_only: true,
+        cap_drop: ['ALL'],
+        security_opt: ['no-new-privileges:true'],
+        volumes: [`${name}:/var/lib/sallyport-${name}`],
+        ulimits: { core: 0 },
+      },
+      name,
+    );
+    for (const field of ['privileged', 'cap_add', 'devices', 'pid', 'user']) t.notOk(field in service, field);
+    const { context, dockerfile } = service['build'] as { context: string; dockerfile: string };
+    t.ok(existsSync(join(ROOT, 'deploy/container', context, dockerfile)));
+  }
+});
