@@ -8,7 +8,7 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const FIRST = '00:1A:E8:7B:00:01';
 const DEVICES = 30;

@@ -12,7 +12,7 @@ import { startProcess } from '../fixtures/program.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const FIRST = '00:1A:E8:7A:00:01';
 const example = (path: string): string =>

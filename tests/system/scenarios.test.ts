@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { startGate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const FOLDER = new URL('../../docs/examples/scenarios/', import.meta.url);
 

@@ -10,7 +10,7 @@ import { createPlainService } from '../fixtures/services/index.ts';
 import type { RawAnswer } from '../fixtures/services/index.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const DEVICE = '00:1A:E8:72:00:01';
 const NAME = 'dls.internal';

@@ -11,7 +11,7 @@ import type { RecordedRequest } from '../fixtures/services/http-server.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone } from '../phones/index.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 type WarningTold = Extract<DeskEvent, { type: 'warning' }>;
 
