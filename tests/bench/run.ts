@@ -28,6 +28,8 @@ const BENCHES = {
   polls: async (owner: Owner, options: BenchOptions) => (await import('./polls.ts')).run(owner, options),
   tunnel: async (owner: Owner, options: BenchOptions) => (await import('./tunnel.ts')).run(owner, options),
   accept: async (owner: Owner, options: BenchOptions) => (await import('./accept.ts')).run(owner, options),
+  campaign: async (owner: Owner, options: BenchOptions) =>
+    (await import('./campaign.ts')).run(owner, options),
   resync: async (owner: Owner, options: BenchOptions) => (await import('./resync.ts')).run(owner, options),
   courier: async (owner: Owner, options: BenchOptions) => (await import('./courier.ts')).run(owner, options),
 };
