@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import type { PollSeen, UnknownDevice } from './desk.ts';
-import type { PollsFrame } from './links/link.ts';
+import type { PollsFrame } from '../shared/protocol.ts';
 
 /** Devices of which the last poll is remembered; those that polled longest ago are forgotten first. */
 const DEVICES = 1_000_000;

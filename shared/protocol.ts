@@ -156,6 +156,8 @@ export type ProxyFrame =
   | { type: 'pong'; n: number }
   | { type: 'drain' };
 
+export type PollsFrame = Extract<ProxyFrame, { type: 'polls' }>;
+
 /** One figure, as Prometheus would read it. */
 export interface MetricSample {
   name: string;

@@ -10,7 +10,7 @@ import type { CutCode, MuxStream } from '../../shared/mux-stream.ts';
 import { createMux } from '../../shared/mux.ts';
 import type { Mux } from '../../shared/mux.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS } from '../../shared/protocol.ts';
-import type { MetricSample, ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
+import type { MetricSample, PollsFrame, ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
 import { readProxyFrame } from '../../shared/protocol-read.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import type { ProxyGuard } from './proxy-guard.ts';
@@ -30,7 +30,6 @@ export interface LinkEnd {
 }
 
 export type Welcome = Extract<ProxyFrame, { type: 'welcome' }>;
-export type PollsFrame = Extract<ProxyFrame, { type: 'polls' }>;
 
 export interface LinkOptions {
   relay: string;

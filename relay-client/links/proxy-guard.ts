@@ -1,8 +1,8 @@
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { CONTROL_FRAME_BYTES } from '../../shared/protocol.ts';
+import type { PollsFrame } from '../../shared/protocol.ts';
 import type { Warn } from '../warnings/kinds.ts';
-import type { PollsFrame } from './link.ts';
 
 /** How much of itself a proxy may bring, whatever it says. 0 = no limit where that is allowed. */
 export interface ProxyLimits {

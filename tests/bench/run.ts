@@ -21,17 +21,17 @@ median ratio of the rounds, and the least and greatest of them.
   --help
 
 Benchmarks: polls (needs nginx, wrk), tunnel (needs the OpenSSH server and client),
-accept, resync, courier. Each needs Linux. Let nothing else run meanwhile.
+accept, resync, courier, campaign. Each needs Linux. Let nothing else run meanwhile.
 `;
 
 const BENCHES = {
   polls: async (owner: Owner, options: BenchOptions) => (await import('./polls.ts')).run(owner, options),
   tunnel: async (owner: Owner, options: BenchOptions) => (await import('./tunnel.ts')).run(owner, options),
   accept: async (owner: Owner, options: BenchOptions) => (await import('./accept.ts')).run(owner, options),
-  campaign: async (owner: Owner, options: BenchOptions) =>
-    (await import('./campaign.ts')).run(owner, options),
   resync: async (owner: Owner, options: BenchOptions) => (await import('./resync.ts')).run(owner, options),
   courier: async (owner: Owner, options: BenchOptions) => (await import('./courier.ts')).run(owner, options),
+  campaign: async (owner: Owner, options: BenchOptions) =>
+    (await import('./campaign.ts')).run(owner, options),
 };
 
 const RESULTS = new URL('results/', import.meta.url).pathname;
