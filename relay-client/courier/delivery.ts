@@ -209,9 +209,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       return end(nonce, 'refused');
     }
     if (message.status === 'busy') return end(nonce, 'busy', COME_AGAIN);
-    if (!running.take(message)) {
-      return answers >= COURIER_LIMITS.answers ? end(nonce, 'again', COME_AGAIN) : ask(nonce, running);
-    }
+    // An action that was begun is brought to its end: its documents are bounded, and half of it is not kept.
+    if (!running.take(message)) return ask(nonce, running);
     const result = running.result(clock.wall());
     const accepted = result.status === 'accepted';
     const wait = accepted ? waitFor(running.action, config) : 0;

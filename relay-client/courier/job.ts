@@ -38,7 +38,7 @@ export function createJob(
   const replies: Reply[] = [];
   let said: WpiItem[] = [];
   let sent = 0;
-  let parts = 0;
+  let fragments = 0;
   let items = 0;
   let taken = 0;
   let fragment = false;
@@ -71,15 +71,14 @@ export function createJob(
       const whole = collect(message);
       if (!whole) truncated = true;
       if (!isFine(message.status)) refusal ??= plainStatus(message.status);
-      parts += 1;
       fragment = whole && isFine(message.status) && message.fragment === 'next';
-      if (fragment && parts < COURIER_LIMITS.fragments) return false;
+      if (fragment) fragments += 1;
+      if (fragment && fragments < COURIER_LIMITS.fragments) return false;
       if (fragment) truncated = true;
       fragment = false;
       const asked = documents[sent - 1] ?? [];
       replies.push({ asked, refused: !isFine(message.status), said, partial: truncated });
       said = [];
-      parts = 0;
       return sent >= documents.length;
     },
     result(at) {

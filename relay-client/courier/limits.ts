@@ -14,9 +14,9 @@ export const COURIER_LIMITS = {
   documentBytes: 50_000,
   /** Sessions in which actions are delivered at once; further ones go to the service, and the messages stay held. */
   sessions: 2_000,
-  /** Answers of ours in one session; then it ends, and the rest waits for the next one. */
+  /** Answers of ours in one session after which no further action is begun; the rest waits for the next one. */
   answers: 500,
-  /** Parts of one reply. */
+  /** Parts of the replies to one action. */
   fragments: 200,
   /** Items of one reply, over all its parts. */
   replyItems: 20_000,

@@ -24,12 +24,23 @@ export function guardObserver(observer: Observer, log: Log): Observer {
   };
   const nothing = (): undefined => undefined;
 
+  const guardLater = (later: NonNullable<Exchange['later']>): NonNullable<Exchange['later']> =>
+    later.catch((error: unknown) =>
+      guard(
+        'later',
+        () => {
+          throw error;
+        },
+        () => null,
+      ),
+    );
+
   const guardExchange = (inner: Exchange): Exchange => ({
     device: inner.device,
     body: inner.body,
     headers: inner.headers,
     ...(inner.local === undefined ? {} : { local: inner.local }),
-    ...(inner.later === undefined ? {} : { later: inner.later }),
+    ...(inner.later === undefined ? {} : { later: guardLater(inner.later) }),
     answered: (response) =>
       guard(
         'answered',

@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate, Owner } from '../fixtures/gate.ts';
@@ -63,6 +65,13 @@ t.test('what is held is polled for and delivered while the service is down', asy
   t.equal(await gate.poll(other.deviceId), 200, 'who needs the service is not called');
   const log = JSON.stringify([gate.relay.lines, gate.proxy.lines]);
   t.notOk(log.includes('lobby'), 'no value is logged');
+  const outbox = join(dirname(gate.relayConfig), 'outbox');
+  const files = await readdir(outbox);
+  t.ok(files.includes('outbox.db'));
+  for (const file of files) {
+    const bytes = await readFile(join(outbox, file));
+    t.notOk(bytes.includes('lobby'), `no value is readable in ${file}`);
+  }
 });
 
 t.test('a relay that is killed again and again loses nothing and ends everything once', async (t) => {

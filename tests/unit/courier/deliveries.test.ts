@@ -1,4 +1,5 @@
 import t from 'tap';
+import { COURIER_LIMITS } from '../../../relay-client/courier/limits.ts';
 import { bodyOf, DEVICE, startLab } from './lab.ts';
 
 t.setTimeout(120_000);
@@ -180,6 +181,25 @@ t.test('what a phone does not take at once is split, items of one index together
     t.equal(indexes.length, new Set(indexes).size * 2, 'both items of an index');
   }
   t.equal((await lab.look(id)).read[0]?.items.length, 18);
+});
+
+t.test('an action of more documents than a session has answers is brought to its end', async (t) => {
+  const lab = await startLab(t);
+  const phone = lab.phone({ maxItems: 1 });
+  const items = Array.from({ length: COURIER_LIMITS.answers + 20 }, (_, i) => ({
+    name: `n${i}`,
+    value: String(i),
+  }));
+  const { id } = await lab.hold([
+    { action: 'WriteItems', items },
+    { action: 'ReadItems', items: ['realm'] },
+  ]);
+  const first = await phone.openSession('solicited');
+  t.equal(first.actions.length, items.length + 1);
+  t.match(first, { sendSolicited: true, outcome: 'completed' }, 'no other action is begun');
+  await lab.sessions(2);
+  t.match(await lab.look(id), { state: 'cleared' });
+  t.strictSame(lab.ended, ['solicited again by courier', 'solicited completed by courier']);
 });
 
 t.test('documents stay within 50 kB', async (t) => {
