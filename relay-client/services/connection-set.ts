@@ -6,6 +6,8 @@ export interface OpenConnection {
   drain(): void;
   /** Ends now. */
   destroy(): void;
+  /** Whether it has made no request so far: it may be anybody, and gives way to newcomers. Left out = it doesn't. */
+  fresh?(): boolean;
 }
 
 /** The open connections of a service. */
@@ -14,6 +16,8 @@ export interface ConnectionSet {
   /** Takes it out; nothing when it's out already. */
   delete(connection: OpenConnection): void;
   size(): number;
+  /** Ends the oldest one that has made no request so far. @returns false where there is none */
+  makeRoom(): boolean;
   /** Whether the service takes no new ones. */
   draining(): boolean;
   /** Asks all to end and destroys what is left after `withinMs`; resolves when none is left. */
@@ -33,6 +37,15 @@ export function createConnectionSet(clock: Clock): ConnectionSet {
       emptied.clear();
     },
     size: () => open.size,
+    makeRoom() {
+      for (const connection of open) {
+        if (connection.fresh?.() !== true) continue;
+        open.delete(connection);
+        connection.destroy();
+        return true;
+      }
+      return false;
+    },
     draining: () => draining,
     async drain(withinMs) {
       draining = true;

@@ -61,7 +61,13 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
 
   const connections = createConnectionSet(clock);
   const phones = new WeakMap<Duplex, PhoneConnection>();
-  const speakHttp = createHttpParser(limits, (socket) => phones.get(socket));
+  /** Phones that have made a request. */
+  const spoken = new WeakSet<PhoneConnection>();
+  const speakHttp = createHttpParser(
+    limits,
+    (socket) => phones.get(socket),
+    (phone) => spoken.add(phone),
+  );
 
   const refuse = (stream: Duplex, why: string, origin: PhoneOrigin): void => {
     count('connection_refused');
@@ -76,15 +82,20 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
     accept(stream, origin) {
       if (stream.destroyed) return;
       if (connections.draining()) return refuse(stream, 'draining', origin);
-      if (connections.size() >= limits.connections) return refuse(stream, 'too many connections', origin);
       if (origin.tls === 'relay' && tls === null) {
         return refuse(stream, 'the door is sealed and this service has no certificate (tls)', origin);
+      }
+      if (connections.size() >= limits.connections) {
+        // Whoever opens connections and says nothing keeps no phone out for long.
+        if (!connections.makeRoom()) return refuse(stream, 'too many connections', origin);
+        count('connection_refused');
       }
       count('connection');
       let phone: PhoneConnection | null = null;
       const entry = {
         drain: () => (phone === null ? void stream.destroy() : phone.drain()),
         destroy: () => (phone === null ? void stream.destroy() : phone.destroy()),
+        fresh: () => phone === null || !spoken.has(phone),
       };
       connections.add(entry);
       const serve = (socket: Duplex, names: readonly string[] = []): void => {
@@ -123,6 +134,7 @@ export function createWpiService(config: WpiServiceConfig, dependencies: WpiDepe
 function createHttpParser(
   limits: WpiLimits,
   phoneOf: (socket: Duplex) => PhoneConnection | undefined,
+  onSpoken: (phone: PhoneConnection) => unknown,
 ): (socket: Duplex) => void {
   const server = createServer({
     insecureHTTPParser: false,
@@ -139,8 +151,12 @@ function createHttpParser(
   // Otherwise Node ends its side as soon as the phone does, in the middle of an exchange.
   Object.assign(server, { httpAllowHalfOpen: true });
 
-  const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
-    phoneOf(request.socket)?.request(request, response);
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const phone = phoneOf(request.socket);
+    if (phone === undefined) return;
+    onSpoken(phone);
+    phone.request(request, response);
+  };
   server.on('request', onRequest);
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', onRequest);

@@ -263,7 +263,7 @@ const vectors: Vector[] = [
 t.test('a request is refused and the connection closed, or upstream gets exactly that request', async (t) => {
   const upstream = await startRawUpstream(t, answering(ok()));
   const wpi = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 200 } });
-  t.ok(vectors.length >= 30, `${vectors.length} vectors`);
+  t.ok(vectors.length >= 60, `${vectors.length} vectors`);
   for (const { name, sent, refused, upstream: expected } of vectors) {
     const before = upstream.connections.length;
     const phone = await wpi.phone();

@@ -234,3 +234,19 @@ t.test('a download is whole though upstream hangs up while its last bytes wait f
   }
   t.strictSame(cut, []);
 });
+
+t.test('at the limit of connections one that has said nothing makes room for a phone', async (t) => {
+  const upstream = await startRawUpstream(t, answering(ok()));
+  const { phone, service } = await startWpi(t, { upstream: upstream.url, limits: { connections: 2 } });
+  const speaking = await phone();
+  speaking.send(post('1'));
+  await speaking.answer();
+  const silent = await phone();
+  const newcomer = await phone();
+  newcomer.send(post('2'));
+  await newcomer.answer();
+  t.equal(await silent.over, 'cut');
+  t.equal(service.connections(), 2);
+  speaking.send(post('3'));
+  await speaking.answer();
+});
