@@ -131,10 +131,6 @@ export class Copy {
     return [...this.#held.values()].flatMap((entries) => [...entries.keys()]);
   }
 
-  quietOf(device: string, now: Milliseconds): boolean {
-    return (this.#quiet.get(device)?.until ?? 0) > now;
-  }
-
   frame(id: string, text: string, now: Milliseconds): Told | null {
     const told = JSON.parse(text) as Told;
     const link = this.#links.get(id);

@@ -37,7 +37,6 @@ export interface Route {
   refuse(): void;
   /** @param forgotten - what stood between has lost every connection meanwhile, as a firewall may */
   heal(forgotten: boolean): void;
-  disturbed(): boolean;
 }
 
 interface End {
@@ -189,6 +188,5 @@ export function createRoute(scheduler: Scheduler, dice: Dice): Route {
         for (const end of ends) for (const task of end.waiting.splice(0)) bring(end, task);
       }
     },
-    disturbed: () => refusing || stalled.toProxy || stalled.toRelay,
   };
 }

@@ -2,7 +2,7 @@ import t from 'tap';
 import { loadSimulation } from '../load.ts';
 
 /** Seeds that one test file runs; there are several, so that they run side by side. */
-const SEEDS = 250;
+const SEEDS = 125;
 
 /** Runs a part of the seeds that every change must pass, and says which promise which seed breaks. */
 export function testSeeds(part: number): void {

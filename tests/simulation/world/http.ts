@@ -15,7 +15,6 @@ export interface HttpReader {
   partial(): { line: string; headers: Map<string, string>; body: Buffer } | null;
 }
 
-/** @param bodyless - whether the next message has no body whatever its headers say, such as a 204 */
 export function createHttpReader(onMessage: (message: HttpMessage) => void): HttpReader {
   let chunks: Buffer[] = [];
   let head: { line: string; headers: Map<string, string>; length: number } | null = null;
