@@ -76,7 +76,11 @@ export const FAULTS: readonly Fault[] = [
   { name: "the service's connections are cut", spares: true, inflict: ({ upstream }) => cutAll(upstream) },
   { name: 'the link cannot be made for 4 s', spares: true, inflict: ({ link }) => away(link) },
   { name: 'the proxy is stopped for 9 s', spares: true, inflict: ({ gate }) => stop(gate, 'proxy') },
-  { name: 'the link is slow, uneven and in small pieces for 9 s', spares: true, inflict: ({ link }) => rough(link) },
+  {
+    name: 'the link is slow, uneven and in small pieces for 9 s',
+    spares: true,
+    inflict: ({ link }) => rough(link),
+  },
   { name: 'the relay is killed', spares: false, inflict: ({ gate }) => kill(gate, 'relay') },
   { name: 'the proxy is killed', spares: false, inflict: ({ gate }) => kill(gate, 'proxy') },
   { name: 'the relay is restarted', spares: false, inflict: ({ gate }) => restart(gate, 'relay') },

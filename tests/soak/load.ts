@@ -82,7 +82,8 @@ export async function startLoad(owner: Owner, gate: Gate, phones: number): Promi
       const got = await download(dialer, `${gate.phoneService}/file/soak.app?size=${FILE_BYTES}`);
       if (got.status === 200 && got.reason === undefined) {
         told.downloads.whole += 1;
-        if (got.bytes !== FILE_BYTES) wrong(`a download looked whole after ${got.bytes} of ${FILE_BYTES} bytes`);
+        if (got.bytes !== FILE_BYTES)
+          wrong(`a download looked whole after ${got.bytes} of ${FILE_BYTES} bytes`);
         else if (got.sha256 !== sha256) wrong('a download came with other bytes than were sent');
       } else told.downloads.cut += 1;
       await pause(DOWNLOAD_MS);

@@ -22,7 +22,10 @@ const trendRow = ({ program, figure: name, first, last, most, slope, minutes }: 
   );
 
 /** The result of a soak as a Markdown page. */
-export function soakReport(result: SoakResult, options: Pick<SoakOptions, 'phones' | 'faultEveryMs'>): string {
+export function soakReport(
+  result: SoakResult,
+  options: Pick<SoakOptions, 'phones' | 'faultEveryMs'>,
+): string {
   const { told, fleet, verdict } = result;
   const machine = `${availableParallelism()} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 1024 / MIB)} GiB, Linux ${release()}, Node ${process.version}`;
   const sum = (counts: Record<string, number>): string =>

@@ -46,11 +46,10 @@ const SESSION_GAP_S = 1;
 export async function soak(owner: Owner, options: SoakOptions): Promise<SoakResult> {
   const { say } = options;
   let link!: Middleman;
-  let upstream!: Middleman;
   const nonces = new Set<string>();
   let requests = 0;
   let serviceAddress = '';
-  upstream = await createMiddleman(() => serviceAddress);
+  const upstream: Middleman = await createMiddleman(() => serviceAddress);
   owner.teardown(() => upstream.close());
   const gate = await startGate(owner, {
     logLevel: 'info',

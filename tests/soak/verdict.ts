@@ -28,7 +28,8 @@ export function judge(path: string, told: Told, nonces: { requests: number; repe
 
     const has = db.prepare('SELECT 1 FROM messages WHERE id = ?');
     const lost = told.accepted.filter((id) => has.get(id) === undefined);
-    if (lost.length > 0) wrong.push(`${lost.length} messages that were accepted are not there, the first ${lost[0]}`);
+    if (lost.length > 0)
+      wrong.push(`${lost.length} messages that were accepted are not there, the first ${lost[0]}`);
     if (accepted < told.accepted.length)
       wrong.push(`${told.accepted.length} pushes were answered 201, but only ${accepted} were accepted`);
 

@@ -1,0 +1,199 @@
+import { Socket } from 'node:net';
+import { connect } from 'node:tls';
+import t from 'tap';
+import type { Test } from 'tap';
+import { createMiddleman } from '../fixtures/faults/middleman.ts';
+import type { Deeds, Manner, Middleman } from '../fixtures/faults/middleman.ts';
+import { long, until } from '../fixtures/faults/until.ts';
+import { startGate } from '../fixtures/gate.ts';
+import { fileSha256 } from '../fixtures/services/index.ts';
+import { createDialer, createPhone, download, macAfter, pollOnce, pollRequest } from '../phones/index.ts';
+
+t.setTimeout(long ? 1_700_000 : 170_000);
+
+const FIRST_MAC = '00:1A:E8:7E:00:01';
+const WRITE = { action: 'WriteItems', items: { realm: 'network' } } as const;
+const PUSHES = 5;
+/** One byte at a time takes as long as it takes. */
+const FILE_BYTES = long ? 256 * 1024 : 64 * 1024;
+const TRIES = 15;
+const MENDED_MS = 40_000;
+
+/** What a middleman does to connections, and the deed that proves it. */
+const MANNERS: Record<string, { manner: Manner; deed: keyof Deeds }> = {
+  'late and uneven': { manner: { delayMs: 20, jitterMs: 30 }, deed: 'delayed' },
+  'in single bytes': { manner: { segmentBytes: 1 }, deed: 'pieces' },
+  'stalling again and again': { manner: { stallEveryBytes: 4_000, stallMs: 60 }, deed: 'stalls' },
+  'reset now and then': { manner: { resetBetween: [20_000, 400_000] }, deed: 'resets' },
+  'ended in one direction': { manner: { halfCloseBetween: [5_000, 300_000] }, deed: 'halfCloses' },
+};
+
+t.test('networks that treat connections badly', async (t) => {
+  let link!: Middleman;
+  let serviceAddress = '';
+  const upstream = await createMiddleman(() => serviceAddress);
+  t.teardown(() => upstream.close());
+  const gate = await startGate(t, {
+    logLevel: 'info',
+    wpi: { upstream: `https://${upstream.address}` },
+    beforeRelay: ({ host, port }) => void (serviceAddress = `${host}:${port}`),
+    async link(relayDoor) {
+      link = await createMiddleman(relayDoor);
+      return link.address;
+    },
+  });
+  t.teardown(() => link.close());
+  const polls = await createMiddleman(new URL(gate.pollUrl).host);
+  const sessions = await createMiddleman(new URL(gate.phoneService).host);
+  t.teardown(() => Promise.all([polls.close(), sessions.close()]));
+  const places: Record<string, Middleman[]> = {
+    'between relay and proxy': [link],
+    'between phones and doors': [polls, sessions],
+    'between relay and service': [upstream],
+  };
+  const dialer = createDialer({ answerTimeoutMs: 10_000 });
+  t.teardown(() => dialer.close());
+  const sha256 = await fileSha256('network.app', FILE_BYTES);
+  let devices = 0;
+
+  /** Until it comes out as wanted; what a fault broke is tried again, as phones do. */
+  const again = async (t: Test, what: string, attempt: () => Promise<boolean>): Promise<void> => {
+    for (let n = 1; n <= TRIES; n += 1) if (await attempt()) return void t.pass(`${what}, at the ${n}. try`);
+    t.fail(`${what}: not in ${TRIES} tries`);
+  };
+
+  for (const [p, [place, middlemen]] of Object.entries(places).entries()) {
+    for (const [m, [how, { manner, deed }]] of Object.entries(MANNERS).entries()) {
+      if (!long && (p + m) % 3 !== 0) continue;
+      await t.test(`${place}, ${how}: the story, a download and ${PUSHES} pushes`, async (t) => {
+        const before = middlemen.reduce((sum, { deeds }) => sum + deeds[deed], 0);
+        for (const each of middlemen) each.manner(manner);
+        link.cut();
+        const deviceId = macAfter(FIRST_MAC, devices++);
+        const phone = createPhone({
+          deviceId,
+          service: `https://${sessions.address}`,
+          pollUrl: `http://${polls.address}/dcmp/`,
+          pollIntervalMs: 0,
+          contactListen: false,
+          answerTimeoutMs: 10_000,
+        });
+        t.teardown(() => phone.close());
+        const done = gate.service.enqueue(deviceId, [WRITE]);
+        const { status, body } = await gate.call('POST', `/v1/devices/${deviceId}/messages`, {});
+        t.equal(status, 201);
+        const target = pollRequest(`http://${polls.address}/dcmp/`, deviceId);
+        const polled = async (): Promise<number | undefined> =>
+          (await pollOnce(dialer, target, () => performance.now())).status;
+        await until('its polls are 202', async () => (await polled()) === 202, MENDED_MS);
+        await again(
+          t,
+          'the session',
+          async () => (await phone.openSession('solicited')).outcome === 'completed',
+        );
+        t.equal((await done)[0]?.status, 'accepted');
+        const state = async () =>
+          (await gate.call('GET', `/v1/messages/${String(body['id'])}`)).body['state'];
+        // Where the last answer was cut behind the service's back, the phone is called once more.
+        if ((await state()) !== 'cleared') {
+          await again(t, 'once more', async () => {
+            await phone.openSession('solicited');
+            return (await state()) === 'cleared';
+          });
+        }
+        await until('its polls are 200', async () => (await polled()) === 200, MENDED_MS);
+
+        await again(t, 'the download', async () => {
+          const got = await download(
+            dialer,
+            `https://${sessions.address}/file/network.app?size=${FILE_BYTES}`,
+          );
+          if (got.reason === undefined && got.status === 200) {
+            t.equal(got.sha256, sha256, 'what looks whole is whole');
+            return true;
+          }
+          t.ok(got.bytes < FILE_BYTES, `what is cut does not look whole (${got.status ?? got.reason})`);
+          return false;
+        });
+
+        for (let n = 0; n < PUSHES; n += 1) {
+          const device = macAfter(FIRST_MAC, devices++);
+          t.equal((await gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, {})).status, 201);
+          await gate.polls(device, 202, MENDED_MS);
+        }
+        const deeds = middlemen.reduce((sum, each) => sum + each.deeds[deed], 0) - before;
+        // Little passes of a story: where none of it was long enough to be reset, more is led through.
+        for (let n = 0; n < TRIES && deed !== 'delayed' && deed !== 'pieces' && deeds === 0; n += 1) {
+          await download(dialer, `https://${sessions.address}/file/more.app?size=${1024 * 1024}`);
+          const now = middlemen.reduce((sum, each) => sum + each.deeds[deed], 0);
+          if (now > before) break;
+        }
+        const all = middlemen.reduce((sum, each) => sum + each.deeds[deed], 0) - before;
+        t.ok(all > 0, `${deed}: ${all}`);
+        for (const each of middlemen) each.manner({});
+        link.cut();
+      });
+    }
+  }
+});
+
+const STALLED = 50;
+const ASKED = long ? 600 : 150;
+const ROUNDS = 3;
+
+t.test(`${STALLED} stalled phones slow no other`, async (t) => {
+  const gate = await startGate(t, { logLevel: 'info' });
+  const { host, port } = { host: '127.0.0.1', port: Number(new URL(gate.phoneService).port) };
+  const dialer = createDialer();
+  t.teardown(() => dialer.close());
+  const measure = async (): Promise<number> => {
+    const took: number[] = [];
+    const connection = await dialer.open({ host, port, tls: true });
+    const request = Buffer.from(`GET /file/small.app?size=1000 HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`);
+    for (let n = 0; n < ASKED; n += 1) {
+      const began = performance.now();
+      await connection.request(request);
+      took.push(performance.now() - began);
+    }
+    connection.close();
+    return took.sort((a, b) => a - b)[Math.floor(took.length * 0.99)]!;
+  };
+  await measure();
+
+  let best = Infinity;
+  for (let round = 1; round <= ROUNDS && best > 2; round += 1) {
+    const alone = await measure();
+    const stalled = await Promise.all(
+      Array.from({ length: STALLED }, async () => {
+        const raw = new Socket();
+        raw.connect(port, host);
+        const socket = connect({ socket: raw, rejectUnauthorized: false });
+        socket.on('error', () => undefined);
+        await new Promise<void>((resolve) => socket.once('secureConnect', () => resolve()));
+        socket.write(`GET /file/endless.app?size=${1024 ** 3} HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`);
+        // Some of it comes, and then nobody reads on.
+        await new Promise<void>((resolve) => socket.once('readable', () => resolve()));
+        return socket;
+      }),
+    );
+    const reads = stalled.map(({ bytesRead }) => bytesRead);
+    const beside = await measure();
+    t.strictSame(
+      stalled.map(({ bytesRead }) => bytesRead),
+      reads,
+      `${STALLED} phones took nothing while another was served`,
+    );
+    t.ok(
+      stalled.every(({ destroyed }) => !destroyed),
+      'and were there all the while',
+    );
+    for (const socket of stalled) socket.destroy();
+    await until('their connections are gone', () => gate.service.connections <= 1);
+    best = Math.min(best, beside / alone);
+    t.comment(
+      `p99 alone ${alone.toFixed(2)} ms, beside them ${beside.toFixed(2)} ms: ${(beside / alone).toFixed(2)} x`,
+    );
+  }
+  // On a machine that does other things meanwhile a single pause makes a p99; three rounds may all have one.
+  t.ok(best <= (long ? 2 : 5), `the best of the rounds: ${best.toFixed(2)} x`);
+});
