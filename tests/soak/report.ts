@@ -1,4 +1,4 @@
-import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 import type { SoakOptions, SoakResult } from './soak.ts';
 import type { Figure, Trend } from './watch.ts';
 
@@ -43,7 +43,7 @@ ${options.faultEveryMs / 1000} s, and then holds what the store has against what
 |---|---|
 ${row('when', new Date().toISOString().slice(0, 10))}
 ${row('machine', machine)}
-${row('load beside it', 'everything, the phones and the service included, ran on these cores')}
+${row('load', `the phones and the service ran on these cores, too; load average ${loadavg()[0]?.toFixed(1)} at the end`)}
 ${row('length', `${result.minutes.toFixed(1)} min`)}
 ${row('phones', `${options.phones}, each polling every 2 s`)}
 ${row('polls', `${fleet.polls} (${sum(fleet.pollsBy)}); p99 ${fleet.pollLatency.p99} ms`)}

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import t from 'tap';
 import type { Test } from 'tap';
@@ -139,7 +140,10 @@ t.test('networks that treat connections badly', async (t) => {
 
 const STALLED = 50;
 const ASKED = long ? 600 : 150;
-const ROUNDS = 3;
+const ROUNDS = long ? 10 : 2;
+const MOST_RATIO = 2;
+const NOT_HELD_UP_MS = 2_000;
+const STANDS_STILL_MS = 250;
 
 t.test(`${STALLED} stalled phones slow no other`, async (t) => {
   const gate = await startGate(t, { logLevel: 'info' });
@@ -160,8 +164,8 @@ t.test(`${STALLED} stalled phones slow no other`, async (t) => {
   };
   await measure();
 
-  let best = Infinity;
-  for (let round = 1; round <= ROUNDS && best > 2; round += 1) {
+  let best = { ratio: Infinity, ms: Infinity };
+  for (let round = 1; round <= ROUNDS && best.ratio > MOST_RATIO; round += 1) {
     const alone = await measure();
     const stalled = await Promise.all(
       Array.from({ length: STALLED }, async () => {
@@ -176,24 +180,27 @@ t.test(`${STALLED} stalled phones slow no other`, async (t) => {
         return socket;
       }),
     );
-    const reads = stalled.map(({ bytesRead }) => bytesRead);
+    const taken = (): number => stalled.reduce((sum, { bytesRead }) => sum + bytesRead, 0);
+    let before = -1;
+    await until('they all stand still', async () => {
+      if (taken() === before) return true;
+      before = taken();
+      await pause(STANDS_STILL_MS);
+      return false;
+    });
     const beside = await measure();
-    t.strictSame(
-      stalled.map(({ bytesRead }) => bytesRead),
-      reads,
-      `${STALLED} phones took nothing while another was served`,
-    );
+    t.equal(taken(), before, `${STALLED} phones took nothing while another was served`);
     t.ok(
       stalled.every(({ destroyed }) => !destroyed),
       'and were there all the while',
     );
     for (const socket of stalled) socket.destroy();
     await until('their connections are gone', () => gate.service.connections <= 1);
-    best = Math.min(best, beside / alone);
-    t.comment(
-      `p99 alone ${alone.toFixed(2)} ms, beside them ${beside.toFixed(2)} ms: ${(beside / alone).toFixed(2)} x`,
-    );
+    if (beside / alone < best.ratio) best = { ratio: beside / alone, ms: beside };
+    t.comment(`p99 alone ${alone.toFixed(2)} ms, beside them ${beside.toFixed(2)} ms`);
   }
-  // On a machine that does other things meanwhile a single pause makes a p99; three rounds may all have one.
-  t.ok(best <= (long ? 2 : 5), `the best of the rounds: ${best.toFixed(2)} x`);
+  const figures = `the best of the rounds: ${best.ms.toFixed(2)} ms, ${best.ratio.toFixed(2)} x`;
+  // Beside other tests a p99 is a matter of luck. Whoever waited for a stalled phone would wait for a minute.
+  if (long) t.ok(best.ratio <= MOST_RATIO, figures);
+  else t.ok(best.ratio <= MOST_RATIO || best.ms <= NOT_HELD_UP_MS, figures);
 });
