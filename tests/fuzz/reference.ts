@@ -24,8 +24,8 @@ export function readRequests(text: string, cut = false): ReferenceRequest[] | nu
     const end = rest.indexOf('\r\n\r\n');
     if (end === -1) return missing(requests);
     const [line = '', ...fields] = rest.slice(0, end).split('\r\n');
-    // More than one space before the version is taken, since it can be read in one way only.
-    const [, method = '', target = ''] = /^([A-Z]+) (\/[\x21-\x7e]*) +HTTP\/1\.[01]$/.exec(line) ?? [];
+    // More than one space between the parts is taken, since it can be read in one way only.
+    const [, method = '', target = ''] = /^([A-Z]+) +(\/[\x21-\x7e]*) +HTTP\/1\.[01]$/.exec(line) ?? [];
     if (method === '') return null;
     const values = new Map<string, string[]>();
     for (const field of fields) {
