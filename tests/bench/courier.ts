@@ -61,7 +61,11 @@ export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow
 const start = (owner: Owner): Promise<Gate> =>
   startGate(owner, {
     logLevel: 'info',
-    proxy: { sites: [{ name: 'default', session_gap_s: 0, max_sessions: 1_000_000 }] },
+    proxy: {
+      sites: [{ name: 'default', session_gap_s: 0, max_sessions: 1_000_000 }],
+      // All phones here have one address.
+      limits: { session_connections_per_address: 2 * CONCURRENT },
+    },
   });
 
 async function hold(gate: Gate, devices: readonly string[]): Promise<void> {
