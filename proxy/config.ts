@@ -73,6 +73,8 @@ export const DEFAULT_LIMITS = {
   relay_connections_per_address: 8,
   /** Held messages of one site. */
   held: 2_000_000,
+  /** Seconds from the loss of a link in which a phone's connection waits for the next one; 0 = it is refused at once. */
+  link_wait_s: 5,
   /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
   drain_s: DRAIN_MOST_S,
 };
@@ -119,7 +121,9 @@ const limitsSchema = z
     Object.fromEntries(
       Object.entries(DEFAULT_LIMITS).map(([name, preset]) => [
         name,
-        fields.whole(1, name === 'drain_s' ? DRAIN_MOST_S : 100_000_000).default(preset),
+        fields
+          .whole(name === 'link_wait_s' ? 0 : 1, name === 'drain_s' ? DRAIN_MOST_S : 100_000_000)
+          .default(preset),
       ]),
     ) as Record<keyof ProxyLimits, z.ZodDefault<z.ZodNumber>>,
     'a map of limits',

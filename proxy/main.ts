@@ -32,6 +32,12 @@ const program = new Command(PROGRAM)
     process.exit(exit.exitCode === 0 ? EXIT.ok : EXIT.usage);
   });
 
+interface RunOptions {
+  config: string;
+  logLevel: LogLevel;
+  beside?: boolean;
+}
+
 const configOption = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
 
 program
@@ -39,12 +45,21 @@ program
   .description('run the proxy until SIGTERM; SIGHUP re-reads certificates, keys and session doors')
   .option(...configOption)
   .addOption(new Option('--log-level <level>', 'what to log').choices(LOG_LEVELS).default('info'))
+  .option(
+    '--beside',
+    'listen where a running proxy does, to take its place: then end that one by SIGTERM (Linux)',
+  )
   .allowExcessArguments()
-  .action(async ({ config: file, logLevel }: { config: string; logLevel: LogLevel }, command: Command) => {
+  .action(async ({ config: file, logLevel, beside }: RunOptions, command: Command) => {
     refuseUnknownCommand(command);
     const config = loadProxyConfig(file, 'into files');
     const log = createLog(logLevel);
-    const proxy = await createProxy(config, { clock: systemClock, log, software: softwareVersion() });
+    const proxy = await createProxy(config, {
+      clock: systemClock,
+      log,
+      software: softwareVersion(),
+      beside: beside === true,
+    });
     const reload = async (): Promise<Record<string, unknown>> => ({
       doors: await proxy.reload(loadProxyConfig(file, 'into files')),
     });

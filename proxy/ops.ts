@@ -3,10 +3,12 @@ import type { IncomingMessage } from 'node:http';
 import type { Address } from '../shared/address.ts';
 import { describeError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
+import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { SiteStatus } from './site.ts';
 
 export interface OpsParts {
+  sharing?: Sharing;
   sites: () => SiteStatus[];
   /** What will be wrong before long, in sentences. */
   warnings: () => string[];
@@ -36,7 +38,7 @@ export async function createOps(address: Address, parts: OpsParts): Promise<Ops>
         response.end(request.method === 'HEAD' ? undefined : text);
       });
   });
-  const bound = await listen(server, address, 'The ops listener');
+  const bound = await listen(server, address, 'The ops listener', parts.sharing);
   server.on('error', (error) => parts.log.error('ops listener failed', { why: describeError(error) }));
   return {
     address: bound,

@@ -4,6 +4,7 @@ import { expiryWarnings, watchExpiry } from '../shared/certificates.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError } from '../shared/errors.ts';
+import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { ProxyConfig } from './config.ts';
 import { createMarks } from './marks.ts';
@@ -47,16 +48,22 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
+export interface ProxyOptions {
+  clock: Clock;
+  log: Log;
+  software: string;
+  /** Listen where another proxy of this user does, to take its place; default false: that is refused. Linux only. */
+  beside?: boolean;
+}
+
 /**
  * Starts a proxy; resolves once everything listens.
  *
  * @throws SallyportError when a port, a file or the state directory cannot be used; then nothing is left open
  */
-export async function createProxy(
-  config: ProxyConfig,
-  options: { clock: Clock; log: Log; software: string },
-): Promise<Proxy> {
-  const { clock, log, software } = options;
+export async function createProxy(config: ProxyConfig, options: ProxyOptions): Promise<Proxy> {
+  const { clock, log, software, beside = false } = options;
+  const sharing: Sharing = beside ? 'beside' : 'alone';
   const { limits } = config;
   const opened: { close(): Promise<void> }[] = [];
   try {
@@ -100,7 +107,9 @@ export async function createProxy(
         sites,
         slots,
         handshakeMs: limits.handshake_s * 1000,
+        linkWaitMs: limits.link_wait_s * 1000,
         drainMs: limits.drain_s * 1000,
+        sharing,
         clock,
         log,
       }),
@@ -111,6 +120,7 @@ export async function createProxy(
           listeners: config.poll,
           sites: config.sites,
           workers: config.workers,
+          sharing,
           limits: {
             connections: limits.poll_connections,
             requestsPerConnection: limits.poll_requests,
@@ -125,6 +135,7 @@ export async function createProxy(
     const relayDoor = await keep(
       createRelayDoor({
         listen: config.relay.listen,
+        sharing,
         tls: config.relay.tls,
         guests: { most: limits.relay_connections, perAddress: limits.relay_connections_per_address },
         registry,
@@ -155,6 +166,7 @@ export async function createProxy(
     });
     const ops = await keep(
       createOps(config.ops.listen, {
+        sharing,
         sites: () => sites.map((site) => site.status()),
         draining: () => draining,
         warnings: () => expiryWarnings(certificates(), clock.wall()),
@@ -242,8 +254,11 @@ export async function createProxy(
       },
       async close() {
         draining = true;
-        for (const site of sites) site.link()?.drain();
-        await Promise.all([pollDoor.close(), sessionDoors.close()]);
+        // From here on a relay that dials reaches whoever takes our place; polls are 200 until the last session has ended.
+        relayDoor.retire();
+        for (const site of sites) site.leave();
+        await sessionDoors.close();
+        await pollDoor.close();
         for (const timer of timers) timer.cancel();
         await relayDoor.close();
         await ops.close();

@@ -17,6 +17,7 @@ import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
 import type { Pin } from '../shared/key-pair.ts';
 import { laneOptions, laneOverWebSocket } from '../shared/lane-ws.ts';
 import { listen } from '../shared/listen.ts';
+import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import { MUX_MESSAGE_BYTES } from '../shared/mux-frames.ts';
 import { CLOSE, CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../shared/protocol.ts';
@@ -43,6 +44,7 @@ const CLOSE_MS = 2_000;
 
 export interface RelayDoorOptions {
   listen: Address;
+  sharing?: Sharing;
   tls: { cert: string; key: string };
   /** Connections that have not shown a relay's key, at once, and of them from one address. */
   guests: { most: number; perAddress: number };
@@ -69,6 +71,8 @@ export interface RelayDoor {
   fenced(): number;
   /** Re-reads certificate and key. */
   reload(): void;
+  /** Takes no more connections; those that are there stay. */
+  retire(): void;
   close(): Promise<void>;
 }
 
@@ -291,7 +295,13 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
   });
 
-  const address = await listen(server, options.listen, 'The relay door');
+  let closing: Promise<void> | null = null;
+  const stop = (): Promise<void> =>
+    (closing ??= new Promise((resolve) => {
+      server.close(() => resolve());
+    }));
+
+  const address = await listen(server, options.listen, 'The relay door', options.sharing);
   server.on('error', (error) => log.error('relay door failed', { why: describeError(error) }));
 
   return {
@@ -308,9 +318,10 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       server.setSecureContext({ ...fresh.tls, minVersion: 'TLSv1.3' });
       material = fresh;
     },
+    retire: () => void stop(),
     async close() {
       revocations.cancel();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = stop();
       for (const link of [...links.values()]) link.close(CLOSE.going, 'the proxy is going away');
       const late = clock.after(CLOSE_MS, () => connections.forEach((socket) => socket.destroy()));
       server.closeIdleConnections();

@@ -182,7 +182,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
         say({ type: 'metrics', samples: samples.slice(0, ENTRIES_PER_FRAME) });
       },
       sendApplied: (position) => say({ type: 'applied', ...position }),
-      drain: () => say({ type: 'drain' }),
+      drain: () => say({ type: 'drain', successor: true }),
       close,
     };
   }

@@ -4,9 +4,10 @@ import type { Duplex } from 'node:stream';
 import type { Address } from '../shared/address.ts';
 import { allowEverything, parseAllowList, peerGroup } from '../shared/address.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
-import type { Clock } from '../shared/clock.ts';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
+import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { cutOff, splice } from '../shared/splice.ts';
@@ -93,9 +94,18 @@ export interface SessionDoor {
 
 export async function createSessionDoor(
   config: SessionDoorConfig,
-  options: { site: Site; slots: SessionSlots; handshakeMs: number; clock: Clock; log: Log },
+  options: {
+    site: Site;
+    slots: SessionSlots;
+    handshakeMs: Milliseconds;
+    /** How long after the loss of a link a phone may wait for the next one; default 0 = it is refused at once. */
+    linkWaitMs?: Milliseconds;
+    sharing?: Sharing;
+    clock: Clock;
+    log: Log;
+  },
 ): Promise<SessionDoor> {
-  const { site, slots } = options;
+  const { site, slots, linkWaitMs = 0 } = options;
   const log = options.log.child({ door: config.name });
   const allow = parseAllowList(config.allow);
   const balancers =
@@ -112,8 +122,8 @@ export async function createSessionDoor(
     return null;
   }
 
-  /** A phone's connection, as it goes to the relay: raw, or already decrypted. */
-  function lead(socket: Duplex, remote: Remote): void {
+  /** A phone's connection, as it goes to the relay: raw, or already decrypted. It may wait once, for a link that is made. */
+  function lead(socket: Duplex, remote: Remote, mayWait = linkWaitMs > 0): void {
     let stream: MuxStream;
     try {
       stream = site.open({
@@ -124,6 +134,14 @@ export async function createSessionDoor(
       });
     } catch (error) {
       const down = error instanceof SallyportError && error.code === 'LINK_DOWN';
+      if (down && mayWait) {
+        // Until it is spliced nobody else listens, and an error without a listener would end the process.
+        socket.on('error', () => undefined);
+        void site.usable(linkWaitMs).then(() => {
+          if (!socket.destroyed) lead(socket, remote, false);
+        });
+        return;
+      }
       log.warn('phone connection refused', { address: remote.address, why: describeError(error) });
       refuse(socket, down ? 'link_down' : 'refused');
       return;
@@ -187,7 +205,7 @@ export async function createSessionDoor(
     },
   );
 
-  const address = await listen(server, config.listen, `Session door ${config.name}`).catch(
+  const address = await listen(server, config.listen, `Session door ${config.name}`, options.sharing).catch(
     (error: unknown) => {
       secure?.close();
       throw error;

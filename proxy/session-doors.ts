@@ -1,6 +1,7 @@
 import { formatAddress } from '../shared/address.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError } from '../shared/errors.ts';
+import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { ProxyConfig, SessionDoorConfig } from './config.ts';
 import { createSessionDoor } from './session-door.ts';
@@ -11,6 +12,8 @@ export interface SessionDoorsOptions {
   sites: readonly Site[];
   slots: SessionSlots;
   handshakeMs: Milliseconds;
+  linkWaitMs?: Milliseconds;
+  sharing?: Sharing;
   /** How long the phones of a door that closes have to finish. */
   drainMs: Milliseconds;
   clock: Clock;

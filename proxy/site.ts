@@ -76,6 +76,13 @@ export interface Site {
   lanesChanged(link: SiteLink): void;
   /** Leads a phone's connection to the relay. @throws SallyportError LINK_DOWN, STREAM_REFUSED */
   open(opening: StreamOpening): MuxStream;
+  /**
+   * For who was refused with LINK_DOWN: resolves to true once a link serves the site and holds what is pending, to false
+   * when none does within `withinMs` of the loss of the last one. So nobody waits for a relay that is gone for good.
+   */
+  usable(withinMs: Milliseconds): Promise<boolean>;
+  /** This proxy goes away: polls are 200 from now on, and the relay is told. */
+  leave(): void;
   status(): SiteStatus;
   /** To be called each second. */
   tick(): void;
@@ -113,6 +120,13 @@ export function createSite(
   /** The link's resync is whole, and it hasn't said that it goes away. */
   let current = false;
   let draining = false;
+  /** Whether the relay takes connections of phones although it goes away. */
+  let finishing = false;
+  /** This proxy goes away. */
+  let leaving = false;
+  /** When the last link was lost, or when this site was made: who comes soon after may wait for the next one. */
+  let lostAt = clock.monotonic();
+  const waiting = new Set<() => void>();
   let health: Omit<Extract<RelayFrame, { type: 'health' }>, 'type'> = {
     ready: false,
     sessions: 0,
@@ -123,7 +137,8 @@ export function createSite(
 
   /** Renews the lease, too: to be called when the link was heard or has changed. */
   function publish(): void {
-    const alive = link !== null && current && !draining && link.carries();
+    const alive = link !== null && current && !draining && !leaving && link.carries();
+    if (alive) for (const wake of [...waiting]) wake();
     marks.site(name, {
       aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
       upstreamOk: health.ready,
@@ -168,6 +183,7 @@ export function createSite(
       quieted.clear();
       current = false;
       draining = false;
+      finishing = false;
       health = { ready: false, sessions: 0, services: [] };
       publish();
     },
@@ -175,6 +191,7 @@ export function createSite(
       if (link !== gone) return;
       link = null;
       current = false;
+      lostAt = clock.monotonic();
       publish();
       log.warn('relay link down', { site: name, relay: gone.relay });
     },
@@ -222,6 +239,8 @@ export function createSite(
           return null;
         case 'drain':
           draining = true;
+          finishing = frame.streams === true;
+          if (!finishing) lostAt = clock.monotonic();
           publish();
           return null;
         case 'hello':
@@ -235,8 +254,27 @@ export function createSite(
     },
     open(opening) {
       if (link === null) throw new SallyportError('LINK_DOWN', `no relay link serves site ${name}`);
-      if (draining) throw new SallyportError('LINK_DOWN', `relay ${link.relay} is going away`);
+      if (draining && !finishing) throw new SallyportError('LINK_DOWN', `relay ${link.relay} is going away`);
       return link.open(opening);
+    },
+    usable(withinMs) {
+      const left = lostAt + withinMs - clock.monotonic();
+      if (left <= 0 || leaving) return Promise.resolve(false);
+      return new Promise((resolve) => {
+        const settle = (found: boolean) => (): void => {
+          waiting.delete(wake);
+          late.cancel();
+          resolve(found);
+        };
+        const wake = settle(true);
+        const late = clock.after(left, settle(false));
+        waiting.add(wake);
+      });
+    },
+    leave() {
+      leaving = true;
+      publish();
+      link?.drain();
     },
     status() {
       const { messages, devices } = mailbox.counts();

@@ -19,6 +19,7 @@ import type { RelayConfig } from './config.ts';
 import { createCampaigns } from './campaigns/campaigns.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
+import { lastOnesFinished, sessionsFinished } from './finish.ts';
 import { createLinks } from './links/links.ts';
 import { createRelayMetrics } from './metrics.ts';
 import { openSqliteOutbox } from './outbox/sqlite.ts';
@@ -423,9 +424,18 @@ async function open(
       throw new SallyportError('KEY_INVALID', failures.map(({ reason }) => describeError(reason)).join('; '));
     },
     async close() {
+      const until = clock.monotonic() + config.limits.drain_s * 1000;
+      // While polls are 200 no session begins that a 202 has called for; those that run may take new connections.
+      links.finish();
+      const unfinished = {
+        sessions: sessions.count,
+        connections: () => services.list().reduce((sum, service) => sum + service.connections(), 0),
+      };
+      await sessionsFinished(unfinished, clock, until);
       links.drain();
+      await lastOnesFinished(unfinished, clock, until);
       // All at once: each may take its time, and in all there are only so many seconds.
-      const draining = services.drain(config.limits.drain_s * 1000);
+      const draining = services.drain(Math.max(0, until - clock.monotonic()));
       await Promise.all([pollSource?.close(), api?.close(), catcher?.close(), draining]);
       await sessions.close();
       await courier.close();

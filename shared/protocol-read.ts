@@ -99,7 +99,7 @@ const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
   },
   ping: { n: count },
   pong: { n: count },
-  drain: {},
+  drain: { streams: orMissing(flag) },
 };
 
 const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
@@ -119,7 +119,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
   metrics: { samples: list(sample) },
   ping: { n: count },
   pong: { n: count },
-  drain: {},
+  drain: { successor: orMissing(flag) },
 };
 
 const fieldsOf = <T extends string>(checks: Record<T, Record<string, Check>>): Record<T, string[]> =>

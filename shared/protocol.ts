@@ -126,8 +126,11 @@ export type RelayFrame =
     }
   | { type: 'ping'; n: number }
   | { type: 'pong'; n: number }
-  /** The relay goes away: open no new streams. */
-  | { type: 'drain' };
+  /**
+   * The relay goes away: answer polls 200. `streams`: true while sessions that run are to end, for which phones may still
+   * open connections; otherwise, and by peers of an older build, open no new streams.
+   */
+  | { type: 'drain'; streams?: boolean };
 
 /** What a proxy says on the control lane. */
 export type ProxyFrame =
@@ -154,7 +157,11 @@ export type ProxyFrame =
   | { type: 'metrics'; samples: MetricSample[] }
   | { type: 'ping'; n: number }
   | { type: 'pong'; n: number }
-  | { type: 'drain' };
+  /**
+   * The proxy goes away. `successor`: true when it takes no further link, so that dialling again can only reach one that takes
+   * its place; this link stays for what runs on it. Missing from peers of an older build.
+   */
+  | { type: 'drain'; successor?: boolean };
 
 export type PollsFrame = Extract<ProxyFrame, { type: 'polls' }>;
 

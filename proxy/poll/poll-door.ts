@@ -1,12 +1,12 @@
 import { randomFillSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { formatAddress, listenError, type Address } from '../../shared/address.ts';
 import { checkPair, endOfChain, type CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import { SallyportError, describeError } from '../../shared/errors.ts';
+import { ensureFree, type Sharing } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
 import type { TlsProfile } from '../../shared/tls-profile.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
@@ -37,6 +37,8 @@ export interface PollDoorConfig {
   sites: readonly { name: string; pollPrefixes: readonly string[] | null }[];
   /** Threads; null = one less than the machine's cores, from 1 to {@link AUTO_WORKERS_MAX}. */
   workers: number | null;
+  /** Default `alone`. */
+  sharing?: Sharing;
   limits?: Partial<PollLimits>;
   /** Whether plain polls may go past Node's streams where that is possible, which is faster; default true. */
   rawTcp?: boolean;
@@ -91,6 +93,7 @@ interface Thread {
  */
 export async function createPollDoor(config: PollDoorConfig, parts: PollDoorParts): Promise<PollDoor> {
   const { marks, log, clock } = parts;
+  const { sharing = 'alone' } = config;
   const limits: PollLimits = { ...DEFAULT_POLL_LIMITS, ...config.limits };
   const count = config.workers ?? Math.min(Math.max(availableParallelism() - 1, 1), AUTO_WORKERS_MAX);
   const sites = config.sites.map((site): PollSite => {
@@ -121,7 +124,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
       marks: attachment.seed,
       counters: counters[index]!,
       ticketKeys,
-      reusePort: count > 1,
+      reusePort: count > 1 || process.platform === 'linux',
       rawTcp: config.rawTcp ?? true,
     };
     const options: WorkerOptions = {
@@ -228,7 +231,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
   });
 
   try {
-    if (count > 1) for (const { listen } of listeners) await probe(listen);
+    if (sharing === 'alone') for (const { listen } of listeners) await ensureFree(listen, 'The poll door');
     const ports = await start(0);
     listeners = listeners.map((listener, i) => ({
       ...listener,
@@ -262,19 +265,6 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     },
     close,
   };
-}
-
-/**
- * Makes sure that nobody has the port. Workers share it by `reusePort`, and with that the system would also let a
- * second program of the same user join in silently.
- */
-async function probe(address: Address): Promise<void> {
-  if (address.port === 0) return;
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(listenError('The poll door', address, error)));
-    server.listen(address.port, address.host, () => server.close(() => resolve()));
-  });
 }
 
 function newTicketKeys(): Uint8Array {

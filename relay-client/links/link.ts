@@ -69,6 +69,8 @@ export interface Link {
   /** Whether the proxy has welcomed this relay, holds all that is pending, and has a stream lane. */
   up(): boolean;
   draining(): boolean;
+  /** Whether the proxy goes away in a way that whoever is dialled again is another one. */
+  succeeded(): boolean;
   /** The newest sequence that the proxy said it applied; null before. */
   applied(): number | null;
   roundTrip(): number | null;
@@ -90,6 +92,7 @@ export function createLink(options: LinkOptions): Link {
   let over: LinkEnd | null = null;
   let synced = false;
   let draining = false;
+  let succeeded = false;
   let applied: number | null = null;
   let pings = 0;
   let pingedAt = 0;
@@ -246,6 +249,7 @@ export function createLink(options: LinkOptions): Link {
         return null;
       case 'drain':
         draining = true;
+        succeeded = frame.successor === true;
         log.info('proxy is going away');
         options.onChange();
         return null;
@@ -306,6 +310,7 @@ export function createLink(options: LinkOptions): Link {
     ended,
     up: () => over === null && synced && muxes.size > 0,
     draining: () => draining,
+    succeeded: () => succeeded,
     applied: () => applied,
     roundTrip: () => roundTrip,
     software: () => welcome?.software ?? null,

@@ -8,7 +8,7 @@ import { CLOSE } from '../../shared/protocol.ts';
 import type { MetricSample, PollsFrame, RelayFrame } from '../../shared/protocol.ts';
 import type { ProxyState } from '../desk.ts';
 import { createLink } from './link.ts';
-import type { DialLane, Link } from './link.ts';
+import type { DialLane } from './link.ts';
 import type { Outbox, Sequence } from '../outbox/outbox.ts';
 import { createProxyGuard, DEFAULT_PROXY_LIMITS } from './proxy-guard.ts';
 import type { ProxyLimits } from './proxy-guard.ts';
@@ -64,11 +64,14 @@ export interface Links {
   health(frame: Extract<RelayFrame, { type: 'health' }>): void;
   heldBy(seq: Sequence, within: Milliseconds): Promise<{ all: boolean; proxies: string[] }>;
   onChange(listener: (state: ProxyState) => void): () => void;
-  /** Tells every proxy that this relay goes away: no new sessions come. */
+  /** Tells every proxy that this relay is about to go away: polls are 200, but sessions that run may end. */
+  finish(): void;
+  /** Tells every proxy that this relay goes away. Connections that a proxy opened before it heard of it are still led on. */
   drain(): void;
   close(): Promise<void>;
 }
 
+const FINISHING: RelayFrame = { type: 'drain', streams: true };
 const DRAIN: RelayFrame = { type: 'drain' };
 
 interface Place {
@@ -85,7 +88,8 @@ export function createLinks(options: LinksOptions): Links {
   const listeners = new Set<(state: ProxyState) => void>();
   /** Those who wait for a position to be reached. */
   const waiting = new Set<() => void>();
-  let draining = false;
+  /** What proxies are told of this relay's going away; null = it stays. */
+  let leaving: RelayFrame | null = null;
 
   const places: Place[] = [];
   for (const target of options.targets) places.push(keep(target));
@@ -124,9 +128,8 @@ export function createLinks(options: LinksOptions): Links {
             dial: target.dial,
             guard,
             // Who is brought up to date while we go away must not send phones here after all.
-            afterResync: () => [...options.present(), ...(draining ? [DRAIN] : [])],
+            afterResync: () => [...options.present(), ...(leaving === null ? [] : [leaving])],
             onStream(stream, { service, door, address, port, tls }) {
-              if (draining) return CUT.draining;
               const taken = options.accept(service, stream, { ...origin, door, address, port, tls });
               return taken ? null : CUT.unknownService;
             },
@@ -178,7 +181,8 @@ export function createLinks(options: LinksOptions): Links {
     for (const check of [...waiting]) check();
     // The first link is made while its place is still being built.
     if (!places.includes(place)) return;
-    const state = wordFor(place.reconnect.current());
+    if (place.reconnect.current()?.succeeded() === true) place.reconnect.succeed();
+    const state = wordFor(place.reconnect);
     place.software = place.reconnect.current()?.software() ?? place.software;
     if (state === place.shown) return;
     place.shown = state;
@@ -190,7 +194,7 @@ export function createLinks(options: LinksOptions): Links {
 
   function stateOf(place: Place): ProxyState {
     const link = place.reconnect.current();
-    const state = wordFor(link);
+    const state = wordFor(place.reconnect);
     const applied = link?.applied() ?? null;
     return {
       url: place.target.url,
@@ -201,7 +205,7 @@ export function createLinks(options: LinksOptions): Links {
       lag: applied === null ? null : Math.max(0, outbox.sequence() - applied),
       applied,
       version: place.software,
-      streams: link?.streams() ?? 0,
+      streams: [link, ...place.reconnect.leaving()].reduce((sum, each) => sum + (each?.streams() ?? 0), 0),
     };
   }
 
@@ -246,9 +250,11 @@ export function createLinks(options: LinksOptions): Links {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    finish() {
+      say((leaving = FINISHING));
+    },
     drain() {
-      draining = true;
-      say(DRAIN);
+      say((leaving = DRAIN));
     },
     async close() {
       await Promise.all(places.map(({ reconnect }) => reconnect.stop('the relay is going away')));
@@ -256,8 +262,10 @@ export function createLinks(options: LinksOptions): Links {
   };
 }
 
-function wordFor(link: Link | null): ProxyState['state'] {
-  if (link === null) return 'down';
-  if (!link.up()) return 'connecting';
-  return link.draining() ? 'draining' : 'up';
+function wordFor(reconnect: Reconnect): ProxyState['state'] {
+  const link = reconnect.current();
+  if (link !== null && link.up()) return link.draining() ? 'draining' : 'up';
+  // Its successor is being dialled, and sessions still run on the former link.
+  if (reconnect.leaving().length > 0) return 'draining';
+  return link === null ? 'down' : 'connecting';
 }

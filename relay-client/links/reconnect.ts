@@ -18,6 +18,10 @@ const STUBBORN: ReadonlySet<number> = new Set([
 export interface Reconnect {
   /** The link at hand, up or not; null between two tries. */
   current(): Link | null;
+  /** Dials a new link at once; the one at hand stays for what runs on it, until it ends by itself. */
+  succeed(): void;
+  /** Links that a successor has taken the place of, and that have not ended. */
+  leaving(): readonly Link[];
   /** Stops dialling and closes the link. Resolves when it has ended. */
   stop(reason: string): Promise<void>;
 }
@@ -34,6 +38,7 @@ export function keepConnected(options: {
   let link: Link | null = null;
   let timer: Timer | null = null;
   let stopped = false;
+  const leaving = new Set<Link>();
 
   function connect(): void {
     timer = null;
@@ -44,6 +49,7 @@ export function keepConnected(options: {
     const watch = clock.every(1_000, () => (wasUp ||= made.up()));
     void made.ended.then((end) => {
       watch.cancel();
+      if (leaving.delete(made)) return;
       link = null;
       if (stopped) return;
       failures = wasUp ? 0 : failures + 1;
@@ -57,12 +63,18 @@ export function keepConnected(options: {
 
   return {
     current: () => link,
+    leaving: () => [...leaving],
+    succeed() {
+      if (link === null || stopped) return;
+      leaving.add(link);
+      connect();
+    },
     async stop(reason) {
       stopped = true;
       timer?.cancel();
-      const last = link;
-      last?.close(CLOSE.going, reason);
-      await last?.ended;
+      const last = [...leaving, ...(link === null ? [] : [link])];
+      for (const each of last) each.close(CLOSE.going, reason);
+      await Promise.all(last.map(({ ended }) => ended));
     },
   };
 }

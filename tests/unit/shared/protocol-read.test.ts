@@ -48,7 +48,7 @@ const RELAY_FRAMES: { [T in RelayFrame['type']]: Extract<RelayFrame, { type: T }
   health: { type: 'health', ready: true, sessions: 0, services: [{ name: 'wpi', up: true }], courier: true },
   ping: { type: 'ping', n: 1 },
   pong: { type: 'pong', n: 1 },
-  drain: { type: 'drain' },
+  drain: { type: 'drain', streams: true },
 };
 const PROXY_FRAMES: { [T in ProxyFrame['type']]: Extract<ProxyFrame, { type: T }> } = {
   welcome: {
@@ -72,7 +72,7 @@ const PROXY_FRAMES: { [T in ProxyFrame['type']]: Extract<ProxyFrame, { type: T }
   },
   ping: { type: 'ping', n: 1 },
   pong: { type: 'pong', n: 1 },
-  drain: { type: 'drain' },
+  drain: { type: 'drain', successor: true },
 };
 
 const SIDES = [
@@ -91,7 +91,7 @@ const SIDES = [
 ] as const;
 
 /** Fields that peers of an older build do not say. */
-const ADDED = ['hello.credit', 'welcome.credit', 'health.courier'];
+const ADDED = ['hello.credit', 'welcome.credit', 'health.courier', 'drain.streams', 'drain.successor'];
 
 /** Values that fit no field, or only those named. */
 const ODD = [
