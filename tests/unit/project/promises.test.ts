@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { readDocument, ROOT, tableUnder } from '../../fixtures/documents.ts';
@@ -79,4 +79,13 @@ t.test('each of its figures is in docs/metrics.md', async (t) => {
       `${number} says that it is watched`,
     );
   }
+});
+
+t.test('the simulation checks each of them by its number', async (t) => {
+  const checker = join(ROOT, 'tests/simulation/checker');
+  const sources = readdirSync(checker, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(join(checker, name), 'utf8'))
+    .join('\n');
+  for (const { number } of promises) t.ok(sources.includes(`'${number}'`), number);
 });
