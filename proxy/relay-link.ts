@@ -141,6 +141,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       doors: options.doors(),
       holds,
       credit: WIDE_WINDOW_BYTES,
+      direct: site.config.sessions === 'direct',
     });
   }
 

@@ -23,6 +23,8 @@ export interface ProxyState {
   applied: Sequence | null;
   /** The proxy's software version; null before the first hello. */
   version: string | null;
+  /** Its site's phones reach the service by themselves (`sessions: direct`); false before the first hello. */
+  direct: boolean;
   /** Streams open through it. */
   streams: number;
 }

@@ -289,6 +289,8 @@ async function open(
     ],
     onPolls(proxy, frame) {
       polls.take(proxy, frame);
+      // Where phones reach the service by themselves, whether one came is not seen.
+      if (links.states().some(({ url, direct }) => url === proxy && direct)) return;
       for (const { device, status, agoMs } of frame.polls) lookout.polled(device as DeviceId, status, agoMs);
     },
     onMetrics: metrics.proxy,
@@ -306,7 +308,15 @@ async function open(
       links.health(health());
     });
   }
-  links.onChange((proxy) => emit({ type: 'link', proxy }));
+  const teaches = config.services.some((service) => service.kind === 'wpi' && service.teach != null);
+  links.onChange((proxy) => {
+    emit({ type: 'link', proxy });
+    if (teaches && proxy.direct && proxy.state === 'up') {
+      log.warn('nobody is taught at a direct site: its phones do not come through this relay', {
+        proxy: proxy.url,
+      });
+    }
+  });
   for (const service of services.list()) {
     service.onHealth((state) => {
       links.health(health());

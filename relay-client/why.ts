@@ -165,7 +165,8 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
       advice: 'Check that this host can reach that proxy; the link comes back by itself.',
     };
   }
-  const down = unreachable(facts.services);
+  // Phones of a direct site need neither this relay's service nor its opinion of it.
+  const down = isDirect(proxies) ? null : unreachable(facts.services);
   // Actions are delivered by the relay itself.
   const alone = held.some(({ kind, dueIn }) => kind === 'dls' && dueIn === 0);
   if (down !== null && !(alone && down.kind === 'wpi')) {
@@ -236,9 +237,10 @@ function unproven({ device, now, unproven: kept }: WhyFacts, held: Message[]): F
 }
 
 /** What a phone that isn't heard of comes to. */
-function silent({ device, now, lastPoll, record, offeredSince, lesson }: WhyFacts): Finding | null {
-  const untaught =
-    lesson === null || lesson.note === 'taught'
+function silent({ device, now, lastPoll, record, offeredSince, lesson, proxies }: WhyFacts): Finding | null {
+  const untaught = isDirect(proxies)
+    ? ' The relay can teach nobody here: phones of this site do not come through it (sessions: direct).'
+    : lesson === null || lesson.note === 'taught'
       ? ''
       : ` The last try to teach it the poll address came out as ${lesson.note}${lesson.why === null ? '' : ` (${lesson.why})`}.`;
   const contact = Math.max(lastPoll?.at ?? 0, record?.lastSession?.at ?? 0);
@@ -293,9 +295,10 @@ const ADVICE_BY_OUTCOME: Record<string, string> = {
 };
 
 /** It polls: what was it told? */
-function polled({ device, now, lastPoll, offeredSince, services }: WhyFacts): Finding {
+function polled({ device, now, lastPoll, offeredSince, services, proxies }: WhyFacts): Finding {
   const at = lastPoll?.at ?? now;
-  if (lastPoll !== null && !services.some((service) => service.kind === 'wpi')) {
+  const unread = !services.some((service) => service.kind === 'wpi') || isDirect(proxies);
+  if (lastPoll !== null && unread) {
     return {
       verdict: 'blind',
       sentence: `${device} was last told ${lastPoll.status}, ${ago(now, at)}; its sessions pass unread, so their end cannot be seen, and it is called for ten minutes from the push on, then for ten minutes in each hour.`,
@@ -323,6 +326,9 @@ function polled({ device, now, lastPoll, offeredSince, services }: WhyFacts): Fi
       "Check that the phone's service address leads to the proxy's session door and that it accepts the certificate shown there.",
   };
 }
+
+/** Whether the phones of the site reach the service by themselves. */
+const isDirect = (proxies: readonly ProxyState[]): boolean => proxies.some(({ direct }) => direct);
 
 function isLinked(proxy: ProxyState): boolean {
   return proxy.state === 'up' || proxy.state === 'draining';

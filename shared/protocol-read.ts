@@ -110,6 +110,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
     doors: list(shape({ name, service: name, tls: oneOf('relay', 'proxy') })),
     holds: orNull(position),
     credit: orMissing(count),
+    direct: orMissing(flag),
   },
   applied: { incarnation: text, seq: count },
   polls: {

@@ -144,6 +144,8 @@ export type ProxyFrame =
       holds: { incarnation: string; seq: number } | null;
       /** As in `hello`. */
       credit?: number;
+      /** The site's phones reach the service by themselves: this relay sees nothing of their sessions. Missing = false. */
+      direct?: boolean;
     }
   /** Everything up to `seq` is applied: from now on polls are answered by it. */
   | { type: 'applied'; incarnation: string; seq: number }

@@ -125,6 +125,7 @@ export function presentProxy(proxy: ProxyState): ProxyBody {
     lag: proxy.lag,
     applied: proxy.applied,
     version: proxy.version,
+    direct: proxy.direct,
     streams: proxy.streams,
   };
 }

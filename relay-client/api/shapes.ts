@@ -184,6 +184,7 @@ export const proxyShape = z
     lag: z.number().int().nullable().describe('Changes that it has yet to apply.'),
     applied: z.number().int().nullable(),
     version: z.string().nullable(),
+    direct: z.boolean().describe("Its site's phones reach the service by themselves."),
     streams: z.number().int(),
   })
   .register(namedShapes, { id: 'Proxy', description: 'The link to a proxy.' });

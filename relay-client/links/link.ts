@@ -75,6 +75,8 @@ export interface Link {
   applied(): number | null;
   roundTrip(): number | null;
   software(): string | null;
+  /** Whether the site's phones reach the service by themselves, as far as the proxy has said. */
+  direct(): boolean;
   streams(): number;
   /** Says something, once the resync is whole; before that the resync itself will tell it. */
   say(frame: RelayFrame): void;
@@ -314,6 +316,7 @@ export function createLink(options: LinkOptions): Link {
     applied: () => applied,
     roundTrip: () => roundTrip,
     software: () => welcome?.software ?? null,
+    direct: () => welcome?.direct ?? false,
     streams: () => [...muxes.values()].reduce((sum, mux) => sum + mux.streams(), 0),
     say(frame) {
       if (synced && over === null) send(frame);

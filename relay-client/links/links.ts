@@ -81,6 +81,7 @@ interface Place {
   why: string | null;
   shown: string;
   software: string | null;
+  direct: boolean;
 }
 
 export function createLinks(options: LinksOptions): Links {
@@ -110,6 +111,7 @@ export function createLinks(options: LinksOptions): Links {
       why: 'not reached yet',
       shown: 'connecting',
       software: null,
+      direct: false,
       reconnect: keepConnected({
         clock,
         random: options.random,
@@ -184,6 +186,7 @@ export function createLinks(options: LinksOptions): Links {
     if (place.reconnect.current()?.succeeded() === true) place.reconnect.succeed();
     const state = wordFor(place.reconnect);
     place.software = place.reconnect.current()?.software() ?? place.software;
+    place.direct = place.reconnect.current()?.direct() ?? place.direct;
     if (state === place.shown) return;
     place.shown = state;
     place.since = clock.wall();
@@ -205,6 +208,7 @@ export function createLinks(options: LinksOptions): Links {
       lag: applied === null ? null : Math.max(0, outbox.sequence() - applied),
       applied,
       version: place.software,
+      direct: place.direct,
       streams: [link, ...place.reconnect.leaving()].reduce((sum, each) => sum + (each?.streams() ?? 0), 0),
     };
   }

@@ -225,6 +225,18 @@ const cases: [string, string, Partial<WhyFacts>, RegExp][] = [
     /told 202, 10 s ago; .* pass unread/,
   ],
   [
+    'a device of a site whose phones reach the service by themselves',
+    'blind',
+    { proxies: [linkedProxy({ direct: true })], services: [wpiService(false)] },
+    /told 202, 10 s ago; .* pass unread/,
+  ],
+  [
+    'a device of such a site that never polled',
+    'never-polled',
+    { proxies: [linkedProxy({ direct: true })], lastPoll: null },
+    /not polled any proxy/,
+  ],
+  [
     'a device that passes by unread, between its windows',
     'blind',
     {
@@ -244,6 +256,11 @@ for (const [name, verdict, changes, sentence] of cases) {
     if (verdict !== 'catching-up') t.match(found.sentence, PHONE, 'it names the device');
   });
 }
+
+t.test('where nobody can be taught, the advice says so', async (t) => {
+  const { advice } = why(facts({ proxies: [linkedProxy({ direct: true })], lastPoll: null }));
+  t.match(advice, /can teach nobody here.*sessions: direct/);
+});
 
 t.test('every verdict has a case', async (t) => {
   t.same([...new Set(cases.map(([, verdict]) => verdict))].sort(), [...VERDICTS].sort());

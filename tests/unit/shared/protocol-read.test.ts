@@ -59,6 +59,7 @@ const PROXY_FRAMES: { [T in ProxyFrame['type']]: Extract<ProxyFrame, { type: T }
     doors: [{ name: 'wpi', service: 'wpi', tls: 'relay' }],
     holds: { incarnation: 'abc', seq: 7 },
     credit: 1_048_576,
+    direct: false,
   },
   applied: { type: 'applied', incarnation: 'abc', seq: 7 },
   polls: {
@@ -91,7 +92,14 @@ const SIDES = [
 ] as const;
 
 /** Fields that peers of an older build do not say. */
-const ADDED = ['hello.credit', 'welcome.credit', 'health.courier', 'drain.streams', 'drain.successor'];
+const ADDED = [
+  'hello.credit',
+  'welcome.credit',
+  'welcome.direct',
+  'health.courier',
+  'drain.streams',
+  'drain.successor',
+];
 
 /** Values that fit no field, or only those named. */
 const ODD = [
