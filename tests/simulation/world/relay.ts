@@ -1,5 +1,5 @@
 import type { RelayConfig } from '../../../relay-client/config.ts';
-import { DEFAULT_RELAY_LIMITS } from '../../../relay-client/config.ts';
+import { DEFAULT_RELAY_LIMITS } from '../../../relay-client/config-limits.ts';
 import { DEFAULT_COURIER } from '../../../relay-client/courier/config.ts';
 import { DEFAULT_WARNINGS } from '../../../relay-client/warnings/config.ts';
 import { copyModelDisk, createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
