@@ -375,18 +375,26 @@ t.test('a phone that does not close after us counts as gone at once and is cut i
 });
 
 t.test('a thousand exchanges that were broken off leave nothing behind', async (t) => {
-  const upstream = await startRawUpstream(t);
+  t.setTimeout(120_000);
+  // Each exchange waits for its own request: a phone that left on sight of another's might never have been heard.
+  const arrivals = new Map<string, () => void>();
+  const upstream = await startRawUpstream(t, async ({ until, received }) => {
+    await until('\r\n\r\n');
+    const [, id = ''] = /^x-exchange: (\S+)\r$/im.exec(received()) ?? [];
+    arrivals.get(id)?.();
+  });
   const { phone, service, observer, door } = await startWpi(t, {
     upstream: upstream.url,
     limits: { halfCloseMs: 1 },
   });
+  let made = 0;
   const round = async (): Promise<void> => {
     for (let i = 0; i < 50; i++) {
+      const id = String((made += 1));
       const { socket, send } = await phone();
-      send(post(`<x n="${i}"/>`.repeat(50)));
-      socket.once('close', () => undefined);
-      const before = upstream.connections.length;
-      await upstream.connection(before);
+      const arrived = new Promise<void>((resolve) => arrivals.set(id, resolve));
+      send(post(`<x n="${i}"/>`.repeat(50), `X-Exchange: ${id}\r\n`));
+      await arrived;
       socket.resetAndDestroy();
     }
   };
@@ -394,6 +402,7 @@ t.test('a thousand exchanges that were broken off leave nothing behind', async (
   for (let i = 0; i < 2; i++) await Promise.all(Array.from({ length: 10 }, round));
   await observer.until('closed', 1000);
   await Promise.all(upstream.connections.map(({ closed }) => closed));
+  t.equal(upstream.connections.length, 1000);
   t.equal(service.connections(), 0);
   t.equal(door.streams(), 0);
   t.equal(observer.calls().filter((call) => call === 'cut').length, 1000);
