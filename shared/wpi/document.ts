@@ -37,7 +37,8 @@ export interface XmlDocument {
   readonly offset: number;
 }
 
-const DECLARED_ENCODING = /^<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]*)["']/;
+const DECLARATION = /^<\?xml(?:\s[^]{0,200}?)?\?>/;
+const DECLARED_ENCODING = /\sencoding\s*=\s*["']([\w.-]*)["']/;
 const ENCODINGS: ReadonlyMap<string, XmlEncoding> = new Map([
   ['utf-8', 'utf-8'],
   ['utf8', 'utf-8'],
@@ -67,8 +68,12 @@ export function readDocument(body: Buffer): XmlDocument | Unreadable {
 function encodingOf(text: string): XmlEncoding | null {
   // UTF-16 and UTF-32, with a byte order mark or seen by the zero beside the `<`.
   if (/^(?:\xff\xfe|\xfe\xff|\0|<\0)/.test(text)) return null;
-  const declared = DECLARED_ENCODING.exec(text.slice(0, 200))?.[1];
-  return declared === undefined ? 'utf-8' : (ENCODINGS.get(declared.toLowerCase()) ?? null);
+  const declaration = DECLARATION.exec(text)?.[0] ?? '';
+  const declared = DECLARED_ENCODING.exec(declaration)?.[1];
+  if (declared !== undefined) return ENCODINGS.get(declared.toLowerCase()) ?? null;
+  // A service might find an encoding where none was found here, and read another message.
+  const doubtful = declaration === '' ? /^<\?xml[\s?]/.test(text) : declaration.includes('encoding');
+  return doubtful ? null : 'utf-8';
 }
 
 function readRoot(text: string): XmlElement | UnreadableReason {

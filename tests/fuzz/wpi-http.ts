@@ -17,9 +17,16 @@ export interface Finding {
   wrong: string;
 }
 
+/** What became of a text: `passed` = all requests that it means reached upstream, `partly` = the first of them. */
+export type Outcome = 'passed' | 'partly' | 'refused';
+
 const MARK = 'x-fuzz-end';
 /** Sent behind each text, so that what belongs to one request and what to the next is seen. */
 const LAST = `GET /${MARK} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
+/** Well beyond every limit of the service below, on a machine that does other things too. */
+const STAYS_OPEN_MS = 60_000;
+/** A phone that got nothing for as long has sent what is not complete, and ends its side. */
+const SILENT_MS = 100;
 const BODIES = ['', 'x', 'a=1&b=2', 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n', '0\r\n\r\n', '\r\n'];
 const PIECES = [
   '\r\n',
@@ -65,8 +72,8 @@ export function mutated(random: Random): string {
 
 /** A `wpi` service before an upstream that writes down what it gets, to be sent requests that mean ill. */
 export async function openWpiFuzz(): Promise<{
-  /** Sends one text on a connection of its own. @returns what is wrong, or null */
-  attempt(text: string): Promise<Finding | null>;
+  /** Sends one text on a connection of its own, and tells what became of it; `finding` = what is wrong, or null. */
+  attempt(text: string): Promise<{ outcome: Outcome; finding: Finding | null }>;
   close(): Promise<void>;
 }> {
   // Each attempt has an upstream of its own kind: what comes until its connections end is what the phone caused.
@@ -111,15 +118,25 @@ export async function openWpiFuzz(): Promise<{
   );
   const door = await openPhoneDoor('proxy', (stream, origin) => service.accept(stream, origin));
 
-  /** Sends it with a last request behind it, and resolves to all answers once the connection is over. */
+  /** Sends it with a last request behind it, and resolves to all answers once the connection is over; `open` = it isn't. */
   const send = (text: string): Promise<string> =>
     new Promise((resolve) => {
       const socket = connect({ host: '127.0.0.1', port: door.port });
+      const stays = setTimeout(() => resolve('open'), STAYS_OPEN_MS);
       let answers = '';
-      socket.on('data', (chunk) => (answers += chunk.toString('latin1')));
+      // A phone that has ended its side is answered once more and no further, so it ends where nothing comes any more.
+      const silent = setTimeout(() => socket.end(), SILENT_MS);
+      socket.on('data', (chunk) => {
+        answers += chunk.toString('latin1');
+        silent.refresh();
+      });
       socket.on('error', () => undefined);
-      socket.on('close', () => resolve(answers));
-      socket.end(text + LAST, 'latin1');
+      socket.on('close', () => {
+        clearTimeout(stays);
+        clearTimeout(silent);
+        resolve(answers);
+      });
+      socket.write(text + LAST, 'latin1');
     });
 
   return {
@@ -130,20 +147,28 @@ export async function openWpiFuzz(): Promise<{
       // A phone that goes away in the middle of its message cuts it at upstream, too.
       const each = got.map((one) => readRequests(one, true));
       const received = each.some((one) => one === null) ? null : each.flatMap((one) => one ?? []);
-      const fault = (wrong: string): Finding => ({
-        sent: text,
-        wrong: `${wrong}; upstream got ${JSON.stringify(came)}; answers ${JSON.stringify(answers.slice(0, 200))}`,
+      const fault = (wrong: string): { outcome: Outcome; finding: Finding } => ({
+        outcome: 'refused',
+        finding: {
+          sent: text,
+          wrong: `${wrong}; upstream got ${JSON.stringify(came)}; answers ${JSON.stringify(answers.slice(0, 200))}`,
+        },
       });
+      if (answers === 'open') return fault('the connection stays open');
       if (received === null) return fault('upstream got what is no plain request');
       const meant = readRequests(text + LAST);
       const passed = received.filter(({ target }) => target !== `/${MARK}`);
       if (meant === null) {
         // What is ambiguous as a whole may begin with requests that are not; those alone may pass.
-        return isBeginning(passed, text + LAST) ? null : fault('what is not plain was passed on');
+        return isBeginning(passed, text + LAST)
+          ? { outcome: passed.length === 0 ? 'refused' : 'partly', finding: null }
+          : fault('what is not plain was passed on');
       }
-      return received.every((one, i) => same(one, meant[i]))
-        ? null
-        : fault(`meant was ${JSON.stringify(meant)}`);
+      if (!received.every((one, i) => same(one, meant[i])))
+        return fault(`meant was ${JSON.stringify(meant)}`);
+      const outcome =
+        received.length === meant.length ? 'passed' : received.length === 0 ? 'refused' : 'partly';
+      return { outcome, finding: null };
     },
     async close() {
       await service.close();

@@ -11,7 +11,7 @@ t.test('of mutated requests upstream gets what they plainly mean, or nothing', a
   const bytes = seededRandom(4_711);
   const random = (): number => Buffer.from(bytes(4)).readUInt32BE() / 2 ** 32;
   for (let i = 0; i < REQUESTS; i++) {
-    const finding = await fuzz.attempt(mutated(random));
+    const { finding } = await fuzz.attempt(mutated(random));
     if (finding !== null) t.fail(finding.wrong, finding);
   }
   t.pass(`${REQUESTS} requests`);

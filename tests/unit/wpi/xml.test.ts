@@ -75,6 +75,20 @@ t.test('what is not well-formed is refused', async (t) => {
   }
 });
 
+t.test('an encoding that is declared out of sight, or not plainly, is not guessed at', async (t) => {
+  const late = ' '.repeat(1_000);
+  for (const declaration of [
+    `<?xml version="1.0"${late}encoding="utf-7"?>`,
+    `<?xml version="1.0" encoding="${'x'.repeat(1_000)}"?>`,
+    '<?xml version="1.0" encoding=utf-7?>',
+    '<?xml version="1.0" encoding="utf 7"?>',
+    '<?xml version="1.0" encoding="utf-7"',
+  ]) {
+    t.strictSame(readDocument(Buffer.from(`${declaration}<a/>`)), { unreadable: 'unknown encoding' });
+  }
+  t.match(readDocument(Buffer.from('<?xml version="1.0"?><a x="encoding"/>')), { encoding: 'utf-8' });
+});
+
 t.test('depth and size have limits', async (t) => {
   const nested = (levels: number): Buffer => Buffer.from('<a>'.repeat(levels) + '</a>'.repeat(levels));
   t.ok('root' in readDocument(nested(XML_DEPTH_LIMIT)));
