@@ -62,8 +62,8 @@ export const COURIER = 4;
 
 /** The admission of everybody. */
 export const ADMIT_ALL = 65_536;
-/** How long a device keeps the same admission ticket. */
-export const ADMISSION_WINDOW_MS: Milliseconds = 10_000;
+/** How long a device keeps the same admission ticket. Polls that come each 30, 60, … s do not keep step with it. */
+export const ADMISSION_WINDOW_MS: Milliseconds = 11_000;
 
 /** All words of one slot: two of hash, the entry, two of telemetry. */
 export const SLOT_WORDS = 2 + ENTRY_WORDS + 2;

@@ -135,9 +135,11 @@ export function createSite(
   marks.site(name, { direct: config.sessions === 'direct' });
   mailbox.windowed(config.sessions === 'direct');
 
+  const serves = (): boolean => link !== null && current && !draining && !leaving && link.carries();
+
   /** Renews the lease, too: to be called when the link was heard or has changed. */
   function publish(): void {
-    const alive = link !== null && current && !draining && !leaving && link.carries();
+    const alive = serves();
     if (alive) for (const wake of [...waiting]) wake();
     marks.site(name, {
       aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
@@ -148,6 +150,7 @@ export function createSite(
   }
 
   function admit(): void {
+    if (config.sessions !== 'direct' && !(serves() && health.ready)) admission.shut();
     marks.site(name, { admit: admission.share(health.sessions, mailbox.counts().devices) });
   }
 
@@ -185,6 +188,7 @@ export function createSite(
       draining = false;
       finishing = false;
       health = { ready: false, sessions: 0, services: [] };
+      admission.told();
       publish();
     },
     dropLink(gone) {
@@ -226,6 +230,7 @@ export function createSite(
           marks.quiet(name, frame.device as DeviceId, 0);
           return null;
         case 'gap':
+          admission.arrived(frame.device as DeviceId);
           if (config.sessionGapMs > 0) {
             marks.gap(name, frame.device as DeviceId, clock.monotonic() + config.sessionGapMs);
           }
@@ -235,6 +240,7 @@ export function createSite(
           if (!current) log.info('site current', { site: name, relay: from.relay, ...mailbox.counts() });
           current = true;
           health = frame;
+          admission.told();
           publish();
           return null;
         case 'drain':

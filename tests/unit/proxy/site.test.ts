@@ -4,6 +4,7 @@ import type { Test } from 'tap';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { HeldEntry } from '../../../shared/protocol.ts';
+import { ADMISSION_WINDOW_MS } from '../../../proxy/marks-layout.ts';
 import { createMarks } from '../../../proxy/marks.ts';
 import { createSite } from '../../../proxy/site.ts';
 import type { SiteLink } from '../../../proxy/site.ts';
@@ -198,4 +199,37 @@ t.test('sessions that ran at the link that is gone hold back nobody at the next'
   site.dropLink(first);
   health(take(), 0);
   t.equal(verdict(1), 'offer');
+});
+
+t.test('a session takes a place from its first answer on, before the relay counts it', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t, { maxSessions: 1 });
+  const link = take();
+  snapshot(link, 1, [entry(1)]);
+  health(link, 0);
+  t.equal(verdict(1), 'offer');
+  site.frame(link, { type: 'gap', device: device(2) });
+  site.tick();
+  t.equal(verdict(1), 'not_admitted');
+  health(link, 0);
+  t.equal(verdict(1), 'offer');
+});
+
+t.test('that nobody called while the service was away opens the door no wider', async (t) => {
+  const { clock, site, take, snapshot, health, verdict } = start(t, { maxSessions: 2 });
+  const phones = Array.from({ length: 60 }, (_, n) => n + 10);
+  const link = take();
+  snapshot(
+    link,
+    1,
+    phones.map((n) => entry(n)),
+  );
+  for (let window = 0; window < 20; window++) {
+    site.frame(link, { type: 'health', ready: false, sessions: 0, services: [] });
+    site.tick();
+    clock.advance(ADMISSION_WINDOW_MS);
+  }
+  clock.advance(ADMISSION_WINDOW_MS - (clock.monotonic() % ADMISSION_WINDOW_MS));
+  health(link, 0);
+  const offered = phones.filter((n) => verdict(n) === 'offer').length;
+  t.ok(offered <= 15, `${offered} of ${phones.length} are admitted, for 2 places`);
 });
