@@ -12,7 +12,7 @@ import type { RealProxy, ShownKey } from '../fixtures/real-proxy.ts';
 
 const PENDING = '00:1a:e8:00:00:01';
 /** Of a process that holds a whole proxy; far more than any attack may cost it. */
-const MEMORY_BYTES = 64 * 1_048_576;
+const MEMORY_BYTES = 192 * 1_048_576;
 
 /** One way to abuse the door; resolves once the door has done what it should. */
 type Attack = (t: Test, proxy: RealProxy, known: ShownKey) => Promise<void>;
