@@ -40,6 +40,9 @@ export type Verdict = (typeof VERDICTS)[number];
 /** A phone unheard of for this long is called overdue. Its poll interval is its service's secret, so this is coarse. */
 export const POLL_OVERDUE_MS: Milliseconds = 30 * 60_000;
 
+/** How exactly the time of a poll is known: proxies round it down, to 32 ms, and tell it later. */
+export const POLL_SLACK_MS: Milliseconds = 50;
+
 /** A phone told 202 that hasn't come after this long isn't coming by itself. */
 export const TOLD_PATIENCE_MS: Milliseconds = 2 * 60_000;
 
@@ -258,7 +261,9 @@ function silent({ device, now, lastPoll, record, offeredSince, lesson, proxies }
       advice: `Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.${untaught}`,
     };
   }
-  if (contact < (offeredSince ?? 0)) {
+  // Of a 202 so close it is the push that was answered by it, not one before.
+  const slack = lastPoll?.status === 202 ? POLL_SLACK_MS : 0;
+  if (contact + slack < (offeredSince ?? 0)) {
     return {
       verdict: 'awaiting-poll',
       sentence: `${device} last polled ${ago(now, contact)}, before the push; it will be told 202 at its next poll.`,

@@ -262,6 +262,14 @@ t.test('where nobody can be taught, the advice says so', async (t) => {
   t.match(advice, /can teach nobody here.*sessions: direct/);
 });
 
+t.test('a 202 right after the push is not taken for one before it', async (t) => {
+  const lastPoll = { device: PHONE, at: NOON - 20_030, status: 202, proxy: PROXY_URL } as const;
+  t.not(why(facts({ lastPoll, offeredSince: NOON - 20_000 })).verdict, 'awaiting-poll');
+  t.equal(why(facts({ lastPoll, offeredSince: NOON - 19_000 })).verdict, 'awaiting-poll');
+  const told200 = { ...lastPoll, status: 200 } as const;
+  t.equal(why(facts({ lastPoll: told200, offeredSince: NOON - 20_000 })).verdict, 'awaiting-poll');
+});
+
 t.test('every verdict has a case', async (t) => {
   t.same([...new Set(cases.map(([, verdict]) => verdict))].sort(), [...VERDICTS].sort());
 });
