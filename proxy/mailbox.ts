@@ -104,7 +104,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     const window = windowOf(windows ? list.map((message) => inWindow(message, now)) : list, now);
     marks.set(device, window.mark);
     const more = window.mark.pending && (windows || !window.whole);
-    if (more) staggered.set(device, window.mark.expiry);
+    if (more) staggered.set(device, window.until);
     else staggered.delete(device);
   }
 
@@ -207,27 +207,47 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
   };
 }
 
+/** A mark, whether nothing comes after it, and when it is to be made anew otherwise. */
+interface Stretch {
+  mark: Mark;
+  whole: boolean;
+  until: Milliseconds;
+}
+
+/** What is to be made anew is so within this time. */
+const RENEWAL_MS: Milliseconds = 1_050;
+
 /**
- * The present or next stretch of time in which one of the messages is due and not expired, and whether nothing comes
- * after it. Actions can be delivered where nothing else can, so what holds for them is told as long as they are due.
+ * The present or next stretch of time in which one of the messages is due and not expired. Actions can be delivered where
+ * nothing else can, so what holds for them is told as long as they are due. Where one kind takes over from the other, the
+ * mark of that which goes on being due is never over before the next is made: no poll may fall between the two.
  */
-function windowOf(list: HeldMessage[], now: Milliseconds): { mark: Mark; whole: boolean } {
+function windowOf(list: HeldMessage[], now: Milliseconds): Stretch {
   const ahead = list.filter(({ expiry }) => expiry > now).sort((a, b) => a.notBefore - b.notBefore);
   const actions = stretchOf(ahead.filter(({ kind }) => kind === 'dls'));
   const calls = stretchOf(ahead.filter(({ kind }) => kind !== 'dls'));
-  if (actions === null) return calls ?? { mark: NOTHING, whole: true };
-  const own = { mark: { ...actions.mark, actions: true }, whole: actions.whole };
+  if (actions === null) return calls ?? { mark: NOTHING, whole: true, until: now };
+  const own = { ...actions, mark: { ...actions.mark, actions: true } };
   if (calls === null) return own;
   const generation = Math.max(own.mark.generation, calls.mark.generation);
-  if (own.mark.notBefore <= Math.max(now, calls.mark.notBefore)) {
-    return { mark: { ...own.mark, generation }, whole: false };
+  const both = (mark: Mark, until: Milliseconds): Stretch => ({
+    mark: { ...mark, generation },
+    whole: false,
+    until,
+  });
+  if (own.mark.notBefore > Math.max(now, calls.mark.notBefore)) {
+    return both(calls.mark, Math.min(calls.mark.expiry, own.mark.notBefore));
   }
-  const expiry = Math.min(calls.mark.expiry, own.mark.notBefore);
-  return { mark: { ...calls.mark, expiry, generation }, whole: false };
+  const goesOn = calls.mark.notBefore <= own.mark.expiry && calls.mark.expiry > own.mark.expiry;
+  if (!goesOn) return both(own.mark, own.mark.expiry);
+  const change = own.mark.expiry - RENEWAL_MS;
+  return now >= change && calls.mark.notBefore <= now
+    ? both(calls.mark, own.mark.expiry)
+    : both(own.mark, Math.max(now, change));
 }
 
 /** The first stretch of the messages, which are in the order in which they fall due; null = there are none. */
-function stretchOf(ahead: HeldMessage[]): { mark: Mark; whole: boolean } | null {
+function stretchOf(ahead: HeldMessage[]): Stretch | null {
   const first = ahead[0];
   if (first === undefined) return null;
   let { expiry, generation } = first;
@@ -240,7 +260,7 @@ function stretchOf(ahead: HeldMessage[]): { mark: Mark; whole: boolean } | null 
     expiry = Math.max(expiry, message.expiry);
     generation = Math.max(generation, message.generation);
   }
-  return { mark: { pending: true, generation, notBefore: first.notBefore, expiry }, whole };
+  return { mark: { pending: true, generation, notBefore: first.notBefore, expiry }, whole, until: expiry };
 }
 
 /** The message as it is offered in the window of now, or in the next one. */
