@@ -45,14 +45,23 @@ t.test('what happens in runs is what promises are about', async (t) => {
         const [, , what = '', rest = ''] = /^\s*(\S+)\s+(\S+) (.*)$/.exec(line) ?? [];
         happened.add(what);
         for (const [word] of rest.matchAll(
-          /"(?:event|name|how|code)":"[\w-]+"|"status":20[02]|"outcome":"[\w-]+"/g,
+          /"(?:event|name|how|code|why)":"[\w-]+"|"status":20[02]|"outcome":"[\w-]+"/g,
         ))
           happened.add(word.replaceAll('"', ''));
       },
     });
   }
   const wanted = [
-    ...['push-accepted', 'held-by', 'looked-up', 'store-restored', 'status:200', 'status:202'],
+    ...[
+      'why:dls',
+      'why:courier',
+      'push-accepted',
+      'held-by',
+      'looked-up',
+      'store-restored',
+      'status:200',
+      'status:202',
+    ],
     ...['accepted', 'cleared', 'superseded', 'expired', 'cancelled', 'dead'].map((end) => `event:${end}`),
     ...['completed', 'busy', 'again', 'overloaded', 'refused', 'phone-clean-up', 'service-error', 'cut'].map(
       (outcome) => `outcome:${outcome}`,

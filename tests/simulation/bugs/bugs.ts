@@ -271,4 +271,30 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
+  'actions-done-when-sent': {
+    what: 'an action counts as accepted once it is sent, whatever the phone replies',
+    promise: 'P7',
+    seeds: 20,
+    changes: [
+      {
+        file: 'relay-client/courier/delivery.ts',
+        find: "        if (action.action === 'Restart') options.restarting(task, true);",
+        put: `        task.results.push({ action: action.action, status: 'accepted', at: clock.wall(), items: [] });
+        await saveTask(outbox, task, 0);`,
+      },
+    ],
+  },
+  'answers-kept-in-memory': {
+    what: 'what a phone has answered is on disk only once its message ends, so that a cut has it asked again',
+    promise: 'P7',
+    seeds: 60,
+    changes: [
+      {
+        file: 'relay-client/courier/task.ts',
+        find: '  const most = Math.max(1,',
+        put: `  if (wait === 0) return;
+  const most = Math.max(1,`,
+      },
+    ],
+  },
 };

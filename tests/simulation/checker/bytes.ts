@@ -20,6 +20,7 @@ export function createBytesJudge(plan: Plan): Judge {
     const answer = said.get(nonce);
     if (answer === undefined || answer.status !== status) {
       if (OWN_STATUSES.has(status) && body.length === 0) return;
+      if (plan.actions && status === 200 && !heard.has(nonce)) return gotOwn(fact, breach);
       return breach('P12', `a phone got ${status} with ${body.length} bytes that the service never said`);
     }
     if (!answer.body.subarray(0, body.length).equals(body)) {
@@ -35,6 +36,18 @@ export function createBytesJudge(plan: Plan): Judge {
     if (calm && asked.get(nonce) !== 'file' && ms - answer.thoughtMs > PROMPT_MS) {
       breach('P14', `an exchange took ${ms} ms, of which the service needed ${answer.thoughtMs}`);
     }
+  }
+
+  /** The courier answers by itself: what is sent is looked at elsewhere, here only whether it is what it looks like. */
+  function gotOwn({ nonce, body, whole, ms }: Extract<Fact, { what: 'phone-got' }>, breach: Breach): void {
+    if (!whole) return;
+    const text = body.toString('utf8');
+    const farewell = body.length === 0 && asked.get(nonce) === 'clean-up';
+    if (!farewell && !(text.endsWith('</DLSMessage>\n') && text.includes(`nonce="${nonce}"`))) {
+      breach('P12', `a phone got ${body.length} bytes that neither the service nor the relay can have meant`);
+    }
+    if (plan.faultMs === Infinity && ms > PROMPT_MS)
+      breach('P14', `an exchange with the relay took ${ms} ms`);
   }
 
   return {

@@ -3,6 +3,8 @@ import type { Judge } from './facts.ts';
 /** Liveness: once all is well, every pending phone is called and its message completes. */
 export function createCalmJudge(): Judge {
   const waiting = new Map<string, string>();
+  const contents = new Map<number, 'courier' | 'session'>();
+  const enders = new Map<string, 'courier' | 'session'>();
   const ended = new Map<string, string>();
   const asked = new Set<number>();
   let calm = false;
@@ -15,6 +17,7 @@ export function createCalmJudge(): Judge {
           return;
         case 'push-asked':
           if (calm) asked.add(fact.ask);
+          contents.set(fact.ask, fact.push.actions === null ? 'session' : 'courier');
           return;
         case 'push-refused':
           if (asked.has(fact.ask) && fact.code !== 'OUTBOX_FULL') {
@@ -22,7 +25,9 @@ export function createCalmJudge(): Judge {
           }
           return;
         case 'push-accepted':
-          if (asked.has(fact.ask)) waiting.set(fact.message.id, fact.message.device);
+          if (!asked.has(fact.ask)) return;
+          waiting.set(fact.message.id, fact.message.device);
+          enders.set(fact.message.id, contents.get(fact.ask) ?? 'session');
           return;
         case 'commit':
           for (const { message, event, why } of fact.events) {
@@ -37,7 +42,8 @@ export function createCalmJudge(): Judge {
       for (const [id, device] of waiting) {
         const how = ended.get(id);
         if (how === undefined) breach('live', `${device} was not called, or its message did not complete`);
-        else if (how !== 'cleared by session') breach('live', `the message of ${device} ended as ${how}`);
+        else if (how !== `cleared by ${enders.get(id)}`)
+          breach('live', `the message of ${device} ended as ${how}`);
       }
     },
   };

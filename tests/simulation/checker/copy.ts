@@ -2,6 +2,7 @@ import type { Milliseconds } from '../../../shared/clock.ts';
 
 /** A held message as frames tell of it; times are the simulation's. */
 interface Entry {
+  kind: string;
   generation: number;
   from: Milliseconds;
   until: Milliseconds;
@@ -27,10 +28,12 @@ interface Told {
   generation: number;
   ms: Milliseconds;
   ready: boolean;
+  courier?: boolean;
 }
 
 interface TellEntry {
   id: string;
+  kind: string;
   device: string;
   generation: number;
   dueIn: Milliseconds;
@@ -46,6 +49,8 @@ interface Link {
   /** The resync is whole. */
   current: boolean;
   ready: boolean;
+  /** Actions can be delivered even where it is not ready. */
+  courier: boolean;
   draining: boolean;
 }
 
@@ -101,6 +106,7 @@ export class Copy {
       heardAt: now,
       current: false,
       ready: false,
+      courier: false,
       draining: false,
     });
   }
@@ -200,6 +206,7 @@ export class Copy {
       case 'health':
         link.current = this.#position?.incarnation === link.incarnation;
         link.ready = told.ready;
+        link.courier = told.courier === true;
         return;
       case 'drain':
         link.draining = true;
@@ -215,8 +222,8 @@ export class Copy {
     this.#seen.add(entry.id);
     const known = entries.get(entry.id);
     if (known !== undefined && known.generation > entry.generation) return;
-    const { generation, dueIn, expiresIn } = entry;
-    entries.set(entry.id, { generation, from: now + dueIn, until: now + expiresIn });
+    const { kind, generation, dueIn, expiresIn } = entry;
+    entries.set(entry.id, { kind, generation, from: now + dueIn, until: now + expiresIn });
   }
 
   #end({ id, device, generation }: { id: string; device: string; generation: number }): void {
@@ -225,6 +232,11 @@ export class Copy {
     if (entries === undefined || entry === undefined || entry.generation > generation) return;
     entries.delete(id);
     if (entries.size === 0) this.#held.delete(device);
+  }
+
+  /** Whether actions are held for the device. */
+  holdsActions(device: string): boolean {
+    return [...(this.#held.get(device)?.values() ?? [])].some(({ kind }) => kind === 'dls');
   }
 
   /** What a poll of the device must be told now. */
@@ -240,11 +252,13 @@ export class Copy {
     if (link.lanes === 0) return must(200, 'P16', 'the link has no stream lane');
     if (!link.current) return must(200, 'P16', 'the resync is not whole');
     if (link.draining) return must(200, 'P16', 'the relay goes away');
-    if (!link.ready) return must(200, 'P16', 'the service cannot be reached');
     const entries = [...(this.#held.get(device)?.values() ?? [])];
+    if (!link.ready && !link.courier) return must(200, 'P16', 'the service cannot be reached');
     const order = this.#dropped.has(device) ? 'P4' : 'P2';
     if (entries.length === 0) return must(200, order, 'nothing is pending');
-    const due = entries.filter(({ from, until }) => from <= now && now < until);
+    const offered = link.ready ? entries : entries.filter(({ kind }) => kind === 'dls');
+    const due = offered.filter(({ from, until }) => from <= now && now < until);
+    if (due.length === 0 && !link.ready) return must(200, 'P16', 'the service cannot be reached');
     if (due.length === 0) {
       const expired = entries.every(({ until }) => until <= now);
       return must(200, expired ? 'P10' : order, expired ? 'it is expired' : 'it is not due yet');

@@ -13,7 +13,16 @@ export type Fact =
   /** `store` begins as an older state of `from`. */
   | { what: 'store-restored'; store: string; from: string }
   /** What was committed since the last such fact. `old`: it is the history of a backup that was put back. */
-  | { what: 'commit'; relay: string; run: number; old: boolean; events: CommittedEvent[]; counts: Counts }
+  | {
+      what: 'commit';
+      relay: string;
+      run: number;
+      old: boolean;
+      events: CommittedEvent[];
+      counts: Counts;
+      /** The newest messages with actions, as they stand; empty in runs without. */
+      held: SeenActions[];
+    }
   | { what: 'push-asked'; run: number; ask: number; push: AskedPush }
   | { what: 'push-accepted'; run: number; ask: number; message: SeenMessage; known: boolean }
   | { what: 'push-refused'; run: number; ask: number; code: string }
@@ -42,8 +51,17 @@ export type Fact =
       /** What of the proxy's state was another afterwards; null = nothing. */
       changed: string | null;
     }
-  /** A phone's request, as it left the phone. */
-  | { what: 'phone-asked'; nonce: string; session: string; device: string; reason: string }
+  /** A phone's request, as it left the phone. `run`: the relay that its connection led to; 0 = none. */
+  | {
+      what: 'phone-asked';
+      nonce: string;
+      session: string;
+      device: string;
+      reason: string;
+      run: number;
+      /** What it says to an action that the courier sent; null = nothing. */
+      reply: ActionReply | null;
+    }
   /** What the phone has of the answer; `whole`: the phone takes it for complete. */
   | { what: 'phone-got'; nonce: string; status: number; body: Buffer; whole: boolean; ms: Milliseconds }
   | {
@@ -77,11 +95,43 @@ export interface Counts {
 
 export interface AskedPush {
   device: string;
+  /** Null = contact-me. */
+  actions: AskedAction[] | null;
+  /** Takes the place of older actions. */
+  replace: boolean;
   key: string | null;
   /** What another push with the same key has to have in common. */
   content: string;
   ttl: Milliseconds;
   delay: Milliseconds;
+}
+
+/** One action that a phone is to do. */
+export interface AskedAction {
+  action: 'WriteItems' | 'ReadItems' | 'Restart';
+  /** Stands in the document that asks for it, and nowhere else. */
+  tag: string;
+}
+
+/** A phone's word about an action that it was sent. */
+export interface ActionReply {
+  tag: string;
+  /** `confused`: it answers something else than it was asked. */
+  status: 'accepted' | 'failed' | 'busy' | 'confused';
+  /** What it says the item is; null where it was not asked to tell. */
+  value: string | null;
+}
+
+/** A message with actions as its relay's outbox has it. */
+export interface SeenActions {
+  id: string;
+  device: string;
+  generation: number;
+  state: string;
+  /** As JSON; null = dropped, as the message has ended. */
+  actions: string | null;
+  /** As JSON. */
+  results: string | null;
 }
 
 export interface SeenMessage {

@@ -1,6 +1,7 @@
 import type { Plan } from '../world/plan.ts';
 import { createBytesJudge } from './bytes.ts';
 import { createCalmJudge } from './calm.ts';
+import { createDeliveryBook } from './deliveries.ts';
 import type { Judge } from './facts.ts';
 import { createOutboxJudge } from './outbox.ts';
 import { createPollJudge } from './polls.ts';
@@ -11,6 +12,15 @@ import { createStores } from './stores.ts';
 export function createJudges(plan: Plan): Judge[] {
   const stores = createStores();
   const sessions = createSessionBook();
-  const outbox = createOutboxJudge(plan, stores, sessions);
-  return [stores, sessions, outbox, createPollJudge(plan, outbox), createBytesJudge(plan), createCalmJudge()];
+  const deliveries = createDeliveryBook(stores);
+  const outbox = createOutboxJudge(plan, stores, sessions, deliveries);
+  return [
+    stores,
+    sessions,
+    deliveries,
+    outbox,
+    createPollJudge(plan, outbox),
+    createBytesJudge(plan),
+    createCalmJudge(),
+  ];
 }

@@ -1,6 +1,7 @@
 import type { Milliseconds } from '../../../shared/clock.ts';
 import type { Plan } from '../world/plan.ts';
 import type { AskedPush, CommittedEvent, Fact, Judge } from './facts.ts';
+import type { DeliveryBook } from './deliveries.ts';
 import type { SessionBook } from './sessions.ts';
 import type { BookedMessage, Store, Stores } from './stores.ts';
 
@@ -16,6 +17,13 @@ const LATE_MS = 90_000;
 
 const REFUSALS = new Set(['OUTBOX_FULL', 'OUTBOX_STORAGE', 'OUTBOX_BUSY', 'KEY_REUSED', 'CLOSED']);
 
+/** Whether a push of the one may end the other: of actions only where that was asked for. */
+const mayReplace = (newer: BookedMessage, older: BookedMessage): boolean =>
+  newer.device === older.device &&
+  newer.kind === older.kind &&
+  newer.generation > older.generation &&
+  (newer.kind === 'contact-me' || (newer.push?.replace ?? true));
+
 const keyOf = ({ device, key }: AskedPush): string => `${device} ${key}`;
 
 /** What outboxes promise: P1, P4 to P7, P9 to P11. It knows no more of them than clients and their history tell. */
@@ -26,7 +34,12 @@ export interface OutboxJudge extends Judge {
   held(run: number): BookedMessage[];
 }
 
-export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionBook): OutboxJudge {
+export function createOutboxJudge(
+  plan: Plan,
+  stores: Stores,
+  sessions: SessionBook,
+  deliveries: DeliveryBook,
+): OutboxJudge {
   const asked = new Map<number, { run: number; at: Milliseconds; least: Milliseconds; push: AskedPush }>();
   /** Up to which generation clears were asked for, by device: one that crossed a crash may be told of later. */
   const clears = new Map<string, number>();
@@ -63,6 +76,7 @@ export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionB
     store.messages.set(id, {
       id,
       device,
+      kind: event.why,
       generation,
       state: 'held',
       since: now - SLACK_MS,
@@ -96,24 +110,31 @@ export function createOutboxJudge(plan: Plan, stores: Stores, sessions: SessionB
     store: Store,
     now: Milliseconds,
   ): string | null {
-    const { device, generation, push, since } = message;
+    const { device, kind, generation, push, since } = message;
     const during = sessions
       .of(device)
       .filter(({ beganAt, reason }) => beganAt >= since && reason === 'solicited');
     switch (event.event) {
       case 'cleared':
-        if (event.why === 'session')
-          return during.some(({ completedAt }) => completedAt !== null) ? null : 'P7';
+        if (event.why === 'session') {
+          const completed = during.some(({ completedAt }) => completedAt !== null);
+          return kind === 'contact-me' && completed ? null : 'P7';
+        }
+        // Whether the phone has answered all of it is looked at where its results are.
+        if (event.why === 'courier') return kind === 'dls' ? null : 'P7';
         return (clears.get(device) ?? -1) >= generation ? null : 'P4';
       case 'superseded':
-        return (store.generations.get(device) ?? 0) > generation ? null : 'P11';
+        return [...store.messages.values()].some((newer) => mayReplace(newer, message)) ? null : 'P11';
       case 'expired':
         return push === null || store.time(now).most >= message.from.least + push.ttl ? null : 'P10';
       case 'cancelled':
         return cancels.has(message.id) ? null : 'P6';
       case 'dead': {
         const limit = plan.deadAfterSessions;
-        const fruitless = during.filter((session) => session.fruitless).length;
+        const fruitless =
+          kind === 'dls'
+            ? deliveries.fruitless(device, since)
+            : during.filter((session) => session.fruitless).length;
         return limit > 0 && fruitless >= limit ? null : 'P9';
       }
       default:

@@ -5,6 +5,8 @@ import type { AskedPush, Fact } from './facts.ts';
 export interface BookedMessage {
   id: string;
   device: string;
+  /** `contact-me` or `dls`. */
+  kind: string;
   generation: number;
   state: string;
   /** Simulated time before which it was not there in its present generation. */

@@ -1,4 +1,5 @@
 import type { Milliseconds } from '../../../shared/clock.ts';
+import type { ActionReply } from '../checker/facts.ts';
 import type { Dice } from '../engine/dice.ts';
 import { SimulatedSocket } from '../engine/socket.ts';
 import { attributeOf, contentOf, createHttpReader, httpText } from './http.ts';
@@ -13,13 +14,30 @@ export interface Got {
   body: Buffer;
   /** The Action that it holds; null where it holds none. */
   action: string | null;
+  /** Names the action where it is one that a client has pushed; null = it is the service's. */
+  tag: string | null;
   nonce: string;
 }
+
+/** What a phone says to an action. */
+interface Reply {
+  action: string;
+  status: string;
+  /** Items, as they stand in the message. */
+  items: string;
+  told: ActionReply | null;
+}
+
+const NO_ITEMS = { items: '', told: null };
+const TAG = /\bt\d+-\d+\b/;
+const SERVED: ReadonlySet<string | null> = new Set(['WriteItems', 'ReadItems', 'Restart']);
 
 /** How a phone, or one who plays one, behaves in a session. */
 export interface Manners {
   /** What the replies say. */
   status: 'accepted' | 'busy';
+  /** What they say of actions that the relay itself has sent, in place of `accepted`. */
+  ofActions: 'accepted' | 'failed' | 'confused';
   /** Before each reply. */
   thinkMs: () => Milliseconds;
   /** Goes away in the middle of the exchange with this number; Infinity = never. */
@@ -34,6 +52,7 @@ export interface Manners {
 
 export const POLITE: Manners = {
   status: 'accepted',
+  ofActions: 'accepted',
   thinkMs: () => 20,
   leavesAt: Infinity,
   cleansUpAt: Infinity,
@@ -54,6 +73,8 @@ export interface Caller {
   session(reason: string, manners: Manners): Promise<boolean>;
   /** Downloads a file; resolves when it has all, or has been cut off. @param stallMs - reads nothing for so long first */
   download(stallMs: Milliseconds): Promise<void>;
+  /** Whether it was asked to restart, and said that it would. */
+  restarts(): boolean;
 }
 
 /** @param device - whom it says that it is */
@@ -66,15 +87,18 @@ export function createCaller(
   const id = `s${world.nextSession()}`;
   let cookie: string | null = null;
   let line: Line | null = null;
+  let restarts = false;
 
   interface Line {
     socket: SimulatedSocket;
+    run: number;
     ask(nonce: string, bytes: Buffer): Promise<HttpMessage | null>;
   }
 
   function connect(): Line | null {
     const [phone, door] = SimulatedSocket.pair(scheduler, dice.whole(1, 60), [null, proxy.process()]);
-    if (!proxy.connect(door, address)) {
+    const run = proxy.connect(door, address);
+    if (run === null) {
       phone.destroy();
       return null;
     }
@@ -107,6 +131,7 @@ export function createCaller(
     phone.on('close', over);
     return {
       socket: phone,
+      run,
       ask: (nonce, bytes) =>
         new Promise((resolve) => {
           if (phone.destroyed || phone.readableEnded) return resolve(null);
@@ -139,17 +164,18 @@ export function createCaller(
       body,
     );
 
-  async function say(reason: string, action: string | null, status: string): Promise<Got | null> {
+  async function say(reason: string, reply: Reply | null): Promise<Got | null> {
     line ??= connect();
     if (line === null) return null;
     const nonce = nextNonce();
-    const about = action === null ? '' : ` action="${action}" status="${status}"`;
+    const about = reply === null ? '' : ` action="${reply.action}" status="${reply.status}"`;
     const items =
       reason === 'reply-to' || reason === 'clean-up'
-        ? ''
+        ? (reply?.items ?? '')
         : `<ItemList><Item name="mac-addr">${device.toUpperCase()}</Item></ItemList>`;
     const text = `<?xml version="1.0" encoding="utf-8"?>\n<WorkpointMessage xmlns="http://www.siemens.com/DLS"><Message nonce="${nonce}" maxItems="-1"><ReasonForContact${about}>${reason}</ReasonForContact>${items}</Message></WorkpointMessage>\n`;
-    world.tell({ what: 'phone-asked', nonce, session: id, device, reason });
+    const { run } = line;
+    world.tell({ what: 'phone-asked', nonce, session: id, device, reason, run, reply: reply?.told ?? null });
     const answer = await line.ask(
       nonce,
       request('/DeploymentService/LoginService', 'POST', Buffer.from(text)),
@@ -165,8 +191,23 @@ export function createCaller(
       status: Number(answer.line.split(' ')[1]),
       body: answer.body,
       action: contentOf(body, 'Action'),
+      tag: TAG.exec(body)?.[0] ?? null,
       nonce: attributeOf(body, 'nonce') ?? '',
     };
+  }
+
+  function replyTo(got: Got | null, { status, ofActions }: Manners): Reply {
+    const action = got?.action ?? 'WriteItems';
+    const tag = got?.tag ?? null;
+    if (tag === null) return { action, status, ...NO_ITEMS };
+    if (status === 'busy') return { action, status, items: '', told: { tag, status, value: null } };
+    if (ofActions === 'confused') {
+      return { action: 'ReadAllItems', status, items: '', told: { tag, status: 'confused', value: null } };
+    }
+    const tells = action === 'ReadItems' && ofActions === 'accepted';
+    const value = tells ? `v${dice.whole(0, 999_999)}` : null;
+    const items = tells ? `<ItemList><Item name="r-${tag}">${value}</Item></ItemList>` : '';
+    return { action, status: ofActions, items, told: { tag, status: ofActions, value } };
   }
 
   const hangUp = (): void => {
@@ -176,11 +217,12 @@ export function createCaller(
 
   return {
     async session(reason, manners) {
-      let got: Got | null;
+      let got: Got | null = null;
       for (let number = 0; number < MESSAGES; number++) {
         if (number === manners.leavesAt) {
           const leave = line ?? connect();
-          void say(number === 0 ? reason : 'reply-to', number === 0 ? null : 'WriteItems', 'accepted');
+          if (number === 0) void say(reason, null);
+          else void say('reply-to', replyTo(got, { ...manners, status: 'accepted' }));
           await scheduler.sleep(dice.whole(0, 300));
           leave?.socket.destroy();
           return false;
@@ -190,10 +232,11 @@ export function createCaller(
           hangUp();
           return false;
         }
-        if (number === 0) got = await say(reason, null, '');
-        else if (number === manners.cleansUpAt) got = await say('clean-up', null, '');
-        else got = await say('reply-to', 'WriteItems', manners.status);
-        if (got === null || got.status !== 200 || got.action !== 'WriteItems') {
+        if (number === 0) got = await say(reason, null);
+        else if (number === manners.cleansUpAt) got = await say('clean-up', null);
+        else got = await say('reply-to', replyTo(got, manners));
+        if (got?.action === 'Restart' && manners.status !== 'busy') restarts = true;
+        if (got === null || got.status !== 200 || !SERVED.has(got.action)) {
           hangUp();
           return got !== null && got.status < 300;
         }
@@ -207,7 +250,8 @@ export function createCaller(
       const own = connect();
       if (own === null) return;
       const nonce = nextNonce();
-      world.tell({ what: 'phone-asked', nonce, session: id, device, reason: 'file' });
+      const { run } = own;
+      world.tell({ what: 'phone-asked', nonce, session: id, device, reason: 'file', run, reply: null });
       if (stallMs > 0) {
         own.socket.pause();
         scheduler.after(stallMs, () => own.socket.resume());
@@ -215,5 +259,6 @@ export function createCaller(
       await own.ask(nonce, request(`/${nonce}`, 'GET', Buffer.alloc(0)));
       own.socket.destroy();
     },
+    restarts: () => restarts,
   };
 }

@@ -1,7 +1,7 @@
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { isSallyportError } from '../../../shared/errors.ts';
 import type { Message } from '../../../relay-client/outbox/outbox.ts';
-import type { AskedPush, SeenMessage } from '../checker/facts.ts';
+import type { AskedAction, AskedPush, SeenMessage } from '../checker/facts.ts';
 import type { Dice } from '../engine/dice.ts';
 import type { RelayPlace, RunningRelay } from './relay.ts';
 import type { World } from './world.ts';
@@ -19,6 +19,16 @@ export interface Client {
   lookUp(now: RunningRelay): void;
 }
 
+/** An action as the API stores it, with its tag where it can be seen in what a phone is sent. */
+const toHeld = ({ action, tag }: AskedAction): object => ({
+  action,
+  items: [
+    action === 'ReadItems'
+      ? { name: `r-${tag}` }
+      : { name: action === 'Restart' ? 'restart-type' : 'terminal-name', value: tag },
+  ],
+});
+
 const seen = ({ id, device, generation, state }: Message): SeenMessage => ({ id, device, generation, state });
 
 export function startClient(world: World, place: RelayPlace, dice: Dice): Client {
@@ -33,13 +43,14 @@ export function startClient(world: World, place: RelayPlace, dice: Dice): Client
     const { run } = now;
     const ask = world.nextAsk();
     world.tell({ what: 'push-asked', run, ask, push: asked });
-    const { device, key, content, ttl, delay } = asked;
+    const { device, key, content, actions, replace, ttl, delay } = asked;
     now.outbox
       .push({
         device: device as DeviceId,
-        kind: 'contact-me',
+        kind: actions === null ? 'contact-me' : 'dls',
         ttl,
         delay,
+        ...(actions === null ? {} : { actions: JSON.stringify(actions.map(toHeld)), replace }),
         ...(key === null ? {} : { key, content }),
       })
       .then(
@@ -67,6 +78,21 @@ export function startClient(world: World, place: RelayPlace, dice: Dice): Client
     });
   }
 
+  const CALL = { actions: null, replace: false } as const;
+
+  let tags = 0;
+  const someActions = (): AskedAction[] => {
+    const job = (tags += 1);
+    return Array.from({ length: dice.whole(1, 2) }, (_, i) => ({
+      action: dice.pick(['WriteItems', 'WriteItems', 'ReadItems', 'ReadItems', 'Restart'] as const),
+      tag: `t${job}-${i}`,
+    }));
+  };
+
+  /** Half of the pushes are of actions, in the runs that have any. */
+  const content = (): Pick<AskedPush, 'actions' | 'replace'> =>
+    plan.actions && dice.chance(0.5) ? { actions: someActions(), replace: dice.chance(0.1) } : CALL;
+
   const ttl = (): number => dice.pick([10_000, 30_000, 90_000, LONG_MS, LONG_MS, LONG_MS]);
 
   function act(now: RunningRelay): void {
@@ -84,15 +110,20 @@ export function startClient(world: World, place: RelayPlace, dice: Dice): Client
     switch (word) {
       case 'push': {
         const delay = dice.pick([0, 0, 0, 3_000, 20_000]);
-        return push(now, { device, key: null, content: '', ttl: ttl() + delay, delay }, dice.chance(0.3));
+        const asked = { device, key: null, content: '', ttl: ttl() + delay, delay, ...content() };
+        return push(now, asked, dice.chance(0.3));
       }
       case 'keyed': {
+        const wanted = content();
+        // Actions are never the same twice, so only the very same push may come again under their key.
+        const tag = wanted.actions?.[0]?.tag;
         const asked = {
           device,
-          key: `job-${dice.whole(1, 6)}`,
-          content: dice.pick(['a', 'a', 'b']),
+          key: tag ?? `job-${dice.whole(1, 6)}`,
+          content: tag ?? dice.pick(['a', 'a', 'b']),
           ttl: ttl(),
           delay: 0,
+          ...wanted,
         };
         keyed.push(asked);
         return push(now, asked, false);
@@ -159,7 +190,9 @@ export function startClient(world: World, place: RelayPlace, dice: Dice): Client
     const now = place.running();
     if (now === null) return world.breach('live', 'no relay runs though all is well');
     for (const device of plan.devices) {
-      push(now, { device, key: null, content: '', ttl: LONG_MS, delay: 0 }, true);
+      const asked = { device, key: null, content: '', ttl: LONG_MS, delay: 0 };
+      if (plan.actions) push(now, { ...asked, actions: someActions(), replace: false }, true);
+      push(now, { ...asked, ...CALL }, true);
     }
   }
 

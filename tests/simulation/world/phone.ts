@@ -1,6 +1,7 @@
 import type { Dice } from '../engine/dice.ts';
 import { createCaller, POLITE } from './caller.ts';
 import type { Manners } from './caller.ts';
+import type { ProxyPlace } from './proxy.ts';
 import type { World } from './world.ts';
 
 /** One phone: polls for ever, calls when it is told to, and has its moods while the storm lasts. */
@@ -16,6 +17,17 @@ export function startPhone(world: World, options: { device: string; address: str
     ...POLITE,
     thinkMs: () => dice.pick([5, 50, 500, 4_000]),
     reconnects: dice.chance(0.2),
+    ...(plan.actions
+      ? {
+          ofActions: dice.pick<Manners['ofActions']>([
+            'accepted',
+            'accepted',
+            'accepted',
+            'failed',
+            'confused',
+          ]),
+        }
+      : {}),
     ...dice.pick<Partial<Manners>>([
       {},
       {},
@@ -27,6 +39,13 @@ export function startPhone(world: World, options: { device: string; address: str
       { fallsSilentAt: Math.max(1, number) },
     ]),
   });
+
+  /** Does the restart that it was asked for; now and then it never gets to it. */
+  async function startUp(proxy: ProxyPlace): Promise<void> {
+    if (!world.calm() && dice.chance(0.3)) return;
+    await scheduler.sleep(dice.pick([500, 5_000]));
+    await createCaller(world, { device, proxy, dice, address }).session('start-up', POLITE);
+  }
 
   async function live(): Promise<void> {
     await scheduler.sleep(dice.whole(0, plan.pollMs));
@@ -40,6 +59,7 @@ export function startPhone(world: World, options: { device: string; address: str
           caller.session('solicited', calm ? POLITE : moodyManners(dice.whole(0, 2))),
           scheduler.sleep(60_000),
         ]);
+        if (caller.restarts()) await startUp(proxy);
       } else if (!calm && dice.chance(ownCalls)) {
         const caller = createCaller(world, { device, proxy, dice, address });
         if (dice.chance(0.5)) void caller.download(dice.pick([0, 30_000, 80_000]));

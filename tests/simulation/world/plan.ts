@@ -26,7 +26,12 @@ export interface Plan {
   forgerMs: Milliseconds;
   /** The forger does one thing only, for long: it keeps phones from their work by sessions in their names. */
   siege: boolean;
+  /** Whether clients push actions, too, which the relay delivers by itself. */
+  actions: boolean;
 }
+
+/** What is thrown with dice of its own, so that the runs of other seeds stay as they are. */
+const ACTIONS_SALT = 0x0d15;
 
 export function planOf(seed: number): { plan: Plan; dice: Dice } {
   const dice = createDice(seed);
@@ -47,10 +52,12 @@ export function planOf(seed: number): { plan: Plan; dice: Dice } {
     clientMs: dice.pick([1_500, 4_000, 10_000]),
     forgerMs: dice.pick([6_000, 15_000, Infinity]),
     siege: dice.chance(0.05),
+    actions: createDice(seed ^ ACTIONS_SALT).chance(0.35),
   };
   if (plan.siege) {
     Object.assign(plan, {
       devices: plan.devices.slice(0, 2),
+      actions: false,
       maxSessions: 200,
       deadAfterSessions: 0,
       held: 1_000,

@@ -12,7 +12,7 @@ import { createUnknownReports } from '../../../proxy/poll/unknown-reports.ts';
 import { createRelayLink } from '../../../proxy/relay-link.ts';
 import type { RelayLink } from '../../../proxy/relay-link.ts';
 import { createSite } from '../../../proxy/site.ts';
-import type { Site } from '../../../proxy/site.ts';
+import type { Site, SiteLink } from '../../../proxy/site.ts';
 import { createUnknownDevices } from '../../../proxy/unknown-devices.ts';
 import type { Lane, LaneEvents } from '../../../shared/lane.ts';
 import { CLOSE } from '../../../shared/protocol.ts';
@@ -41,8 +41,8 @@ export interface ProxyPlace {
   accept(relay: RelayEnd, lane: { kind: 'control' } | { kind: 'stream'; link: string }, wire: Wire): void;
   /** What a poll is answered now; null where nobody listens. What a probe changes is not looked at: they are many. */
   poll(device: string, by: PollBy): number | null;
-  /** Takes a phone's connection; false where nobody listens. */
-  connect(socket: Duplex, address: string): boolean;
+  /** Takes a phone's connection; the run of the relay that it leads to, 0 where to none, null where nobody listens. */
+  connect(socket: Duplex, address: string): number | null;
 }
 
 /** Who polls: the device, somebody in its name, or the simulation itself. */
@@ -70,6 +70,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
   const host: Host = { wallAhead: 0 };
   let running: Running | null = null;
   let made = 0;
+  const runs = new WeakMap<SiteLink, number>();
 
   function run(): Running {
     const process = createProcess(world.scheduler, name, host, dice.whole(1_000, 100_000_000));
@@ -180,6 +181,8 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
       frame(text) {
         world.tell({ what: 'frame', proxy: name, link: id, text: String(text) });
         link.events.frame(text);
+        const serving = now.site.link();
+        if (serving !== null && !runs.has(serving)) runs.set(serving, relay.run);
       },
       drained: () => link.events.drained(),
       closed(code, reason) {
@@ -243,7 +246,8 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
     },
     connect(socket, address) {
       const now = running;
-      if (now === null) return false;
+      if (now === null) return null;
+      const serving = now.site.link();
       now.process.onKilled(() => socket.destroy());
       now.process.enter(() => {
         try {
@@ -254,7 +258,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
           socket.destroy();
         }
       });
-      return true;
+      return serving === null ? 0 : (runs.get(serving) ?? 0);
     },
   };
 }

@@ -4,11 +4,13 @@ import { DEFAULT_COURIER } from '../../../relay-client/courier/config.ts';
 import { DEFAULT_WARNINGS } from '../../../relay-client/warnings/config.ts';
 import { copyModelDisk, createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { ModelDisk, ModelFaults, ModelOutbox } from '../../../relay-client/outbox/model.ts';
-import type { HistoryEntry, OutboxCounts } from '../../../relay-client/outbox/outbox.ts';
+import type { HistoryEntry, Message, OutboxCounts } from '../../../relay-client/outbox/outbox.ts';
 import type { dialLane } from '../../../relay-client/links/dial.ts';
 import { createRelay } from '../../../relay-client/relay.ts';
 import type { Relay } from '../../../relay-client/relay.ts';
 import { describeError, isSallyportError } from '../../../shared/errors.ts';
+import type { DeviceId } from '../../../shared/device-id.ts';
+import type { SeenActions } from '../checker/facts.ts';
 import type { Dice } from '../engine/dice.ts';
 import { createProcess } from '../engine/process.ts';
 import type { Host, Process } from '../engine/process.ts';
@@ -18,6 +20,8 @@ import type { World } from './world.ts';
 
 /** Entries of history read after a commit. */
 const READ = 10_000;
+/** Messages of one device whose results are read after a commit. */
+const READ_MESSAGES = 20;
 
 /** A running relay as clients see it. */
 export interface RunningRelay {
@@ -68,15 +72,27 @@ export function createRelayPlace(
     world.tell({ what: 'relay-ended', relay: name, run: gone.run, how });
   };
 
-  /** Tells what each commit has brought. Both reads are begun in one go, so that they are of one state. */
+  const readActions = async (outbox: ModelOutbox): Promise<SeenActions[]> => {
+    if (!world.plan.actions) return [];
+    const all = await Promise.all(
+      world.plan.devices.map((device) => outbox.messages(device as DeviceId, READ_MESSAGES)),
+    );
+    return all
+      .flat()
+      .filter(({ kind }) => kind === 'dls')
+      .map(toActions);
+  };
+
+  /** Tells what each commit has brought. All reads are begun in one go, so that they are of one state. */
   function follow({ run, outbox, process }: RunningRelay): void {
     const read = (): void => {
-      Promise.all([outbox.history({ after: told, limit: READ }), outbox.counts()]).then(
-        ([history, counts]) => {
+      Promise.all([outbox.history({ after: told, limit: READ }), outbox.counts(), readActions(outbox)]).then(
+        ([history, counts, held]) => {
           if (!process.alive()) return;
           const events = history.filter(({ seq }) => seq > told).map(toFact);
           told = events.at(-1)?.seq ?? told;
-          world.tell({ what: 'commit', relay: name, run, old: restored, events, counts: toCounts(counts) });
+          const old = restored;
+          world.tell({ what: 'commit', relay: name, run, old, events, counts: toCounts(counts), held });
           restored = false;
         },
         // It crashed meanwhile; what it had committed is read by the next one.
@@ -248,6 +264,15 @@ const toFact = ({ seq, device, message, generation, event, what }: HistoryEntry)
   generation,
   event,
   why: what,
+});
+
+const toActions = ({ id, device, generation, state, actions, results }: Message): SeenActions => ({
+  id,
+  device,
+  generation,
+  state,
+  actions,
+  results,
 });
 
 const toCounts = ({ accepted, held, ended }: OutboxCounts) => ({ accepted, held, ended: { ...ended } });
