@@ -24,7 +24,7 @@ const trendRow = ({ program, figure: name, first, last, most, slope, minutes }: 
 /** The result of a soak as a Markdown page. */
 export function soakReport(
   result: SoakResult,
-  options: Pick<SoakOptions, 'phones' | 'faultEveryMs'>,
+  options: Pick<SoakOptions, 'minutes' | 'phones' | 'faultEveryMs'>,
 ): string {
   const { told, fleet, verdict } = result;
   const machine = `${availableParallelism()} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 1024 / MIB)} GiB, Linux ${release()}, Node ${process.version}`;
@@ -34,7 +34,7 @@ export function soakReport(
       .join(', ');
   return `# Soak
 
-    npm run soak -- --minutes 10 --report docs/soak.md
+    npm run soak -- --minutes ${options.minutes} --phones ${options.phones} --fault-every ${options.faultEveryMs / 1000} --report docs/soak.md
 
 Loads a proxy and a relay with polls, pushes, sessions and downloads, does something bad to them every
 ${options.faultEveryMs / 1000} s, and then holds what the store has against what callers were told. This page is the report of the last run.
