@@ -19,6 +19,8 @@ import type { Milliseconds } from '../shared/clock.ts';
 export const HEADER_WORDS = 16;
 /** Header: 1 once a newer table has been sent. */
 export const MOVED = 0;
+/** Header: how far from its home, in slots, the device lies that lies farthest from it. */
+export const FARTHEST = 1;
 
 /** Words of one entry. */
 export const ENTRY_WORDS = 7;
@@ -139,6 +141,38 @@ export function decide(mark: MarkView, site: SiteView, now: number, ticket: numb
 }
 
 /**
+ * Whether {@link decide} would say `offer`: 1 or 0. Every condition is looked at, whichever fails, and nothing
+ * branches, so that how long it takes tells nobody what holds a device back, or that there is nothing to hold back.
+ *
+ * @param entry - the {@link ENTRY_WORDS} words of a device
+ * @param site - the {@link SITE_WORDS} words of its site
+ */
+export function offers(entry: Int32Array, site: Int32Array, now: number, ticket: number): number {
+  const flags = entry[FLAGS] ?? 0;
+  const siteFlags = site[SITE_FLAGS] ?? 0;
+  const upstream = bit(siteFlags, UPSTREAM_OK) | (bit(flags, ACTIONS) & bit(siteFlags, COURIER));
+  return (
+    bit(flags, PENDING) &
+    (1 - before(now, entry[NOT_BEFORE] ?? 0)) &
+    before(now, entry[EXPIRY] ?? 0) &
+    (1 - before(now, entry[QUIET_UNTIL] ?? 0)) &
+    (1 - before(now, entry[GAP_UNTIL] ?? 0)) &
+    (bit(siteFlags, DIRECT) | (before(now, site[ALIVE_UNTIL] ?? 0) & upstream)) &
+    before(ticket, site[ADMIT] ?? 0)
+  );
+}
+
+/** 1 where `a` is less than `b`, as unsigned words, else 0, without a branch. */
+function before(a: number, b: number): number {
+  return ((~a & b) | ((~a | b) & (a - b))) >>> 31;
+}
+
+/** 1 where `flags` have the flag, else 0, without a branch. */
+function bit(flags: number, flag: number): number {
+  return mask(flags & flag) & 1;
+}
+
+/**
  * A number from 0 to 65535 that belongs to a device for one window of time and is as good as random otherwise:
  * of many devices a share of `admit / ADMIT_ALL` is admitted, and each device gets its turn.
  *
@@ -155,6 +189,8 @@ export function admissionTicket(hash: number, now: Milliseconds): number {
 /** One table in shared memory, with the places of its parts. */
 export interface MarksTable {
   words: Uint32Array<SharedArrayBuffer>;
+  /** The same words, signed: `Atomics.load` allocates for a large unsigned one, and that takes time that tells. */
+  signed: Int32Array<SharedArrayBuffer>;
   capacity: number;
   /** Index of the first low hash word; that of slot `i` is `low + i`, and so on. */
   low: number;
@@ -178,7 +214,16 @@ export function openTable(buffer: SharedArrayBuffer): MarksTable {
   const high = low + capacity;
   const entries = high + capacity;
   const lastPoll = entries + capacity * ENTRY_WORDS;
-  return { words, capacity, low, high, entries, lastPoll, last202: lastPoll + capacity };
+  return {
+    words,
+    signed: new Int32Array(buffer),
+    capacity,
+    low,
+    high,
+    entries,
+    lastPoll,
+    last202: lastPoll + capacity,
+  };
 }
 
 /**
@@ -189,13 +234,51 @@ export function openTable(buffer: SharedArrayBuffer): MarksTable {
  */
 export function findSlot(table: MarksTable, lowWord: number, highWord: number): number {
   const { words, capacity, low, high } = table;
-  let slot = Math.floor((lowWord * capacity) / 0x1_0000_0000);
+  let slot = homeOf(table, lowWord);
   for (;;) {
     const found = Atomics.load(words, low + slot);
     if (found === 0) return ~slot;
     if (found === lowWord && Atomics.load(words, high + slot) === highWord) return slot;
     if (++slot === capacity) slot = 0;
   }
+}
+
+/**
+ * Finds what {@link findSlot} finds, by the same work whether it is there or not: it walks as far as the farthest
+ * device lies, and does not stop where it has found its own.
+ *
+ * @returns the slot that holds the hash, or the bitwise complement of the slot where its search begins
+ */
+export function probe(table: MarksTable, lowWord: number, highWord: number): number {
+  const { signed, capacity, low, high } = table;
+  const home = homeOf(table, lowWord);
+  const farthest = Atomics.load(signed, FARTHEST);
+  let place = -1;
+  let at = home;
+  // Plain reads, which are many times faster than atomic ones, do here: each is of one whole word, and that of the
+  // high word depends on the low one read before, which was written after it.
+  for (let step = 0; step <= farthest; step++) {
+    const differs = mask((signed[low + at] ?? 0) ^ lowWord);
+    place = (place & differs) | (step & ~differs);
+    if (++at === capacity) at = 0;
+  }
+  const missing = place >> 31;
+  let slot = home + (place & ~missing);
+  if (slot >= capacity) slot -= capacity;
+  const another = mask((signed[high + slot] ?? 0) ^ highWord);
+  // Two devices share a low word: so rare that its time is nobody's measure.
+  if ((another & ~missing) !== 0) return findSlot(table, lowWord, highWord);
+  return slot ^ missing;
+}
+
+/** Where the search for a hash begins. */
+export function homeOf(table: MarksTable, lowWord: number): number {
+  return Math.floor((lowWord * table.capacity) / 0x1_0000_0000);
+}
+
+/** -1 (all bits) for anything but 0, without a branch. */
+function mask(difference: number): number {
+  return (difference | (0 - difference)) >> 31;
 }
 
 /** The low hash word as it is stored: 0 is taken for a free slot, so 1 stands in for it. */

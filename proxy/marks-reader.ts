@@ -2,33 +2,19 @@ import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import type { Milliseconds } from '../shared/clock.ts';
 import { createKeyedHash } from '../shared/keyed-hash.ts';
 import {
-  ACTIONS,
-  ADMIT,
-  ALIVE_UNTIL,
-  COURIER,
-  DIRECT,
   ENTRY_WORDS,
-  EXPIRY,
   FLAGS,
-  GAP_UNTIL,
   KNOWN,
   MOVED,
-  NOT_BEFORE,
-  PENDING,
-  QUIET_UNTIL,
   SEQUENCE,
-  SITE_FLAGS,
   SITE_WORDS,
-  UPSTREAM_OK,
   admissionTicket,
-  decide,
-  findSlot,
+  offers,
   openTable,
+  probe,
   storedLow,
   tickOf,
-  type MarkView,
   type MarksTable,
-  type SiteView,
 } from './marks-layout.ts';
 
 /** What a thread needs to read the marks; `port` has to be in the transfer list of the message that brings it. */
@@ -43,10 +29,15 @@ export interface MarksSeed {
 /** What a poll is told. `unknown` and `nothing` are one to the phone: 200. */
 export type PollResult = 'offer' | 'nothing' | 'unknown';
 
+/** By how much is true of a device: that it is known, and that it is offered something. */
+const RESULTS: readonly PollResult[] = ['unknown', 'nothing', 'offer'];
+
 /** The marks as a poll worker reads them. */
 export interface MarksReader {
+  /** Whether the last poll's device was known: 1 or 0, a number that can be counted with and not branched on. */
+  readonly known: number;
   /**
-   * Answers one poll and notes that it came.
+   * Answers one poll and notes that it came. It takes the same time for every device that is not told `offer`.
    *
    * @param key - the site's number in 4 bytes (little-endian), then the canonical device id
    * @param end - where the device id ends in `key`
@@ -66,25 +57,19 @@ export function openMarks(seed: MarksSeed): MarksReader {
 }
 
 class SharedMarksReader implements MarksReader {
+  known = 0;
   readonly #hash;
-  readonly #sites: Uint32Array;
+  readonly #sites: Int32Array;
   readonly #base: Milliseconds;
   readonly #port: MessagePort;
   #table: MarksTable;
-  // One of each, filled anew for each poll, so that a poll allocates nothing.
-  readonly #mark: MarkView = {
-    pending: false,
-    actions: false,
-    notBefore: 0,
-    expiry: 0,
-    quietUntil: 0,
-    gapUntil: 0,
-  };
-  readonly #site: SiteView = { aliveUntil: 0, upstreamOk: false, courier: false, direct: false, admit: 0 };
+  // Filled anew for each poll, so that a poll allocates nothing; signed, so that large words do not either.
+  readonly #entry = new Int32Array(ENTRY_WORDS);
+  readonly #site = new Int32Array(SITE_WORDS);
 
   constructor(seed: MarksSeed) {
     this.#hash = createKeyedHash(seed.key);
-    this.#sites = new Uint32Array(seed.sites);
+    this.#sites = new Int32Array(seed.sites);
     this.#base = seed.base;
     this.#port = seed.port;
     this.#table = openTable(seed.table);
@@ -95,17 +80,20 @@ class SharedMarksReader implements MarksReader {
     this.#hash.update(key, 0, end);
     const table = this.#table;
     const low = storedLow(this.#hash.low);
-    const slot = findSlot(table, low, this.#hash.high);
-    if (slot < 0) return 'unknown';
-    const flags = this.#read(table.words, table.entries + slot * ENTRY_WORDS);
-    if ((flags & KNOWN) === 0) return 'unknown';
-
-    const tick = tickOf(now, this.#base);
+    // From here on an unknown device costs what a known one does, step by step: it is decided on whatever lies at
+    // its home, and the outcome is thrown away.
+    const found = probe(table, low, this.#hash.high);
+    const missing = found >> 31;
+    const slot = found ^ missing;
+    this.#read(table.signed, table.entries + slot * ENTRY_WORDS);
     this.#readSite(site);
-    const offer = decide(this.#mark, this.#site, tick, admissionTicket(low, now)) === 'offer';
-    Atomics.store(table.words, table.lastPoll + slot, tick);
-    if (offer) Atomics.store(table.words, table.last202 + slot, tick);
-    return offer ? 'offer' : 'nothing';
+    const known = (this.#entry[FLAGS] ?? 0) & KNOWN & ~missing;
+    const tick = tickOf(now, this.#base);
+    const offer = offers(this.#entry, this.#site, tick, admissionTicket(low, now)) & known;
+    this.#notePoll(table.signed, table.lastPoll + slot, tick, known);
+    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);
+    this.known = known;
+    return RESULTS[known + offer] ?? 'unknown';
   }
 
   refresh(): void {
@@ -116,33 +104,28 @@ class SharedMarksReader implements MarksReader {
     }
   }
 
-  /** Copies the entry at `at` to the mark as one whole, and returns its flags. */
-  #read(words: Uint32Array, at: number): number {
-    const mark = this.#mark;
+  /** Writes the tick for a known device; for another it writes what is there already. */
+  #notePoll(words: Int32Array, at: number, tick: number, known: number): void {
+    const last = Atomics.load(words, at);
+    // Where another worker came in between, its tick stays, and is of the same moment.
+    Atomics.compareExchange(words, at, last, last ^ ((last ^ tick) & (0 - known)));
+  }
+
+  /** Copies the entry at `at` as one whole. */
+  #read(words: Int32Array, at: number): void {
+    const entry = this.#entry;
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
       const sequence = Atomics.load(words, at + SEQUENCE);
       if ((sequence & 1) !== 0) continue;
-      const flags = Atomics.load(words, at + FLAGS);
-      mark.pending = (flags & PENDING) !== 0;
-      mark.actions = (flags & ACTIONS) !== 0;
-      mark.notBefore = Atomics.load(words, at + NOT_BEFORE);
-      mark.expiry = Atomics.load(words, at + EXPIRY);
-      mark.quietUntil = Atomics.load(words, at + QUIET_UNTIL);
-      mark.gapUntil = Atomics.load(words, at + GAP_UNTIL);
-      if (Atomics.load(words, at + SEQUENCE) === sequence) return flags;
+      for (let word = FLAGS; word < ENTRY_WORDS; word++) entry[word] = Atomics.load(words, at + word);
+      if (Atomics.load(words, at + SEQUENCE) === sequence) return;
     }
     // The writer was stopped in the middle of an entry. 200 is never wrong for longer than one poll interval.
-    mark.pending = false;
-    return KNOWN;
+    entry[FLAGS] = KNOWN;
   }
 
   #readSite(site: number): void {
     const at = site * SITE_WORDS;
-    const flags = Atomics.load(this.#sites, at + SITE_FLAGS);
-    this.#site.aliveUntil = Atomics.load(this.#sites, at + ALIVE_UNTIL);
-    this.#site.upstreamOk = (flags & UPSTREAM_OK) !== 0;
-    this.#site.courier = (flags & COURIER) !== 0;
-    this.#site.direct = (flags & DIRECT) !== 0;
-    this.#site.admit = Atomics.load(this.#sites, at + ADMIT);
+    for (let word = 0; word < SITE_WORDS; word++) this.#site[word] = Atomics.load(this.#sites, at + word);
   }
 }

@@ -4,12 +4,14 @@ import { SallyportError } from '../shared/errors.ts';
 import { createKeyedHash, type KeyedHash } from '../shared/keyed-hash.ts';
 import {
   ENTRY_WORDS,
+  FARTHEST,
   FLAGS,
   KNOWN,
   MOVED,
   SEQUENCE,
   SITE_BYTES,
   findSlot,
+  homeOf,
   openTable,
   storedLow,
   tableBytes,
@@ -17,8 +19,11 @@ import {
   type MarksTable,
 } from './marks-layout.ts';
 
-/** A table is replaced when this share of its slots is used, by one that is filled to `LOAD_AFTER`. */
-const LOAD_LIMIT = 0.84;
+/**
+ * A table is replaced when this share of its slots is used, by one that is filled to `LOAD_AFTER`. Each poll walks as
+ * far as the device lies that lies farthest: some 100 to 300 slots at this share and a million devices.
+ */
+const LOAD_LIMIT = 0.8;
 const LOAD_AFTER = 0.7;
 const SLOTS_MIN = 512;
 
@@ -89,6 +94,7 @@ export class MarksWriter {
       this.used++;
       this.#devices[slot] = device;
       this.#sites[slot] = site;
+      noteDistance(this.table, low, slot);
       // A reader looks at the low word first, so the high one is there when it finds it.
       Atomics.store(this.table.words, this.table.high + slot, high);
       Atomics.store(this.table.words, this.table.low + slot, low);
@@ -153,6 +159,7 @@ export class MarksWriter {
       const low = old.words[old.low + from] ?? 0;
       const high = old.words[old.high + from] ?? 0;
       const to = ~findSlot(table, low, high);
+      noteDistance(table, low, to);
       table.words[table.low + to] = low;
       table.words[table.high + to] = high;
       table.words.set(old.words.subarray(entry, entry + ENTRY_WORDS), table.entries + to * ENTRY_WORDS);
@@ -177,6 +184,12 @@ export class MarksWriter {
 
 function slotsFor(devices: number): number {
   return Math.max(SLOTS_MIN, Math.ceil(devices / LOAD_AFTER));
+}
+
+/** Has readers walk as far as a device that goes to `slot`. */
+function noteDistance(table: MarksTable, low: number, slot: number): void {
+  const distance = (slot - homeOf(table, low) + table.capacity) % table.capacity;
+  if (distance > Atomics.load(table.words, FARTHEST)) Atomics.store(table.words, FARTHEST, distance);
 }
 
 /** Sets a word to `value` unless a worker has meanwhile written a later one. */

@@ -20,6 +20,8 @@ export abstract class Connection extends Waiting implements ScanState {
   blank = 0;
   /** Polls answered. */
   polls = 0;
+  /** Where its polls come from, as of the first one; null before it, and where that is not to be had. */
+  address: string | null = null;
   /** Whether its last answer has been given; what still comes is thrown away. */
   ended = false;
   /** Whether that answer was a refusal, so that more of what was refused may come. */

@@ -1,4 +1,3 @@
-import { plainAddress } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
@@ -106,7 +105,11 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     const kind = reader.read(bytes, start + connection.blank, start + length);
     if (kind !== 'poll') return refuse(connection, kind);
     const result = marks.poll(reader.key, reader.keyEnd, reader.site, time);
-    if (result === 'unknown') noteUnknown(connection, time);
+    // Asking a socket for its peer is a system call: once for a connection, and whoever polls.
+    if (connection.polls === 0) connection.address = connection.peer();
+    // Called for every poll, so that the time of an answer does not tell which devices are known.
+    unknown.note(reader, connection.address, time, marks.known);
+    counters.add('unknown_polls', 1 - marks.known);
     const status = result === 'offer' ? 202 : 200;
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.
@@ -116,14 +119,6 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
       return count(status, 'close');
     }
     return count(status, reader.minor === 0 ? 'stay10' : 'stay');
-  }
-
-  function noteUnknown(connection: Connection, time: Milliseconds): void {
-    counters.add('unknown_polls', 1);
-    // Asking a socket for its peer is a system call, which a flood of made-up ids shall not cost us each time.
-    if (unknown.full) return;
-    const peer = connection.peer();
-    unknown.note(reader.site, reader.deviceId(), peer === null ? null : plainAddress(peer), time);
   }
 
   function count(status: PollStatus, persistence: Persistence): Buffer {

@@ -66,11 +66,6 @@ export class RequestReader {
     this.#routes = routes;
   }
 
-  /** The device id of the last poll. */
-  deviceId(): string {
-    return this.key.toString('latin1', SITE_BYTES, this.keyEnd);
-  }
-
   /**
    * Reads the header in `bytes[start, end)`, which ends with its empty line and holds no control character but
    * tabs and the line ends.

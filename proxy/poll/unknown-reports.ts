@@ -1,37 +1,74 @@
+import { plainAddress } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
-import type { DeviceId } from '../../shared/device-id.ts';
+import { DEVICE_ID_LIMIT, type DeviceId } from '../../shared/device-id.ts';
+import { SITE_BYTES } from '../marks-layout.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
+
+/** Polls of unknown devices that a worker keeps between two reports; later ones are only counted. */
+export const UNKNOWN_RECORDS = 1_024;
+
+/** A poll as {@link RequestReader} has read it. */
+export interface NotedPoll {
+  /** The site's number. */
+  readonly site: number;
+  /** The device id's canonical bytes, between {@link SITE_BYTES} and {@link keyEnd}. */
+  readonly key: Uint8Array;
+  readonly keyEnd: number;
+}
 
 /**
  * Gathers polls of unknown devices between two reports, one entry for each device. Whoever floods the door with
  * made-up ids fills the report and no more; the rest is only counted.
  */
 export interface UnknownReports {
-  /** Whether nothing more will be taken until the next report. */
-  readonly full: boolean;
-  note(site: number, device: string, address: string | null, at: Milliseconds): void;
+  /**
+   * To be called for every poll: each is written down by the same work, and that of a known device is written over
+   * by the next.
+   *
+   * @param known - 1 for a known device, which is not reported, else 0
+   */
+  note(poll: NotedPoll, address: string | null, at: Milliseconds, known: number): void;
   /** What has been gathered; the next report begins empty. */
   take(): UnknownDevice[];
 }
 
 /** @param limit - devices in one report */
 export function createUnknownReports(siteNames: readonly string[], limit: number): UnknownReports {
-  let gathered = new Map<string, UnknownDevice>();
+  // One place more than is kept: it takes the polls that are not.
+  const places = UNKNOWN_RECORDS + 1;
+  const ids = Buffer.alloc(places * DEVICE_ID_LIMIT);
+  const lengths = new Uint8Array(places);
+  const sites = new Uint16Array(places);
+  const times = new Float64Array(places);
+  const addresses = new Array<string | null>(places).fill(null);
+  let kept = 0;
   return {
-    get full() {
-      return gathered.size >= limit;
-    },
-    note(site, device, address, at) {
-      const key = `${site}/${device}`;
-      const before = gathered.get(key);
-      const polls = (before?.polls ?? 0) + 1;
-      if (before === undefined && gathered.size >= limit) return;
-      gathered.set(key, { site: siteNames[site] ?? '', device: device as DeviceId, at, address, polls });
+    note(poll, address, at, known) {
+      const { key, keyEnd } = poll;
+      const id = kept * DEVICE_ID_LIMIT - SITE_BYTES;
+      for (let i = SITE_BYTES; i < keyEnd; i++) ids[id + i] = key[i] ?? 0;
+      lengths[kept] = keyEnd - SITE_BYTES;
+      sites[kept] = poll.site;
+      times[kept] = at;
+      addresses[kept] = address;
+      kept = Math.min(kept + 1 - known, UNKNOWN_RECORDS);
     },
     take() {
-      const taken = [...gathered.values()];
-      gathered = new Map();
-      return taken;
+      const gathered = new Map<string, UnknownDevice>();
+      for (let i = 0; i < kept; i++) {
+        const id = i * DEVICE_ID_LIMIT;
+        const device = ids.toString('latin1', id, id + (lengths[i] ?? 0)) as DeviceId;
+        const site = siteNames[sites[i] ?? 0] ?? '';
+        const key = `${site}/${device}`;
+        const polls = (gathered.get(key)?.polls ?? 0) + 1;
+        if (polls === 1 && gathered.size >= limit) continue;
+        const peer = addresses[i] ?? null;
+        const address = peer === null ? null : plainAddress(peer);
+        gathered.set(key, { site, device, at: times[i] ?? 0, address, polls });
+      }
+      kept = 0;
+      addresses.fill(null);
+      return [...gathered.values()];
     },
   };
 }

@@ -1,3 +1,4 @@
+import { SITE_BYTES } from '../../proxy/marks-layout.ts';
 import { RequestReader } from '../../proxy/poll/request-reader.ts';
 import { scanHeader } from '../../proxy/poll/header-scan.ts';
 import { DEFAULT_POLL_LIMITS } from '../../proxy/poll/limits.ts';
@@ -48,7 +49,7 @@ export function pollReader(random: Random): string | null {
   if (length <= 0) return null;
   const kind = reader.read(bytes, whole.blank, length);
   if (kind !== 'poll') return null;
-  const id = reader.deviceId();
+  const id = reader.key.toString('latin1', SITE_BYTES, reader.keyEnd);
   if (!/^[0-9a-z:.\-_+]{1,64}$/.test(id)) return `device ${JSON.stringify(id)}: ${JSON.stringify(text)}`;
   // The reference knows no absolute targets; those are the poll reader's own.
   const plain = readRequests(text.slice(0, length).replace(/^(\r\n)?([A-Z]+) https?:\/\/[^/ ]+/i, '$2 '));

@@ -2,9 +2,26 @@ import fc from 'fast-check';
 import t from 'tap';
 import {
   ADMISSION_WINDOW_MS,
+  ACTIONS,
+  ADMIT,
   ADMIT_ALL,
+  ALIVE_UNTIL,
+  COURIER,
+  DIRECT,
+  ENTRY_WORDS,
+  EXPIRY,
+  FLAGS,
+  GAP_UNTIL,
+  KNOWN,
+  NOT_BEFORE,
+  PENDING,
+  QUIET_UNTIL,
+  SITE_FLAGS,
+  SITE_WORDS,
+  UPSTREAM_OK,
   admissionTicket,
   decide,
+  offers,
   type MarkView,
   type SiteView,
 } from '../../../proxy/marks-layout.ts';
@@ -41,6 +58,49 @@ t.test('202 is offered only when a session could succeed now', async () => {
       return (decide(mark, site, NOW, ticket) === 'offer') === expected;
     }),
     { numRuns: 2_000 },
+  );
+});
+
+t.test('a worker offers, without a branch, exactly what is decided', async () => {
+  const word = fc.constantFrom(
+    0,
+    1,
+    NOW - 1,
+    NOW,
+    NOW + 1,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_fffe,
+    0xffff_ffff,
+  );
+  fc.assert(
+    fc.property(
+      anyMark,
+      anySite,
+      fc.tuple(word, word, word, word, word, word),
+      fc.nat(3),
+      (m, s, times, at) => {
+        const [now, notBefore, expiry, quietUntil, gapUntil, aliveUntil] = times;
+        const mark = { ...m, notBefore, expiry, quietUntil, gapUntil };
+        const site = { ...s, aliveUntil };
+        const ticket = [0, 499, 500, ADMIT_ALL - 1][at] ?? 0;
+        const entry = new Int32Array(ENTRY_WORDS);
+        entry[FLAGS] = KNOWN | (mark.pending ? PENDING : 0) | (mark.actions === true ? ACTIONS : 0);
+        entry[NOT_BEFORE] = notBefore;
+        entry[EXPIRY] = expiry;
+        entry[QUIET_UNTIL] = quietUntil;
+        entry[GAP_UNTIL] = gapUntil;
+        const words = new Int32Array(SITE_WORDS);
+        words[ALIVE_UNTIL] = aliveUntil;
+        words[SITE_FLAGS] =
+          (site.upstreamOk ? UPSTREAM_OK : 0) |
+          (site.direct ? DIRECT : 0) |
+          (site.courier === true ? COURIER : 0);
+        words[ADMIT] = site.admit;
+        return offers(entry, words, now, ticket) === (decide(mark, site, now, ticket) === 'offer' ? 1 : 0);
+      },
+    ),
+    { numRuns: 20_000 },
   );
 });
 

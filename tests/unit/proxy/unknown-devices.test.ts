@@ -1,5 +1,10 @@
 import t from 'tap';
-import { createUnknownReports } from '../../../proxy/poll/unknown-reports.ts';
+import { SITE_BYTES } from '../../../proxy/marks-layout.ts';
+import {
+  createUnknownReports,
+  UNKNOWN_RECORDS,
+  type NotedPoll,
+} from '../../../proxy/poll/unknown-reports.ts';
 import { createUnknownDevices } from '../../../proxy/unknown-devices.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 
@@ -10,6 +15,12 @@ const seen = (device: string, at = 1, site = 'hq') => ({
   address: '192.0.2.1',
   polls: 1,
 });
+
+const polled = (device: string, site = 0): NotedPoll => {
+  const key = Buffer.alloc(SITE_BYTES + device.length);
+  key.write(device, SITE_BYTES, 'latin1');
+  return { site, key, keyEnd: key.length };
+};
 
 t.test('the list holds the latest first, each device once with the sum of its polls', async (t) => {
   const unknown = createUnknownDevices();
@@ -49,12 +60,31 @@ t.test('a flood of made-up ids pushes out the oldest and takes no more room', as
 
 t.test("a worker's report holds so many devices and is then full until it is taken", async (t) => {
   const reports = createUnknownReports(['hq'], 2);
-  for (const device of ['a', 'b', 'c', 'a']) reports.note(0, device, null, 5);
-  t.ok(reports.full);
+  for (const device of ['a', 'b', 'c', 'a']) reports.note(polled(device), null, 5, 0);
   t.match(reports.take(), [
     { site: 'hq', device: 'a', polls: 2, at: 5, address: null },
     { device: 'b', polls: 1 },
   ]);
-  t.notOk(reports.full);
   t.strictSame(reports.take(), []);
+});
+
+t.test('known devices come into no report and take no place in it', async (t) => {
+  const reports = createUnknownReports(['hq', 'branch'], 50);
+  for (let i = 0; i < 2 * UNKNOWN_RECORDS; i++) reports.note(polled(`known${i}`), null, i, 1);
+  reports.note(polled('a', 1), '::ffff:192.0.2.7', 1, 0);
+  reports.note(polled('known'), null, 2, 1);
+  reports.note(polled('a'), null, 3, 0);
+  t.strictSame(reports.take(), [
+    { site: 'branch', device: 'a', at: 1, address: '192.0.2.7', polls: 1 },
+    { site: 'hq', device: 'a', at: 3, address: null, polls: 1 },
+  ]);
+});
+
+t.test('a worker keeps so many polls for a report and no more', async (t) => {
+  const reports = createUnknownReports(['hq'], 50);
+  for (let i = 0; i < UNKNOWN_RECORDS + 10; i++) reports.note(polled('a'), null, i, 0);
+  reports.note(polled('late'), null, 1, 0);
+  t.match(reports.take(), [{ device: 'a', polls: UNKNOWN_RECORDS, at: UNKNOWN_RECORDS - 1 }]);
+  reports.note(polled('late'), null, 2, 0);
+  t.match(reports.take(), [{ device: 'late', polls: 1, at: 2 }], 'the next report begins empty');
 });
