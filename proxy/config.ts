@@ -47,6 +47,8 @@ export interface SiteConfig {
   sessions: 'relayed' | 'direct';
   sessionGapMs: number;
   maxSessions: number;
+  /** `path`: a secret of its own stands in each device's poll path. */
+  pollSecret: 'none' | 'path';
 }
 
 /** Every limit of the proxy and its default. Reaching one refuses the newcomer and is counted. */
@@ -188,7 +190,7 @@ export const proxySchema = (beside: (path: string) => string) =>
             sessions: fields.oneOf('relayed', 'direct').default('relayed'),
             session_gap_s: fields.whole(0, 86_400).default(60),
             max_sessions: fields.whole(1, 1_000_000).default(200),
-            poll_secret: z.literal('none', 'none (a secret in the path is not offered yet)').default('none'),
+            poll_secret: fields.oneOf('none', 'path').default('none'),
           }),
           'a list of sites',
         )
@@ -263,6 +265,7 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
       sessions: site.sessions,
       sessionGapMs: site.session_gap_s * 1000,
       maxSessions: site.max_sessions,
+      pollSecret: site.poll_secret,
     })),
     ops: written.ops,
     workers: written.workers === 'auto' ? null : written.workers,

@@ -97,6 +97,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         log,
         held: limits.held,
         onKnown: (device) => unknown.forget(site.name, device),
+        onSecrets: (secrets) => pollDoor.setSecrets(site.name, secrets),
       }),
     );
     let draining = false;

@@ -120,6 +120,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     peerCredit = frame.credit ?? STREAM_WINDOW_BYTES;
     serving = siteLink(frame.incarnation);
     const holds = site.holds();
+    site.takeSecrets(record.name, frame.pollSecrets ?? []);
     site.takeLink(serving, frame.blind);
     if (former !== null) {
       // A link that the network has cut is silent by now; one that isn't belongs to a second relay, or a stolen key.
@@ -142,6 +143,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       holds,
       credit: WIDE_WINDOW_BYTES,
       direct: site.config.sessions === 'direct',
+      pollSecret: site.config.pollSecret === 'path',
     });
   }
 

@@ -64,6 +64,8 @@ export interface Site {
   readonly config: SiteConfig;
   link(): SiteLink | null;
   holds(): { incarnation: string; seq: number } | null;
+  /** A relay has said hello, with the secrets that devices of this site poll by; a relay of an older build has none. */
+  takeSecrets(relay: string, secrets: readonly string[]): void;
   /** A relay has said hello: this link serves the site from now on. A former one must be closed by the caller. */
   takeLink(link: SiteLink, blind: boolean): void;
   /** The link is gone; ignored unless it is the one that serves. */
@@ -98,6 +100,8 @@ export function createSite(
     held: number;
     /** A device has a mark. */
     onKnown: (device: DeviceId) => void;
+    /** A relay has told the secrets of a site whose devices poll by them. */
+    onSecrets?: (secrets: readonly string[]) => void;
   },
 ): Site {
   const { marks, clock, log } = options;
@@ -177,6 +181,12 @@ export function createSite(
     config,
     link: () => link,
     holds: mailbox.holds,
+    takeSecrets(relay, secrets) {
+      if (config.pollSecret === 'none') return;
+      if (secrets.length === 0) {
+        log.error('the relay is too old for poll_secret: path; polls stay 200', { site: name, relay });
+      } else options.onSecrets?.(secrets);
+    },
     takeLink(next, blind) {
       link = next;
       mailbox.abandonSnapshot();

@@ -62,6 +62,8 @@ export interface RelayView {
   certificates(): CertificateUse[];
   lastPoll(device: DeviceId): PollSeen | null;
   unknownDevices(): UnknownDevice[];
+  /** What follows the poll door's prefix where the device polls; null = no proxy said, in this run, that its site wants a secret. */
+  pollPath(device: DeviceId): string | null;
   /** What the device was warned of, newest first. */
   warnings(device: DeviceId): DeviceWarning[];
   /** The session running with a device; null = none known. */

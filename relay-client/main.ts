@@ -10,6 +10,7 @@ import { EXIT, explainFailure, refuseUnknownCommand, runUntilSignal } from '../s
 import { softwareVersion } from '../shared/version.ts';
 import { addDeskCommands, runCommandLine } from './cli/desk.ts';
 import { addKeepCommands } from './cli/keep.ts';
+import { addPollPath } from './cli/poll-path.ts';
 import { loadRelayConfig } from './config.ts';
 
 const PROGRAM = 'sallyport-relay';
@@ -114,6 +115,13 @@ program
   );
 
 addKeepCommands(program, (file) => loadRelayConfig(file).outbox.path, say);
+
+const pollSecretIn = async (file: string): Promise<Uint8Array> => {
+  // Loaded late, as with run.
+  const { readPollSecret } = await import('./secrets.ts');
+  return readPollSecret(loadRelayConfig(file));
+};
+addPollPath(program, pollSecretIn, say);
 
 addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => {
   const { api } = loadRelayConfig(file);

@@ -8,6 +8,7 @@ import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { pollPath, pollSecretOf } from '../shared/poll-secret.ts';
 import type { RelayFrame } from '../shared/protocol.ts';
 import type { AddressBook } from './addresses/book.ts';
 import { openAddresses } from './addresses/open.ts';
@@ -125,6 +126,7 @@ async function open(
   const startedAt = clock.wall();
   const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
   const identity = await world.readIdentity(config, clock);
+  const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
 
   const outbox = await world.openOutbox({
     path: config.outbox.path,
@@ -164,6 +166,7 @@ async function open(
     config: config.warnings,
     services: config.services.filter((service) => service.kind === 'wpi'),
     pending: (device) => pending.generation(device) > 0,
+    pollSecretOf: secretOf,
     clock,
     log,
     count: metrics.warning,
@@ -233,7 +236,10 @@ async function open(
         random,
         log,
         contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
-        teacher: teach === null ? null : createTeacher({ items: teach, clock, tell: sessions.taught }),
+        teacher:
+          teach === null
+            ? null
+            : createTeacher({ items: teach, pollSecretOf: secretOf, clock, tell: sessions.taught }),
         known: heardOf,
         limits: { newDevicesPerMinute: config.limits.new_devices_per_minute },
         courier,
@@ -262,6 +268,7 @@ async function open(
     software,
     services: config.services.map(({ name }) => name),
     blind: config.services.every(({ kind }) => kind === 'tcp'),
+    pollSecrets: identity.pollSecrets,
     targets: config.proxies.map((proxy) => {
       const target = dialTarget(proxy, identity);
       return {
@@ -354,6 +361,7 @@ async function open(
       })),
     certificates,
     lastPoll: polls.last,
+    pollPath: (device) => (links.pollSecret() ? pollPath(secretOf(device), device) : null),
     warnings: lookout.of,
     unknownDevices: polls.unknown,
     session: sessions.session,

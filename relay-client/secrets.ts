@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
+import { SITE_SECRET_BYTES } from '../shared/poll-secret.ts';
 import type { ProxyConfig, RelayConfig } from './config.ts';
 import type { DialTarget } from './links/dial.ts';
 
@@ -17,28 +18,41 @@ export interface Identity {
   catcherSecret: Buffer;
   /** That of the key before; undefined = none. */
   formerCatcherSecret: Buffer | undefined;
+  /** From which the secrets in poll paths are made: by the key, then by the one before, if there is one. */
+  pollSecrets: readonly [Buffer, ...Buffer[]];
 }
 
 /** @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
 export async function readIdentity(config: RelayConfig, clock: Clock): Promise<Identity> {
   const pem = readText(config.key);
   const key = readPrivateKey(pem, config.key);
+  const former =
+    config.formerKey === null ? undefined : readPrivateKey(readText(config.formerKey), config.formerKey);
   const now = new Date(clock.wall());
   return {
     key: pem,
     cert: await selfSignedCertificate(key, { commonName: config.name, hosts: [] }, now),
     catcherSecret: catcherSecret(key),
-    formerCatcherSecret:
-      config.formerKey === null
-        ? undefined
-        : catcherSecret(readPrivateKey(readText(config.formerKey), config.formerKey)),
+    formerCatcherSecret: former === undefined ? undefined : catcherSecret(former),
+    pollSecrets: former === undefined ? [pollSecret(key)] : [pollSecret(key), pollSecret(former)],
   };
 }
 
-function catcherSecret(key: KeyObject): Buffer {
-  return Buffer.from(
-    hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', 'sallyport contact-me', 32),
-  );
+/**
+ * The secret from which those in poll paths are made, of the relay of this config.
+ *
+ * @throws SallyportError FILE_UNREADABLE, KEY_INVALID
+ */
+export function readPollSecret(config: Pick<RelayConfig, 'key'>): Buffer {
+  return pollSecret(readPrivateKey(readText(config.key), config.key));
+}
+
+const catcherSecret = (key: KeyObject): Buffer => derived(key, 'sallyport contact-me', 32);
+const pollSecret = (key: KeyObject): Buffer => derived(key, 'sallyport poll path', SITE_SECRET_BYTES);
+
+/** A secret that is the same at each start, and from which neither the key nor another secret can be told. */
+function derived(key: KeyObject, use: string, bytes: number): Buffer {
+  return Buffer.from(hkdfSync('sha256', key.export({ type: 'pkcs8', format: 'der' }), '', use, bytes));
 }
 
 /**

@@ -62,6 +62,8 @@ export interface WhyFacts {
   lastPoll: PollSeen | null;
   /** The device among those that poll and were never pushed to. */
   unknown: UnknownDevice | null;
+  /** Whether phones of the site have to poll by a secret in their path. */
+  pollSecret: boolean;
   session: WatchedSession | null;
   quietUntil: Milliseconds | null;
   /** When the device was last kept from actions with secrets, and why, in its recent history; null = it wasn't. */
@@ -240,25 +242,31 @@ function unproven({ device, now, unproven: kept }: WhyFacts, held: Message[]): F
 }
 
 /** What a phone that isn't heard of comes to. */
-function silent({ device, now, lastPoll, record, offeredSince, lesson, proxies }: WhyFacts): Finding | null {
+function silent(facts: WhyFacts): Finding | null {
+  const { device, now, lastPoll, record, offeredSince, lesson, proxies, unknown, pollSecret } = facts;
   const untaught = isDirect(proxies)
     ? ' The relay can teach nobody here: phones of this site do not come through it (sessions: direct).'
     : lesson === null || lesson.note === 'taught'
       ? ''
       : ` The last try to teach it the poll address came out as ${lesson.note}${lesson.why === null ? '' : ` (${lesson.why})`}.`;
   const contact = Math.max(lastPoll?.at ?? 0, record?.lastSession?.at ?? 0);
+  // Since the push its id is known: only a poll without the right secret is still told of as that of an unknown device.
+  const wrong = pollSecret && unknown !== null && unknown.at > Math.max(contact, offeredSince ?? 0);
+  const without = wrong
+    ? ` Polls by its id, but not under its secret, were seen ${ago(now, unknown.at)}: it has an older poll address, or somebody else polls by its id.`
+    : '';
   if (contact === 0) {
     return {
       verdict: 'never-polled',
       sentence: `${device} has not polled any proxy so far; its work waits.`,
-      advice: `Check that the phone was given the poll address of a proxy, can reach it, and sends this device id.${untaught}`,
+      advice: `Check that the phone was given the poll address of a proxy, can reach it, and sends this device id.${without}${untaught}`,
     };
   }
   if (now - contact > POLL_OVERDUE_MS) {
     return {
       verdict: 'poll-overdue',
       sentence: `${device} was last heard of ${ago(now, contact)}; its work waits.`,
-      advice: `Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.${untaught}`,
+      advice: `Check that the phone is switched on and can reach the proxy; a restarted phone may have lost its poll address.${without}${untaught}`,
     };
   }
   // Of a 202 so close it is the push that was answered by it, not one before.
@@ -267,7 +275,7 @@ function silent({ device, now, lastPoll, record, offeredSince, lesson, proxies }
     return {
       verdict: 'awaiting-poll',
       sentence: `${device} last polled ${ago(now, contact)}, before the push; it will be told 202 at its next poll.`,
-      advice: null,
+      advice: without === '' ? null : without.trimStart(),
     };
   }
   return null;

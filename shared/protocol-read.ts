@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { NAME_PATTERN } from './mux-opening.ts';
+import { SITE_SECRETS } from './poll-secret.ts';
 import { ENTRIES_PER_FRAME, PROXY_FRAME_TYPES, RELAY_FRAME_TYPES } from './protocol.ts';
 import type { HeldChange, HeldEntry, ProxyFrame, RelayFrame } from './protocol.ts';
 
@@ -25,6 +26,7 @@ const device: Check = (value) => typeof value === 'string' && /^[0-9a-z:.\-_+]{1
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const time: Check = (value) => typeof value === 'number' && value >= 0 && value <= LONGEST_MS;
 const signedTime: Check = (value) => typeof value === 'number' && Math.abs(value) <= LONGEST_MS;
+const siteSecret: Check = (value) => typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/.test(value);
 const flag: Check = (value) => typeof value === 'boolean';
 const oneOf =
   (...values: unknown[]): Check =>
@@ -84,6 +86,9 @@ const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
     services: list(name),
     blind: flag,
     credit: orMissing(count),
+    pollSecrets: orMissing(
+      (value) => Array.isArray(value) && value.length <= SITE_SECRETS && value.every(siteSecret),
+    ),
   },
   snapshot: { incarnation: text, seq: count, first: flag, last: flag, entries: list(holdShape) },
   changes: { seq: count, changes: list(change) },
@@ -111,6 +116,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
     holds: orNull(position),
     credit: orMissing(count),
     direct: orMissing(flag),
+    pollSecret: orMissing(flag),
   },
   applied: { incarnation: text, seq: count },
   polls: {

@@ -92,6 +92,11 @@ export type RelayFrame =
       blind: boolean;
       /** Most credit that this side takes on one stream; missing = a window of the usual size. */
       credit?: number;
+      /**
+       * Secrets of the site, each 32 bytes in base64, from which those in poll paths are made: the present one, then the one
+       * before, if it still counts. To be kept in memory only. Missing from relays of an older build.
+       */
+      pollSecrets?: string[];
     }
   /** Part of everything held. The first part replaces all that the proxy held of the site, the last one makes it whole. */
   | {
@@ -146,6 +151,8 @@ export type ProxyFrame =
       credit?: number;
       /** The site's phones reach the service by themselves: this relay sees nothing of their sessions. Missing = false. */
       direct?: boolean;
+      /** Whether phones of the site have to poll by the secret in their path; missing = no. */
+      pollSecret?: boolean;
     }
   /** Everything up to `seq` is applied: from now on polls are answered by it. */
   | { type: 'applied'; incarnation: string; seq: number }

@@ -33,8 +33,15 @@ export interface PollListen {
 
 export interface PollDoorConfig {
   listeners: readonly PollListen[];
-  /** Sites by name, all of them known to the marks. `pollPrefixes: null` = any prefix. */
-  sites: readonly { name: string; pollPrefixes: readonly string[] | null }[];
+  /**
+   * Sites by name, all of them known to the marks. `pollPrefixes: null` = any prefix; `pollSecret: 'path'` = devices poll by
+   * a secret in their path, default `none`.
+   */
+  sites: readonly {
+    name: string;
+    pollPrefixes: readonly string[] | null;
+    pollSecret?: 'none' | 'path';
+  }[];
   /** Threads; null = one less than the machine's cores, from 1 to {@link AUTO_WORKERS_MAX}. */
   workers: number | null;
   /** Default `alone`. */
@@ -67,6 +74,8 @@ export interface PollDoor {
    * @throws SallyportError `FILE_UNREADABLE`, `KEY_INVALID`; then all stays as it was
    */
   reload(): void;
+  /** From now on the devices of a site poll by these secrets of it, each 32 bytes in base64; before, all its polls are 200. */
+  setSecrets(site: string, told: readonly string[]): void;
   /** Stops listening, answers what is on its way, closes everything. */
   close(): Promise<void>;
 }
@@ -100,7 +109,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     const number = marks.sites.indexOf(site.name);
     if (number === -1)
       throw new SallyportError('CONFIG_INVALID', `Site ${site.name} of the poll door has no marks`);
-    return { number, prefixes: site.pollPrefixes };
+    return { number, prefixes: site.pollPrefixes, secret: site.pollSecret === 'path' };
   });
   createRoutes(sites);
   let listeners: PollListenerConfig[] = config.listeners.map((listener) => ({
@@ -109,6 +118,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
   }));
   const counters = Array.from({ length: count }, () => new SharedArrayBuffer(COUNTER_BYTES));
   const threads: (Thread | null)[] = counters.map(() => null);
+  const secrets: PollWorkerData['secrets'] = marks.sites.map(() => null);
   const restarts = new Set<Timer>();
   let ticketKeys = newTicketKeys();
   let replaced = 0;
@@ -120,6 +130,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
       listeners,
       sites,
       siteNames: [...marks.sites],
+      secrets,
       limits,
       marks: attachment.seed,
       counters: counters[index]!,
@@ -262,6 +273,12 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
           : { ...listener, tls: { ...listener.tls, ...certificate } };
       });
       useCertificates();
+    },
+    setSecrets(site, told) {
+      const number = marks.sites.indexOf(site);
+      // Kept for workers that take the place of others.
+      secrets[number] = told;
+      broadcast({ type: 'secrets', site: number, secrets: told });
     },
     close,
   };

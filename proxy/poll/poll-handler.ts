@@ -1,4 +1,5 @@
 import type { Milliseconds } from '../../shared/clock.ts';
+import { SITE_BYTES } from '../marks-layout.ts';
 import type { MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
 import type { Connection, ConnectionEvents } from './connection.ts';
@@ -6,6 +7,7 @@ import type { Connections } from './connections.ts';
 import type { Counters } from './counters.ts';
 import { MALFORMED, MORE, scanHeader } from './header-scan.ts';
 import type { PollLimits } from './limits.ts';
+import type { PollSecrets } from './poll-secrets.ts';
 import { RequestReader } from './request-reader.ts';
 import type { Routes } from './routes.ts';
 import type { UnknownReports } from './unknown-reports.ts';
@@ -14,6 +16,7 @@ export interface PollHandlerParts {
   connections: Connections;
   marks: MarksReader;
   routes: Routes;
+  secrets: PollSecrets;
   limits: PollLimits;
   counters: Counters;
   unknown: UnknownReports;
@@ -36,7 +39,7 @@ export interface PollHandler {
 }
 
 export function createPollHandler(parts: PollHandlerParts): PollHandler {
-  const { connections, marks, limits, counters, unknown, now } = parts;
+  const { connections, marks, secrets, limits, counters, unknown, now } = parts;
   const reader = new RequestReader(parts.routes);
   let draining = false;
 
@@ -104,12 +107,15 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
   ): Buffer {
     const kind = reader.read(bytes, start + connection.blank, start + length);
     if (kind !== 'poll') return refuse(connection, kind);
-    const result = marks.poll(reader.key, reader.keyEnd, reader.site, time);
+    // Without the right secret the marks are not even asked: nothing is told, noted or timed by what they hold.
+    const open = isOpen(bytes);
+    const result = open ? marks.poll(reader.key, reader.keyEnd, reader.site, time) : 'nothing';
+    const known = open ? marks.known : 0;
     // Asking a socket for its peer is a system call: once for a connection, and whoever polls.
     if (connection.polls === 0) connection.address = connection.peer();
     // Called for every poll, so that the time of an answer does not tell which devices are known.
-    unknown.note(reader, connection.address, time, marks.known);
-    counters.add('unknown_polls', 1 - marks.known);
+    unknown.note(reader, connection.address, time, known);
+    counters.add('unknown_polls', 1 - known);
     const status = result === 'offer' ? 202 : 200;
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.
@@ -119,6 +125,12 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
       return count(status, 'close');
     }
     return count(status, reader.minor === 0 ? 'stay10' : 'stay');
+  }
+
+  function isOpen(bytes: Buffer): boolean {
+    if (reader.secret === null) return true;
+    const { start, end } = reader.secret;
+    return secrets.opens(reader.site, reader.key.subarray(SITE_BYTES, reader.keyEnd), bytes, start, end);
   }
 
   function count(status: PollStatus, persistence: Persistence): Buffer {

@@ -6,6 +6,7 @@ import { Connections } from './connections.ts';
 import { openCounters } from './counters.ts';
 import { createPollHandler } from './poll-handler.ts';
 import { createPollListener } from './poll-listener.ts';
+import { createPollSecrets } from './poll-secrets.ts';
 import { findRawTcp } from './raw-tcp.ts';
 import { createRoutes } from './routes.ts';
 import { createUnknownReports } from './unknown-reports.ts';
@@ -28,7 +29,9 @@ const { limits } = data;
 const unknown = createUnknownReports(data.siteNames, limits.unknownReports);
 const connections = new Connections(limits, counters, now);
 const routes = createRoutes(data.sites);
-const handler = createPollHandler({ connections, marks, routes, limits, counters, unknown, now });
+const secrets = createPollSecrets();
+for (const [site, told] of data.secrets.entries()) if (told !== null) secrets.set(site, told);
+const handler = createPollHandler({ connections, marks, routes, secrets, limits, counters, unknown, now });
 const found = data.rawTcp ? findRawTcp() : 'not wanted';
 const rawTcp = typeof found === 'string' ? null : found;
 const listeners = data.listeners.map((config) =>
@@ -59,6 +62,9 @@ port.on('message', (message: ToPollWorker) => {
       message.certificates.forEach((certificate, i) => {
         if (certificate !== null) listeners[i]?.setCertificate(certificate, message.ticketKeys);
       });
+      return;
+    case 'secrets':
+      secrets.set(message.site, message.secrets);
       return;
     case 'close':
       sweeper.cancel();

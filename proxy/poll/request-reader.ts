@@ -55,6 +55,8 @@ export class RequestReader {
   readonly key = Buffer.alloc(SITE_BYTES + DEVICE_ID_LIMIT);
   /** Where the device id ends in {@link key}. */
   keyEnd = SITE_BYTES;
+  /** Where the secret stands in the bytes that were read, empty where it is missing; null = the site wants none. */
+  secret: Routes['secret'] = null;
 
   readonly #routes: Routes;
   #hosts = 0;
@@ -105,6 +107,7 @@ export class RequestReader {
     if (this.#hasBody || query === -1 || !this.#readQuery(bytes, query + 1, targetEnd)) return 400;
 
     this.site = site;
+    this.secret = this.#routes.secret;
     writeSite(this.key, site);
     this.keepAlive = !this.#close && (this.minor === 1 || this.#stay);
     return 'poll';

@@ -10,10 +10,14 @@ export interface PollSite {
   number: number;
   /** Null = every prefix that no other site has. */
   prefixes: readonly string[] | null;
+  /** Whether a device's secret stands between prefix and {@link CONTACT_ME}. */
+  secret: boolean;
 }
 
 /** Finds the site of a poll by the bytes of its path. */
 export interface Routes {
+  /** Where the device's secret stands in the path found last, empty where it is missing; null = the site wants none. */
+  readonly secret: { start: number; end: number } | null;
   /** @returns the site's number; -1 where the path is no poll of any site */
   siteOf(bytes: Uint8Array, start: number, end: number): number;
 }
@@ -25,10 +29,14 @@ export interface Routes {
  * @throws SallyportError `CONFIG_INVALID` where two sites have one prefix
  */
 export function createRoutes(sites: readonly PollSite[]): Routes {
-  const routes: { prefix: Uint8Array; site: number }[] = [];
+  const routes: { prefix: Uint8Array; site: number; secret: boolean }[] = [];
   const owners = new Map<string, number>();
   let fallback = -1;
-  for (const { number, prefixes } of sites) {
+  let fallbackSecret = false;
+  // One for all paths, so that a poll allocates nothing.
+  const place = { start: 0, end: 0 };
+  let secret: Routes['secret'] = null;
+  for (const { number, prefixes, secret: wanted } of sites) {
     for (const written of prefixes ?? [null]) {
       const prefix = written === null ? null : `/${written}`.replaceAll(/\/+/g, '/').replace(/\/$/, '');
       const owner = prefix === null ? fallback : (owners.get(prefix) ?? -1);
@@ -38,20 +46,43 @@ export function createRoutes(sites: readonly PollSite[]): Routes {
           `Poll prefix ${prefix === null ? '(any)' : JSON.stringify(written)} belongs to two sites; give each site its own`,
         );
       }
-      if (prefix === null) fallback = number;
-      else if (owner === -1) {
+      if (prefix === null) {
+        fallback = number;
+        fallbackSecret = wanted;
+      } else if (owner === -1) {
         owners.set(prefix, number);
-        routes.push({ prefix: Buffer.from(prefix, 'latin1'), site: number });
+        routes.push({ prefix: Buffer.from(prefix, 'latin1'), site: number, secret: wanted });
       }
     }
   }
+
+  /** Sets the secret's place. An empty one is somewhere, too: a poll without a secret takes the same way. */
+  function found(site: number, wanted: boolean, from: number, to: number): number {
+    place.start = from;
+    place.end = to;
+    secret = wanted ? place : null;
+    return site;
+  }
+
   return {
+    get secret() {
+      return secret;
+    },
     siteOf(bytes, start, end) {
       const prefixEnd = end - CONTACT_ME.length;
       if (prefixEnd <= start) return -1;
       for (let i = 0; i < CONTACT_ME.length; i++) if (bytes[prefixEnd + i] !== CONTACT_ME[i]) return -1;
-      for (const route of routes) if (isPrefix(route.prefix, bytes, start, prefixEnd)) return route.site;
-      return fallback;
+      let last = prefixEnd;
+      while (last > start && bytes[last - 1] === SLASH) last--;
+      let part = last;
+      while (part > start && bytes[part - 1] !== SLASH) part--;
+      for (const { prefix, site, secret: wanted } of routes) {
+        if (isPrefix(prefix, bytes, start, prefixEnd)) return found(site, wanted, last, last);
+      }
+      for (const { prefix, site, secret: wanted } of routes) {
+        if (wanted && isPrefix(prefix, bytes, start, part)) return found(site, wanted, part, last);
+      }
+      return found(fallback, fallbackSecret, part, last);
     },
   };
 }

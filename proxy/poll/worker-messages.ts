@@ -10,6 +10,8 @@ export interface PollWorkerData {
   sites: PollSite[];
   /** Names of the sites by number. */
   siteNames: string[];
+  /** Secrets of the sites by number, each 32 bytes in base64; null = none told yet. */
+  secrets: (readonly string[] | null)[];
   limits: PollLimits;
   marks: MarksSeed;
   counters: SharedArrayBuffer;
@@ -23,6 +25,8 @@ export interface PollWorkerData {
 export type ToPollWorker =
   /** Another certificate for each listener with TLS (null for the others), and new ticket keys. */
   | { type: 'certificates'; certificates: (Certificate | null)[]; ticketKeys: Uint8Array }
+  /** From now on the devices of a site poll by these secrets of it. */
+  | { type: 'secrets'; site: number; secrets: readonly string[] }
   /** Stop listening, answer what is on its way, and end. */
   | { type: 'close' };
 

@@ -121,6 +121,7 @@ async function detail({ outbox, view, clock }: Context, device: DeviceId): Promi
             answered: session.answered,
           },
     quiet_until: maybeIsoTime(view.quietUntil(device)),
+    poll_path: view.pollPath(device),
     messages: messages.map((message) => presentMessage(message, view, now, true)),
     history: history.map(presentEvent),
   };
@@ -145,6 +146,7 @@ export async function explain(
     offeredSince: offeredSince(messages, history),
     lastPoll: view.lastPoll(device),
     unknown: view.unknownDevices().find((each) => each.device === device) ?? null,
+    pollSecret: view.pollPath(device) !== null,
     session: view.session(device),
     quietUntil: view.quietUntil(device),
     unproven: unprovenOf(history),

@@ -152,6 +152,12 @@ export const deviceDetailShape = z
       .nullable()
       .describe('The session that is running.'),
     quiet_until: maybeTime.describe('Polls are kept at 200 until then because of a session.'),
+    poll_path: z
+      .string()
+      .nullable()
+      .describe(
+        'With poll_secret: path, what follows the prefix of the poll door where the device polls: a secret.',
+      ),
     messages: z.array(messageShape).describe('Newest first.'),
     history: z.array(eventShape).describe('Newest first.'),
   })

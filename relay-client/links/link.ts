@@ -38,6 +38,8 @@ export interface LinkOptions {
   services: string[];
   /** No service sees how sessions end. */
   blind: boolean;
+  /** From which the secrets in poll paths are made, the present one first. Default: none. */
+  pollSecrets?: readonly Buffer[];
   outbox: Outbox;
   streamLanes: number;
   maxStreams: number;
@@ -77,6 +79,8 @@ export interface Link {
   software(): string | null;
   /** Whether the site's phones reach the service by themselves, as far as the proxy has said. */
   direct(): boolean;
+  /** Whether the proxy answers by the secrets in poll paths; null before its welcome. */
+  pollSecret(): boolean | null;
   streams(): number;
   /** Says something, once the resync is whole; before that the resync itself will tell it. */
   say(frame: RelayFrame): void;
@@ -84,7 +88,7 @@ export interface Link {
 }
 
 export function createLink(options: LinkOptions): Link {
-  const { clock, log, outbox } = options;
+  const { clock, log, outbox, pollSecrets = [] } = options;
   const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<LinkEnd>();
   const muxes = new Map<Lane, Mux>();
   let control: Lane | null = null;
@@ -303,6 +307,9 @@ export function createLink(options: LinkOptions): Link {
       services: options.services,
       blind: options.blind,
       credit: WIDE_WINDOW_BYTES,
+      ...(pollSecrets.length === 0
+        ? {}
+        : { pollSecrets: pollSecrets.map((secret) => secret.toString('base64')) }),
     });
   }
 
@@ -317,6 +324,7 @@ export function createLink(options: LinkOptions): Link {
     roundTrip: () => roundTrip,
     software: () => welcome?.software ?? null,
     direct: () => welcome?.direct ?? false,
+    pollSecret: () => (welcome === null ? null : welcome.pollSecret === true),
     streams: () => [...muxes.values()].reduce((sum, mux) => sum + mux.streams(), 0),
     say(frame) {
       if (synced && over === null) send(frame);

@@ -31,6 +31,8 @@ export interface LinksOptions {
   services: string[];
   /** No service sees how sessions end. */
   blind: boolean;
+  /** From which the secrets in poll paths are made, the present one first. Default: none. */
+  pollSecrets?: readonly Buffer[];
   targets: LinkTarget[];
   outbox: Outbox;
   streamLanes: number;
@@ -56,6 +58,8 @@ export interface LinksOptions {
 /** The links to all proxies: what the relay says, it says to each. */
 export interface Links {
   states(): ProxyState[];
+  /** Whether a proxy has said, in this run, that phones of the site have to poll by the secret in their path. */
+  pollSecret(): boolean;
   quiet(device: DeviceId, generation: number, ms: Milliseconds): void;
   loud(device: DeviceId): void;
   gap(device: DeviceId): void;
@@ -82,6 +86,7 @@ interface Place {
   shown: string;
   software: string | null;
   direct: boolean;
+  pollSecret: boolean;
 }
 
 export function createLinks(options: LinksOptions): Links {
@@ -112,6 +117,7 @@ export function createLinks(options: LinksOptions): Links {
       shown: 'connecting',
       software: null,
       direct: false,
+      pollSecret: false,
       reconnect: keepConnected({
         clock,
         random: options.random,
@@ -122,6 +128,7 @@ export function createLinks(options: LinksOptions): Links {
             software: options.software,
             services: options.services,
             blind: options.blind,
+            pollSecrets: options.pollSecrets ?? [],
             outbox,
             streamLanes: options.streamLanes,
             maxStreams: options.maxStreams,
@@ -187,6 +194,7 @@ export function createLinks(options: LinksOptions): Links {
     const state = wordFor(place.reconnect);
     place.software = place.reconnect.current()?.software() ?? place.software;
     place.direct = place.reconnect.current()?.direct() ?? place.direct;
+    place.pollSecret = place.reconnect.current()?.pollSecret() ?? place.pollSecret;
     if (state === place.shown) return;
     place.shown = state;
     place.since = clock.wall();
@@ -227,6 +235,7 @@ export function createLinks(options: LinksOptions): Links {
 
   return {
     states: () => places.map(stateOf),
+    pollSecret: () => places.some(({ pollSecret }) => pollSecret),
     quiet: (device, generation, ms) => say({ type: 'quiet', device, generation, ms }),
     loud: (device) => say({ type: 'loud', device }),
     gap: (device) => say({ type: 'gap', device }),

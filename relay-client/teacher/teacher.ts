@@ -8,6 +8,7 @@ import { isSigned } from '../../shared/wpi/read.ts';
 import type { OwnAnswer, RawHeaders } from '../services/observer.ts';
 import { headerLines } from '../services/headers.ts';
 import type { SessionOutcome } from '../watcher/session-events.ts';
+import { fillPlaces } from './places.ts';
 
 /**
  * How a lesson came out: `taught`; `refused` by the phone; `busy`, so it's repeated at the end of the next session;
@@ -58,8 +59,10 @@ export interface Teacher {
 }
 
 export interface TeacherOptions {
-  /** Item names and values; `{device-id}` in a value stands for the device's id. */
+  /** Item names and values; see `fillPlaces` for what is filled in. */
   items: Readonly<Record<string, string>>;
+  /** The secret in a device's poll path. */
+  pollSecretOf: (device: DeviceId) => string;
   clock: Clock;
   /** Told of every lesson that is over, synchronously. */
   tell: (device: DeviceId, result: LessonResult, facts: LessonFacts) => void;
@@ -85,7 +88,7 @@ interface Pupil {
   aloneUntil: Milliseconds;
 }
 
-export function createTeacher({ items, clock, tell }: TeacherOptions): Teacher {
+export function createTeacher({ items, pollSecretOf, clock, tell }: TeacherOptions): Teacher {
   const names = Object.keys(items);
   const pupils = new LRUCache<DeviceId, Pupil>({ max: REMEMBERED_DEVICES });
 
@@ -134,7 +137,7 @@ export function createTeacher({ items, clock, tell }: TeacherOptions): Teacher {
           action: 'WriteItems',
           items: Object.entries(items).map(([name, value]) => ({
             name,
-            value: value.replaceAll('{device-id}', device),
+            value: fillPlaces(value, device, pollSecretOf),
           })),
         }),
       },

@@ -4,6 +4,7 @@ import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { hasItem } from '../../shared/wpi/message.ts';
 import type { ServiceMessage } from '../../shared/wpi/message.ts';
+import { fillPlaces } from '../teacher/places.ts';
 import { DEFAULT_WARNINGS } from './config.ts';
 import type { WarningsConfig } from './config.ts';
 import type { Warning, WarningFacts } from './kinds.ts';
@@ -25,16 +26,19 @@ export type AnswerCheck = (told: ToldPhone) => [what: Warning, facts: WarningFac
 export const CLOCK_TOLERANCE_MS: Milliseconds = 5 * 60_000;
 
 export interface AnswerRules extends Pick<WarningsConfig, 'insideItems' | 'insideNetworks'> {
-  /** Poll addresses that are ours, `{device-id}` standing for the phone's id; empty = any will do. */
+  /** Poll addresses that are ours, with the places that `fillPlaces` fills; empty = any will do. */
   pollUrls: readonly string[];
+  /** The secret in a device's poll path. */
+  pollSecretOf: (device: DeviceId) => string;
   /** Names of hosts of the inside, such as the service's own. */
   insideHosts: readonly string[];
 }
 
 /** @throws SallyportError ADDRESS_INVALID for a network that is none */
 export function createAnswerCheck(rules: Partial<AnswerRules> = {}): AnswerCheck {
-  const { insideItems, insideNetworks, pollUrls, insideHosts } = {
+  const { insideItems, insideNetworks, pollUrls, pollSecretOf, insideHosts } = {
     ...DEFAULT_WARNINGS,
+    pollSecretOf: () => '',
     insideHosts: [],
     ...rules,
   };
@@ -46,7 +50,10 @@ export function createAnswerCheck(rules: Partial<AnswerRules> = {}): AnswerCheck
     hosts.has(host.toLowerCase()) || (isIP(host) !== 0 && networks.allows(host));
 
   const isOurs = (url: string, device: DeviceId | null): boolean =>
-    pollUrls.some((ours) => plainUrl(ours.replaceAll('{device-id}', device ?? '')) === plainUrl(url));
+    pollUrls.some((ours) => {
+      const filled = device === null ? ours : fillPlaces(ours, device, pollSecretOf);
+      return plainUrl(filled) === plainUrl(url);
+    });
 
   return ({ device, message, date, now }) => {
     const found: [Warning, WarningFacts][] = [];

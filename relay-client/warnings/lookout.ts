@@ -16,6 +16,8 @@ export interface LookoutOptions extends WarningsOptions {
   services: readonly WpiServiceConfig[];
   /** Whether something is pending for the device. */
   pending: (device: DeviceId) => boolean;
+  /** The secret in a device's poll path. */
+  pollSecretOf: (device: DeviceId) => string;
 }
 
 /** Everything of a relay that looks out for what deserves a warning. */
@@ -27,7 +29,13 @@ export interface Lookout extends Warnings, Pick<Arrivals, 'polled' | 'came'> {
   close(): void;
 }
 
-export function createLookout({ config, services, pending, ...options }: LookoutOptions): Lookout {
+export function createLookout({
+  config,
+  services,
+  pending,
+  pollSecretOf,
+  ...options
+}: LookoutOptions): Lookout {
   const { clock } = options;
   const { warn, of } = createWarnings(options);
   const jumps = watchClockJumps(clock, warn);
@@ -42,6 +50,7 @@ export function createLookout({ config, services, pending, ...options }: Lookout
     insideItems: config.insideItems,
     insideNetworks: config.insideNetworks,
     pollUrls: config.pollUrls.length > 0 ? config.pollUrls : taught,
+    pollSecretOf,
   };
   return {
     warn,

@@ -31,7 +31,7 @@ const PIECES = [
   ':',
   '\xff',
 ];
-const reader = new RequestReader(createRoutes([{ number: 0, prefixes: null }]));
+const reader = new RequestReader(createRoutes([{ number: 0, prefixes: null, secret: false }]));
 
 /** A header comes out the same in one piece and in many; what is taken for a poll is a plain request for one device. */
 export function pollReader(random: Random): string | null {

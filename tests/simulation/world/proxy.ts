@@ -7,6 +7,7 @@ import { Connections } from '../../../proxy/poll/connections.ts';
 import { COUNTER_BYTES, openCounters } from '../../../proxy/poll/counters.ts';
 import { DEFAULT_POLL_LIMITS } from '../../../proxy/poll/limits.ts';
 import { createPollHandler } from '../../../proxy/poll/poll-handler.ts';
+import { createPollSecrets } from '../../../proxy/poll/poll-secrets.ts';
 import { createRoutes } from '../../../proxy/poll/routes.ts';
 import { createUnknownReports } from '../../../proxy/poll/unknown-reports.ts';
 import { createRelayLink } from '../../../proxy/relay-link.ts';
@@ -90,6 +91,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
         doors: ['wpi'],
         sessions: 'relayed',
         sessionGapMs: world.plan.gapMs,
+        pollSecret: 'none',
         maxSessions: world.plan.maxSessions,
       },
       { marks, clock, log, held: 1_000, onKnown: (device) => unknown.forget(SITE, device) },
@@ -104,7 +106,8 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
     const handler = createPollHandler({
       connections,
       marks: reader,
-      routes: createRoutes([{ number: 0, prefixes: null }]),
+      routes: createRoutes([{ number: 0, prefixes: null, secret: false }]),
+      secrets: createPollSecrets(),
       limits: DEFAULT_POLL_LIMITS,
       counters,
       unknown: reports,

@@ -163,6 +163,7 @@ export function createRelayPlace(
             key: '',
             catcherSecret: Buffer.alloc(32),
             formerCatcherSecret: undefined,
+            pollSecrets: [Buffer.alloc(32)],
           }),
           openOutbox: async () => outbox,
           dialLane: (target, ...rest) => {

@@ -50,6 +50,7 @@ function facts(changes: Partial<WhyFacts> = {}): WhyFacts {
     offeredSince: NOON - MINUTE,
     lastPoll: { device: PHONE, at: NOON - 10_000, status: 202, proxy: PROXY_URL },
     unknown: null,
+    pollSecret: false,
     session: null,
     quietUntil: null,
     unproven: null,
@@ -316,4 +317,20 @@ t.test('lengths of time read as a person would say them', async (t) => {
     '24 h',
     '3 days',
   ]);
+});
+
+t.test('polls without the right secret are told of, where one is wanted', async (t) => {
+  const unknown = { device: PHONE, at: NOON - 5_000, address: '192.0.2.1', proxy: PROXY_URL };
+  const before = { device: PHONE, at: NOON - 2 * MINUTE, status: 200 as const, proxy: PROXY_URL };
+  const wrong = /not under its secret, were seen 5 s ago/;
+  for (const lastPoll of [null, before, { ...before, at: NOON - POLL_OVERDUE_MS - 1_000 }]) {
+    t.match(why(facts({ lastPoll, unknown, pollSecret: true })).advice, wrong);
+    t.notMatch(why(facts({ lastPoll, unknown })).advice ?? '', wrong);
+    const old = { ...unknown, at: NOON - 2 * MINUTE };
+    t.notMatch(
+      why(facts({ lastPoll, unknown: old, pollSecret: true })).advice ?? '',
+      wrong,
+      'before the push',
+    );
+  }
 });

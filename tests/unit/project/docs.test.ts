@@ -59,7 +59,7 @@ t.test('commands that documents name exist', async (t) => {
     'sallyport-relay': verbs('relay-client/'),
     'sallyport-phones': verbs('tests/phones/'),
   };
-  const named = /(?:^|`)(sallyport-(?:proxy|relay|phones)) ([a-z]+)\b/gm;
+  const named = /(?:^|`)(sallyport-(?:proxy|relay|phones)) ([a-z]+(?:-[a-z]+)*)\b/gm;
   for (const page of pages) {
     const shown = blocksOf(readDocument(page)).filter(({ language }) => language === 'sh');
     // In a block a command begins a line, in a sentence it stands in backticks.

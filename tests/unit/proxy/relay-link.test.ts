@@ -34,6 +34,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     record: { name: 'hq-1', site: 'default', pin: 'sha256:x', added: '' },
     site: {
       name: 'default',
+      config: { sessions: 'relayed', pollSecret: 'none' },
       link: () => null,
       holds: () => null,
       takeLink: (next: SiteLink) => void (serving = next),

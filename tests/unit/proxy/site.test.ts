@@ -40,6 +40,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
       doors: [],
       sessions: 'relayed',
       sessionGapMs: 30_000,
+      pollSecret: 'none',
       maxSessions,
     },
     { marks, clock, log: silentLog, held, onKnown: () => undefined },

@@ -31,6 +31,7 @@ const RELAY_FRAMES: { [T in RelayFrame['type']]: Extract<RelayFrame, { type: T }
     services: ['wpi'],
     blind: false,
     credit: 1_048_576,
+    pollSecrets: [Buffer.alloc(32, 1).toString('base64'), Buffer.alloc(32, 2).toString('base64')],
   },
   snapshot: { type: 'snapshot', incarnation: 'abc', seq: 7, first: true, last: false, entries: [ENTRY] },
   changes: {
@@ -60,6 +61,7 @@ const PROXY_FRAMES: { [T in ProxyFrame['type']]: Extract<ProxyFrame, { type: T }
     holds: { incarnation: 'abc', seq: 7 },
     credit: 1_048_576,
     direct: false,
+    pollSecret: true,
   },
   applied: { type: 'applied', incarnation: 'abc', seq: 7 },
   polls: {
@@ -94,8 +96,10 @@ const SIDES = [
 /** Fields that peers of an older build do not say. */
 const ADDED = [
   'hello.credit',
+  'hello.pollSecrets',
   'welcome.credit',
   'welcome.direct',
+  'welcome.pollSecret',
   'health.courier',
   'drain.streams',
   'drain.successor',
@@ -193,6 +197,8 @@ t.test('what stands inside of lists is checked as well', async (t) => {
     { ...changes, changes: [7] },
     { ...health, services: [{ name: 'wpi' }] },
     { ...RELAY_FRAMES.hello, services: ['no name'] },
+    { ...RELAY_FRAMES.hello, pollSecrets: ['tooshort='] },
+    { ...RELAY_FRAMES.hello, pollSecrets: Array(3).fill(RELAY_FRAMES.hello.pollSecrets?.[0]) },
     { ...RELAY_FRAMES.known, devices: Array.from({ length: ENTRIES_PER_FRAME + 1 }, () => DEVICE) },
   ];
   for (const frame of wrong)

@@ -20,6 +20,7 @@ function open(items: Record<string, string> = ITEMS): School {
   const results: string[] = [];
   const clock = createFakeClock();
   const teacher = createTeacher({
+    pollSecretOf: (device) => `secret-of-${device.slice(-2)}`,
     items,
     clock,
     tell: (device, result, { why = '', refused = '' }) =>
@@ -67,7 +68,7 @@ const replied = (phone: PhoneSide, options: Parameters<PhoneSide['reply']>[1] = 
 t.test(
   'the last answer to a start-up gives way to our items, and the session ends as the service meant',
   async (t) => {
-    const school = open({ ...ITEMS, secret: 'x{device-id}y{device-id}' });
+    const school = open({ ...ITEMS, secret: 'x{device-id}y{poll_secret}z{device-id}' });
     const phone = school.connect();
     phone.begin('start-up').action('ReadAllItems');
     const last = phone.reply('ReadAllItems', { items: [{ name: 'realm', value: 'x' }] });
@@ -79,7 +80,7 @@ t.test(
       items: [
         URL_ITEM,
         { name: 'poll-interval', value: '300' },
-        { name: 'secret', value: `x${DEVICE}y${DEVICE}` },
+        { name: 'secret', value: `x${DEVICE}ysecret-of-${DEVICE.slice(-2)}z${DEVICE}` },
       ],
     });
     last.exchange.delivered();

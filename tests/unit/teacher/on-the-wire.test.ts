@@ -31,6 +31,7 @@ function school() {
     log: silentLog,
     contactMeAddress: () => null,
     teacher: createTeacher({
+      pollSecretOf: () => '',
       items: ITEMS,
       clock: systemClock,
       tell: (_device, result) => void results.push(result),

@@ -83,6 +83,11 @@ t.test('another poll address than ours', async (t) => {
   ]);
   t.strictSame(found({ 'dcmp-url': 'HTTP://Proxy.example:8080/dcmp/' }, rules), [], 'in any spelling');
   t.strictSame(found({ 'dcmp-url': 'http://10.0.0.1/00:1a:e8:00:00:01/dcmp/' }, rules), [], 'with its id');
+  const secret = { pollUrls: [`${OURS}{poll_secret}/`], pollSecretOf: (device: DeviceId) => `of-${device}` };
+  t.strictSame(found({ 'dcmp-url': `${OURS}of-${ONE}/` }, secret), [], 'with its secret');
+  for (const url of [OURS, `${OURS}{poll_secret}/`, `${OURS}of-00:1a:e8:00:00:02/`]) {
+    t.strictSame(found({ 'dcmp-url': url }, secret), ['other-dcmp-url'], url);
+  }
   t.strictSame(found({ 'dcmp-url': '' }, rules), [], 'taking the address away is no other address');
 });
 
