@@ -37,6 +37,7 @@ function start(t: Test, site: Partial<Site> = {}) {
       config: { sessions: 'relayed', pollSecret: 'none' },
       link: () => null,
       holds: () => null,
+      takeSecrets: () => undefined,
       takeLink: (next: SiteLink) => void (serving = next),
       dropLink: () => undefined,
       heard: () => undefined,
