@@ -7,6 +7,7 @@ import { Connections } from '../../proxy/poll/connections.ts';
 import { COUNTER_BYTES, openCounters } from '../../proxy/poll/counters.ts';
 import { DEFAULT_POLL_LIMITS } from '../../proxy/poll/limits.ts';
 import { createPollHandler } from '../../proxy/poll/poll-handler.ts';
+import { createPollSecrets } from '../../proxy/poll/poll-secrets.ts';
 import { createRoutes } from '../../proxy/poll/routes.ts';
 import { createUnknownReports } from '../../proxy/poll/unknown-reports.ts';
 import { systemClock } from '../../shared/clock.ts';
@@ -161,8 +162,18 @@ function openHandler() {
   const unknown = createUnknownReports(marks.sites, limits.unknownReports);
   const attachment = marks.attach();
   const reader = openMarks(attachment.seed);
-  const routes = createRoutes([{ number: 0, prefixes: null }]);
-  const handler = createPollHandler({ connections, marks: reader, routes, limits, counters, unknown, now });
+  const routes = createRoutes([{ number: 0, prefixes: null, secret: false }]);
+  const secrets = createPollSecrets();
+  const handler = createPollHandler({
+    connections,
+    marks: reader,
+    routes,
+    secrets,
+    limits,
+    counters,
+    unknown,
+    now,
+  });
   const connection = new TimedConnection(true);
   handler.serve(connection, null);
   return {
