@@ -44,9 +44,9 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'proxy/marks-reader.ts',
-        find: "    return offer ? 'offer' : 'nothing';",
-        put: `    if (offer) Atomics.store(table.words, table.entries + slot * ENTRY_WORDS + FLAGS, KNOWN);
-    return offer ? 'offer' : 'nothing';`,
+        find: '    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);',
+        put: `    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);
+    if (offer !== 0) Atomics.store(table.words, table.entries + slot * ENTRY_WORDS + FLAGS, KNOWN);`,
       },
     ],
   },
