@@ -157,11 +157,14 @@ export function createTeacher({ items, pollSecretOf, clock, tell }: TeacherOptio
           finish('cut', { why: 'the phone replied to something else' });
           return null;
         }
-        finish(...judge(message, names));
+        const [result, facts] = judge(message, names);
+        finish(result, facts);
+        const items = (answer.message?.items ?? []).map(anew);
+        const asksAgain = items.some(({ name }) => name === COME_AGAIN.name);
         const body = buildServiceMessage({
           nonce: message.nonce,
           action: 'CleanUp',
-          items: (answer.message?.items ?? []).map(anew),
+          items: result === 'busy' && !asksAgain ? [...items, COME_AGAIN] : items,
         });
         return { answer: { status: 200, headers: CONTENT_TYPE, body }, outcome };
       },
@@ -173,6 +176,12 @@ export function createTeacher({ items, pollSecretOf, clock, tell }: TeacherOptio
 
   return { begin };
 }
+
+/**
+ * Has a phone call once it is idle (Developer's Guide p. 72). Not taught, it polls nobody: it might not be heard of before
+ * its next start-up. Older firmware does not know the item.
+ */
+const COME_AGAIN: NewItem = { name: 'send-solicited', value: 'true' };
 
 const CONTENT_TYPE: RawHeaders = ['Content-Type', 'text/xml'];
 

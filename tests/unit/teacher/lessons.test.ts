@@ -186,7 +186,12 @@ t.test('a busy phone is taught at the end of its next session, whatever that is 
   const school = open();
   const phone = school.connect();
   startUp(phone);
-  replied(phone, { status: 'Busy' });
+  const busy = replied(phone, { status: 'Busy' });
+  t.match(
+    messageIn(busy.exchange.local),
+    { action: 'CleanUp', items: [{ name: 'send-solicited', value: 'true' }] },
+    'it is asked to come again, for it polls nobody yet',
+  );
   t.strictSame(school.lessons(), ['busy']);
   t.strictSame(school.outcomes(), ['completed'], "the service's own session was in order");
 
