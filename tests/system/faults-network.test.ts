@@ -1,3 +1,4 @@
+// runs alone: it compares how long answers take
 import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
