@@ -4,12 +4,12 @@ import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 import { macAfter } from '../phones/index.ts';
 
-t.setTimeout(150_000);
+t.setTimeout(170_000);
 
 const PHONES = 200;
 const FIRST = '00:1A:E8:78:00:01';
 const AT_ONCE = 20;
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 80_000;
 const BETWEEN_LOOKS_MS = 250;
 const ADMIN = 'http://127.0.0.1:18000/devices';
 const ENDS = ['cleared', 'superseded', 'expired', 'cancelled', 'dead'];
