@@ -13,6 +13,7 @@ export const LAST_WORD_MS: Milliseconds = 1_000;
 
 /** What runs, as far as the end waits for it. */
 export interface Unfinished {
+  /** Those of the sessions waited for that still run. */
   sessions(): number;
   connections(): number;
 }

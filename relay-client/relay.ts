@@ -445,13 +445,12 @@ async function open(
       const until = clock.monotonic() + config.limits.drain_s * 1000;
       // While polls are 200 no session begins that a 202 has called for; those that run may take new connections.
       links.finish();
-      const unfinished = {
-        sessions: sessions.count,
-        connections: () => services.list().reduce((sum, service) => sum + service.connections(), 0),
-      };
-      await sessionsFinished(unfinished, clock, until);
+      const connections = (): number =>
+        services.list().reduce((sum, service) => sum + service.connections(), 0);
+      // Phones that start up meanwhile would keep us for ever: once those of now are served, a later one waits its turn.
+      await sessionsFinished({ sessions: sessions.lasting(), connections }, clock, until);
       links.drain();
-      await lastOnesFinished(unfinished, clock, until);
+      await lastOnesFinished({ sessions: sessions.count, connections }, clock, until);
       // All at once: each may take its time, and in all there are only so many seconds.
       const draining = services.drain(Math.max(0, until - clock.monotonic()));
       await Promise.all([pollSource?.close(), api?.close(), catcher?.close(), draining]);

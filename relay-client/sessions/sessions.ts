@@ -51,6 +51,8 @@ export interface Sessions extends Omit<SessionListener, 'warn'> {
   session(device: DeviceId): WatchedSession | null;
   /** Sessions running, those of unknown devices included. */
   count(): number;
+  /** Marks the sessions that run now. Returns how many of them still run: phones that begin meanwhile don't matter. */
+  lasting(): () => number;
   /** The wall time until which polls of the device are kept at 200 because of a session; null = they aren't. */
   quietUntil(device: DeviceId): Milliseconds | null;
   /** All that are quiet now, to be told again to a proxy that reconnects. */
@@ -223,6 +225,13 @@ export function createSessions(options: SessionsOptions): Sessions {
       return newest;
     },
     count: () => running.size,
+    lasting() {
+      const marked = new Set(running.keys());
+      return () => {
+        for (const id of marked) if (!running.has(id)) marked.delete(id);
+        return marked.size;
+      };
+    },
     quietUntil: quiets.until,
     quiets: quiets.all,
     onChange(listener) {

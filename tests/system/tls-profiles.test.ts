@@ -70,10 +70,26 @@ const FINDINGS: Record<string, string> = {
   'AES with GCM, ChaCha20': 'cipherlist_STRONG',
 };
 
-/** What testssl.sh finds: `yes` or `no` by its own names. */
-async function scan(address: string, file: string): Promise<Record<string, string>> {
+/** The ends by which testssl.sh says that so many of its probes were ambiguous, as on a busy machine (its manual, EXIT STATUS). */
+const AMBIGUOUS_MOST = 49;
+const SCANS = 3;
+
+/** What testssl.sh finds: `yes` or `no` by its own names. A scan that it calls ambiguous is made again. */
+async function scan(address: string, dir: string): Promise<Record<string, string>> {
   const options = ['-p', '-s', '--quiet', '--color', '0', '--warnings', 'off', '--nodns', 'none'];
-  await run('testssl', [...options, '--ip', '127.0.0.1', '--jsonfile', file, address], { timeout: 150_000 });
+  let file = '';
+  for (let n = 1; n <= SCANS; n++) {
+    file = join(dir, `${n}.json`);
+    try {
+      await run('testssl', [...options, '--ip', '127.0.0.1', '--jsonfile', file, address], {
+        timeout: 150_000,
+      });
+      break;
+    } catch (error) {
+      const { code } = error as { code?: number | null };
+      if (typeof code !== 'number' || code > AMBIGUOUS_MOST || n === SCANS) throw error;
+    }
+  }
   const found = JSON.parse(readFileSync(file, 'utf8')) as { id: string; finding: string }[];
   return Object.fromEntries(
     found.map(({ id, finding }) => [id, /^offered|^supported/.test(finding) ? 'yes' : 'no']),
@@ -84,13 +100,10 @@ const noTestssl = spawnSync('testssl', ['--version']).error === undefined ? fals
 
 t.test('doors speak what docs/tls.md says, as testssl.sh sees it', { skip: noTestssl }, async (t) => {
   const addresses = await startDoors(t);
-  const dir = t.testdir();
+  const dir = t.testdir({ modern: {}, intermediate: {}, legacy: {} });
   const found = Object.fromEntries(
     await Promise.all(
-      TLS_PROFILES.map(async (profile) => [
-        profile,
-        await scan(addresses[profile], join(dir, `${profile}.json`)),
-      ]),
+      TLS_PROFILES.map(async (profile) => [profile, await scan(addresses[profile], join(dir, profile))]),
     ),
   ) as Record<TlsProfile, Record<string, string>>;
   const rows = tableUnder(page, '## What each profile speaks');

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { sessionsFinished } from '../../../relay-client/finish.ts';
 import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { ModelFaults } from '../../../relay-client/outbox/model.ts';
 import { createPendingView } from '../../../relay-client/pending-view.ts';
@@ -92,6 +93,27 @@ t.test('a completed session clears what was offered when it began, and nothing n
   next.end('completed');
   await settle();
   t.match(await outbox.message(newer), { state: 'cleared', endedBy: 'session' });
+});
+
+t.test('who begins a session while we end is not waited for, whoever ran one before is', async (t) => {
+  const { sessions, begin, clock } = await setUp();
+  const before = begin('start-up', null);
+  const parts = { sessions: sessions.lasting(), connections: () => 1 };
+  let finished = false;
+  const done = sessionsFinished(parts, clock, clock.monotonic() + 27_000).then(() => (finished = true));
+  let latest = begin('start-up', null);
+  for (let n = 0; n < 50; n++) {
+    const next = begin('start-up', null);
+    latest.end('completed');
+    latest = next;
+    clock.advance(100);
+    await Promise.resolve();
+  }
+  t.notOk(finished, 'the first one still runs');
+  before.end('completed');
+  clock.advance(100);
+  await done;
+  t.equal(sessions.count(), 1, 'the latest one runs on');
 });
 
 t.test('only a solicited session that completed clears', async (t) => {
