@@ -18,6 +18,8 @@ import type {
 } from './outbox.ts';
 import { checkResults, clampLimit, clipFacts, clipText, pushRequest } from './push-request.ts';
 import { busy, closed } from './refusals.ts';
+import { createStoreTime } from './store-time.ts';
+import type { KeptTime } from './store-time.ts';
 
 /** Brings calls to a ledger, in order, and their results back once what they changed is durable. */
 export interface Carrier {
@@ -31,8 +33,8 @@ export interface Carrier {
 /** What a store says of itself when it is opened. */
 export interface Opened {
   incarnation: Incarnation;
-  /** The last store time that it remembers. */
-  storeTime: number;
+  /** The time that it remembers. */
+  time: KeptTime;
   sequence: Sequence;
 }
 
@@ -67,18 +69,21 @@ const WAITING_BYTES = 64 * 2 ** 20;
 /** How long a note waits for a call to ride along with. */
 const NOTE_WAIT_MS = 1000;
 
+/** How often we look whether the wall clock was set forward, which the store must remember though nothing else is done. */
+const CLOCK_LOOK_MS = 60_000;
+
+/** By how much, at least: NTP slews by less in that time. */
+const CLOCK_SET_MS = 1000;
+
 /**
  * Makes an outbox over a carrier: checks what it is given, names and stamps it, and keeps the number of waiting
  * calls within `limits.waiting`.
  *
- * **Time.** Every call carries a store time: the value at opening plus the monotonic time since, where the value
- * at opening is the later of the wall time and the last store time the store remembers. Hence a wall clock that
- * jumps moves no expiry while we run, and the time between two runs counts by wall clock, but never backwards.
+ * Every call carries the time; see {@link createStoreTime}.
  */
 export function createFront(options: FrontOptions): Front {
   const { carrier, clock, random, limits, opened } = options;
-  const startedAt = clock.monotonic();
-  const startTime = Math.max(Math.floor(clock.wall()), opened.storeTime);
+  const now = createStoreTime(clock, opened.time);
   const createId = createIdMaker(random);
   const listeners = new Set<(seq: Sequence) => void>();
   let incarnation = opened.incarnation;
@@ -89,9 +94,11 @@ export function createFront(options: FrontOptions): Front {
   let noteTimer: Timer | null = null;
   let closing: Promise<void> | null = null;
 
-  const now = (): Now => ({
-    at: startTime + Math.floor(clock.monotonic() - startedAt),
-    wall: Math.floor(clock.wall()),
+  let lastAhead = now().ahead;
+  const clockLooks = clock.every(CLOCK_LOOK_MS, () => {
+    const { ahead } = now();
+    if (ahead - lastAhead >= CLOCK_SET_MS) touch();
+    lastAhead = ahead;
   });
 
   async function call<M extends Method>(method: M, args: Arguments<M>, bytes = 0) {
@@ -108,6 +115,11 @@ export function createFront(options: FrontOptions): Front {
       waiting--;
       waitingBytes -= bytes;
     }
+  }
+
+  /** What goes wrong with it is the carrier's to report; what it takes along was allowed to get lost. */
+  function touch(): void {
+    call('touch', []).catch(() => undefined);
   }
 
   /** Whatever call goes next takes the notes along. */
@@ -210,8 +222,7 @@ export function createFront(options: FrontOptions): Front {
       waitingNotes++;
       noteTimer ??= clock.after(NOTE_WAIT_MS, () => {
         noteTimer = null;
-        // Whatever goes wrong with it is the carrier's to report; the note was allowed to get lost.
-        call('touch', []).catch(() => undefined);
+        touch();
       });
     },
 
@@ -280,6 +291,7 @@ export function createFront(options: FrontOptions): Front {
     close() {
       if (closing === null) {
         notesLeave();
+        clockLooks.cancel();
         closing = carrier.close(now());
       }
       return closing;

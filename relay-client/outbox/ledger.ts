@@ -92,6 +92,8 @@ export interface Now {
   at: Milliseconds;
   /** Wall time in whole ms, for people. */
   wall: Milliseconds;
+  /** How far the wall clock was ahead of store time, in whole ms, when it was furthest ahead. Never shrinks. */
+  ahead: Milliseconds;
 }
 
 /** A push with everything decided. */

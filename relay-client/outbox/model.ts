@@ -72,10 +72,11 @@ export function createModelOutbox(options: ModelOutboxOptions): ModelOutbox {
 
   disk.calls.length = disk.synced;
   for (const { method, now, args } of disk.calls) callLedger(ledger, method, now, args);
-  const storeTime = disk.calls.at(-1)?.now.at ?? 0;
+  const last = disk.calls.at(-1)?.now;
+  const time = { storeTime: last?.at ?? 0, wallAhead: last?.ahead ?? 0 };
   const fresh = createIncarnation(random);
   if (disk.calls.length === 0 || disk.restored) {
-    apply('renew', { at: storeTime, wall: Math.floor(clock.wall()) }, [fresh]);
+    apply('renew', { at: time.storeTime, wall: Math.floor(clock.wall()), ahead: time.wallAhead }, [fresh]);
     disk.synced = disk.calls.length;
     disk.restored = false;
   }
@@ -150,7 +151,7 @@ export function createModelOutbox(options: ModelOutboxOptions): ModelOutbox {
 
   const front = createFront({
     carrier,
-    opened: { incarnation: ledger.incarnation, storeTime, sequence: ledger.sequence },
+    opened: { incarnation: ledger.incarnation, time, sequence: ledger.sequence },
     clock,
     random,
     limits,

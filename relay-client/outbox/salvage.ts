@@ -32,6 +32,8 @@ export interface Loss {
 
 /** Columns that messages of older versions lack. */
 const ADDED_SINCE = { results: null, result_bytes: 0, awaited_until: null, parked_due: null, failed: 0 };
+/** The same of the counters. */
+const ADDED_TO_STORE_SINCE = { wall_ahead: 0 };
 
 const REPORT_FILE = 'loss.json';
 
@@ -144,7 +146,7 @@ function carryOver(from: DatabaseSync | null, into: DatabaseSync): Omit<Loss, 'a
 function readCounters(db: DatabaseSync): StoreRow | null {
   try {
     const row = readStore(db);
-    return row.sum === storeSum(row) || !isSummed(db) ? row : null;
+    return row.sum === storeSum(row) || !isSummed(db) ? { ...ADDED_TO_STORE_SINCE, ...row } : null;
   } catch {
     return null;
   }
@@ -186,7 +188,7 @@ function rebuild(into: DatabaseSync, devices: SavedDevice[], before: StoreRow | 
   writeStore(into, {
     ...store,
     ...endedBy,
-    store_time: before?.store_time ?? 0,
+    ...lastTimes(before, one),
     seq: Math.max(before?.seq ?? 0, one('SELECT max(seq) FROM history')),
     held,
     held_bytes: one('SELECT sum(bytes) FROM messages WHERE held = 1'),
@@ -198,6 +200,16 @@ function rebuild(into: DatabaseSync, devices: SavedDevice[], before: StoreRow | 
     strangers: one('SELECT count(*) FROM devices WHERE generation = 0'),
   });
   return { held, ended, history: one('SELECT count(*) FROM history') };
+}
+
+/** Where the counters are gone, what is left tells of a time before which they were not written. */
+function lastTimes(
+  before: StoreRow | null,
+  one: (sql: string) => number,
+): Pick<StoreRow, 'store_time' | 'wall_ahead'> {
+  if (before !== null) return { store_time: before.store_time, wall_ahead: before.wall_ahead };
+  const store_time = one('SELECT max(expires_at - ttl) FROM messages');
+  return { store_time, wall_ahead: Math.max(0, one('SELECT max(wall) FROM history') - store_time) };
 }
 
 /** Whose acceptance is in the history, but no end, and which are not there. */

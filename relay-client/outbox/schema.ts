@@ -2,13 +2,13 @@
 export const APPLICATION_ID = 0x5361506f;
 
 /** The version of {@link SCHEMA}; a file with a newer one is not opened. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /**
  * The tables of a store.
  *
- * `store` is one row: what the store is (incarnation, the file it was last opened as), the last store time,
- * and the counters, so that accepted = ended + held is written in the same commit as what it counts.
+ * `store` is one row: what the store is (incarnation, the file it was last opened as), the last store time, how far the
+ * wall clock was ahead of it (store-time.ts), and the counters, so that accepted = ended + held is written in the same commit as what it counts.
  * `parked_due` is when a parked message would be due. `plain` is the device id without separators, to be searched.
  * Times are whole milliseconds: `*_wall` of the wall clock, the others of the store.
  * `sum` is over the rest of the row (row-sums.ts): SQLite notices pages that make no sense, not values that changed.
@@ -32,7 +32,8 @@ CREATE TABLE store (
   devices     INTEGER NOT NULL DEFAULT 0,
   strangers   INTEGER NOT NULL DEFAULT 0,
   result_bytes INTEGER NOT NULL DEFAULT 0,
-  sum         INTEGER NOT NULL DEFAULT 0
+  sum         INTEGER NOT NULL DEFAULT 0,
+  wall_ahead  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE devices (
@@ -123,6 +124,8 @@ CREATE TABLE campaigns (
   settings TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 `,
+  // Store time was wall time then.
+  3: 'ALTER TABLE store ADD COLUMN wall_ahead INTEGER NOT NULL DEFAULT 0;',
 };
 
 /** The first version whose rows have sums. What comes up from an older one is given them last. */

@@ -78,6 +78,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
 
   function changed(now: Now): void {
     store.store_time = Math.max(store.store_time, now.at);
+    store.wall_ahead = Math.max(store.wall_ahead, now.ahead);
     dirty = true;
     weight++;
   }
@@ -425,7 +426,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       record(now, { device, generation: owner?.generation ?? 0, id: null }, 'note', what, facts);
     },
     touch(now) {
-      if (now.at > store.store_time) changed(now);
+      if (now.at > store.store_time || now.ahead > store.wall_ahead) changed(now);
     },
 
     nextExpiry(now) {

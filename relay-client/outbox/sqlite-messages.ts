@@ -1,4 +1,5 @@
 import type { Method, Now, Refusal } from './ledger.ts';
+import type { KeptTime } from './store-time.ts';
 import type { Incarnation, OutboxCounts, OutboxLimits, Sequence } from './outbox.ts';
 
 /** What the worker is started with. */
@@ -30,7 +31,7 @@ export type FromWorker =
   | {
       type: 'opened';
       incarnation: Incarnation;
-      storeTime: number;
+      time: KeptTime;
       sequence: Sequence;
       counts: OutboxCounts;
       renewed: 'fresh' | 'restored' | null;

@@ -15,6 +15,7 @@ export interface StoreRow {
   incarnation: string;
   file: string;
   store_time: number;
+  wall_ahead: number;
   seq: number;
   held: number;
   held_bytes: number;

@@ -44,10 +44,11 @@ function serve(port: MessagePort, start: WorkerStart): void {
     store = openStore(start.directory, start.incarnation, start.acceptLoss);
     db = store.db;
     ledger = createSqliteLedger(db, start.limits, openSealer(db, start.keyFile));
-    const { incarnation, store_time: storeTime, seq: sequence } = ledger.store;
-    const counts = ledger.counts({ at: 0, wall: 0 });
+    const { incarnation, store_time: storeTime, wall_ahead: wallAhead, seq: sequence } = ledger.store;
+    const counts = ledger.counts({ at: 0, wall: 0, ahead: 0 });
     const loss = store.loss === null ? null : summarise(store.loss);
-    send({ type: 'opened', incarnation, storeTime, sequence, counts, renewed: store.renewed, loss });
+    const time = { storeTime, wallAhead };
+    send({ type: 'opened', incarnation, time, sequence, counts, renewed: store.renewed, loss });
   } catch (error) {
     store?.close();
     send({ type: 'refused', refusal: refusalOf(error) });

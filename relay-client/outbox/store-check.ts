@@ -39,7 +39,7 @@ export function checkStore(db: DatabaseSync, file: string, directory: string): b
   const lines = guarded(directory, () => {
     if (version < SCHEMA_VERSION) {
       // What is not well formed must not be given sums that say it is.
-      const broken = structure(db, true);
+      const broken = [...structure(db, true), ...(version < SUMS_SINCE ? [] : findMiscount(db))];
       if (broken.length > 0) return broken;
       upgrade(db, version);
     }
@@ -143,6 +143,7 @@ function upgrade(db: DatabaseSync, from: number): void {
   try {
     db.exec(steps.join(''));
     if (from < SUMS_SINCE) addSums(db);
+    writeStore(db, readStore(db));
     db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK');
@@ -153,7 +154,6 @@ function upgrade(db: DatabaseSync, from: number): void {
 function addSums(db: DatabaseSync): void {
   db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
   db.exec(`UPDATE history SET sum = sum_of(${SUMMED_HISTORY_COLUMNS.join(', ')})`);
-  writeStore(db, readStore(db));
 }
 
 function schemaOf(db: DatabaseSync): string {

@@ -85,10 +85,51 @@ t.test('a wall clock that jumps', { skip: whyNoFakeTime() }, async (t) => {
     await gate.polls(device, 202);
   });
 
+  await t.test('in 1970 at the first start, and set right before the next: nothing is over', async (t) => {
+    const time = createFakeTime(join(dir, 'unset'));
+    time.set('@1970-01-02 00:00:00');
+    const gate = await startGate(t, { logLevel: 'info', wrap: { relay: time.wrap } });
+    const device = nextDevice();
+    const pushed = await push(t, gate, device, HOUR_S);
+    t.ok(Date.parse(pushed.accepted_at) < 10 * DAY_MS, 'the clock was not set');
+    t.equal(await gate.relay.stop(), 0);
+    time.set('+0d');
+    await gate.startRelay();
+    const after = await shown(gate, pushed.id);
+    const left = Date.parse(after.expires_at) - Date.now();
+    t.equal(after.state, 'held');
+    t.ok(left > (HOUR_S - 120) * 1000 && left <= HOUR_S * 1000, `it has ${Math.round(left / 1000)} s left`);
+    await gate.polls(device, 202);
+  });
+
+  await t.test(
+    'ahead by a day while the relay ran, and set right: the next start ends nothing',
+    async (t) => {
+      time.set('+1d');
+      const device = nextDevice();
+      const { id } = await push(t, gate, device, HOUR_S);
+      time.set('+0d');
+      await push(t, gate, nextDevice(), HOUR_S);
+      t.equal(await gate.relay.stop(), 0);
+      await gate.startRelay();
+      t.equal((await shown(gate, id)).state, 'held');
+      await gate.polls(device, 202);
+      time.set('-1d');
+      const early = await push(t, gate, nextDevice(), HOUR_S);
+      time.set('+0d');
+      await push(t, gate, nextDevice(), HOUR_S);
+      t.equal(await gate.relay.stop(), 0);
+      await gate.startRelay();
+      t.equal((await shown(gate, early.id)).state, 'held', 'nor where it was behind');
+    },
+  );
+
   await t.test(
     'forward by a day across a restart: what is past its time has expired, the rest is held',
     async (t) => {
-      time.set('+0d');
+      // A clock that was never ahead before.
+      const time = createFakeTime(join(dir, 'ahead'));
+      const gate = await startGate(t, { logLevel: 'info', wrap: { relay: time.wrap } });
       const brief = nextDevice();
       const lasting = nextDevice();
       const short = await push(t, gate, brief, HOUR_S);

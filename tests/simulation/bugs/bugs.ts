@@ -155,9 +155,38 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     seeds: 20,
     changes: [
       {
-        file: 'relay-client/outbox/front.ts',
+        file: 'relay-client/outbox/store-time.ts',
         find: 'at: startTime + Math.floor(clock.monotonic() - startedAt),',
-        put: 'at: Math.floor(clock.wall()),',
+        put: 'at: wall() - kept.wallAhead,',
+      },
+    ],
+  },
+  'stop-from-1970': {
+    what: 'a stop is reckoned from a clock that had never been set',
+    promise: 'P10',
+    seeds: 100,
+    changes: [
+      {
+        file: 'relay-client/outbox/store-time.ts',
+        find: 'kept.storeTime + kept.wallAhead >= EARLIEST_WALL',
+        put: 'kept.storeTime + kept.wallAhead > 0',
+      },
+    ],
+  },
+  'clock-set-forgotten': {
+    what: 'the store remembers the wall clock as it was when it was opened, not as it was set since',
+    promise: 'P10',
+    seeds: 100,
+    changes: [
+      {
+        file: 'relay-client/outbox/store-time.ts',
+        find: 'ahead = Math.max(ahead, now.wall - now.at);',
+        put: 'ahead = Math.max(ahead, startWall - startTime);',
+      },
+      {
+        file: 'relay-client/outbox/store-time.ts',
+        find: '  let ahead = kept.wallAhead;',
+        put: '  let ahead = kept.wallAhead;\n  const startWall = wall();',
       },
     ],
   },

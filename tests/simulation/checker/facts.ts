@@ -10,6 +10,8 @@ export type Fact =
   | { what: 'relay-began'; relay: string; store: string; run: number; wall: number }
   | { what: 'relay-listens'; relay: string; run: number }
   | { what: 'relay-ended'; relay: string; run: number; how: 'crash' | 'close' | 'storage' }
+  /** The wall clock of a relay's machine was set, by so much. */
+  | { what: 'clock-set'; relay: string; by: number }
   /** `store` begins as an older state of `from`. */
   | { what: 'store-restored'; store: string; from: string }
   /** What was committed since the last such fact. `old`: it is the history of a backup that was put back. */

@@ -28,10 +28,13 @@ export interface Plan {
   siege: boolean;
   /** Whether clients push actions, too, which the relay delivers by itself. */
   actions: boolean;
+  /** Whether the relay's machine starts without the time, in 1970. */
+  unsetClock: boolean;
 }
 
 /** What is thrown with dice of its own, so that the runs of other seeds stay as they are. */
 const ACTIONS_SALT = 0x0d15;
+const CLOCK_SALT = 0x1970;
 
 export function planOf(seed: number): { plan: Plan; dice: Dice } {
   const dice = createDice(seed);
@@ -53,6 +56,7 @@ export function planOf(seed: number): { plan: Plan; dice: Dice } {
     forgerMs: dice.pick([6_000, 15_000, Infinity]),
     siege: dice.chance(0.05),
     actions: createDice(seed ^ ACTIONS_SALT).chance(0.35),
+    unsetClock: createDice(seed ^ CLOCK_SALT).chance(0.15),
   };
   if (plan.siege) {
     Object.assign(plan, {

@@ -1,3 +1,4 @@
+import type { Milliseconds } from '../../../shared/clock.ts';
 import type { Dice } from '../engine/dice.ts';
 import { BEGINNING } from '../engine/process.ts';
 import type { Route } from '../engine/route.ts';
@@ -66,6 +67,11 @@ export function startStorm(world: World, dice: Dice): Storm {
   const later = (mean: number, task: () => void): void =>
     void scheduler.after(dice.pause(mean), () => void (over || task()));
   const startRelay = (): void => relay.start();
+  const setClock = (ahead: Milliseconds): void => {
+    const by = ahead - relay.host.wallAhead;
+    relay.host.wallAhead = ahead;
+    world.tell({ what: 'clock-set', relay: relay.name, by });
+  };
 
   function strike(): void {
     const fault = dice.weighted(weights);
@@ -104,14 +110,15 @@ export function startStorm(world: World, dice: Dice): Storm {
         world.service.goDown(dice.pick(['refuse', 'hang']));
         return later(20_000, () => world.service.comeUp());
       case 'wall-jump':
-        relay.host.wallAhead = dice.pick([
-          relay.host.wallAhead + DAY_MS,
-          relay.host.wallAhead - DAY_MS,
-          relay.host.wallAhead + 60_000,
-          -BEGINNING - scheduler.now(),
-          0,
-        ]);
-        return;
+        return setClock(
+          dice.pick([
+            relay.host.wallAhead + DAY_MS,
+            relay.host.wallAhead - DAY_MS,
+            relay.host.wallAhead + 60_000,
+            -BEGINNING - scheduler.now(),
+            0,
+          ]),
+        );
       case 'disk-full':
         relay.faults.full = true;
         return later(6_000, () => (relay.faults.full = false));

@@ -2,6 +2,7 @@ import type { Lane, LaneEvents } from '../../../shared/lane.ts';
 import type { Log } from '../../../shared/log.ts';
 import type { Fact } from '../checker/facts.ts';
 import type { Dice } from '../engine/dice.ts';
+import { BEGINNING } from '../engine/process.ts';
 import { createRoute } from '../engine/route.ts';
 import type { Route } from '../engine/route.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
@@ -138,7 +139,9 @@ export function createWorld(plan: Plan, dice: Dice, scheduler: Scheduler, watchi
 /** Switches everything on. */
 export function startWorld(world: World, dice: Dice): void {
   for (const proxy of world.proxies) proxy.start();
-  world.relays[0]!.start();
+  const relay = world.relays[0]!;
+  if (world.plan.unsetClock) relay.host.wallAhead = -BEGINNING;
+  relay.start();
   world.plan.devices.forEach((device, i) =>
     startPhone(world, { device, address: `198.51.100.${i + 1}`, dice: dice.split() }),
   );

@@ -4,7 +4,7 @@ import { copyModelDisk, createModelDisk, createModelOutbox } from '../../../rela
 import type { ModelOutboxOptions } from '../../../relay-client/outbox/model.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
-import { audit, contactMe, hold, phone, refuses } from './conformance/lab.ts';
+import { audit, contactMe, DAY, hold, HOUR, phone, refuses } from './conformance/lab.ts';
 
 function lab(t: Test) {
   const clock = createFakeClock();
@@ -44,6 +44,20 @@ t.test('what a kernel wrote before the crash survives unacknowledged', async (t)
   outbox.crash(2);
   for (const push of pushes) await refuses(t, push, 'CLOSED');
   t.match(await audit(t, open({ disk: outbox.disk })), { accepted: 2 });
+});
+
+t.test('that the clock was set is remembered, though nothing else is done before a crash', async (t) => {
+  const { clock, open } = lab(t);
+  clock.jumpWall(-30 * DAY);
+  const outbox = open();
+  const { id } = await hold(outbox, contactMe(phone(1), { ttl: DAY }));
+  clock.jumpWall(30 * DAY);
+  clock.advance(HOUR);
+  await outbox.counts();
+  outbox.crash();
+  clock.advance(HOUR);
+  const again = open({ disk: outbox.disk });
+  t.equal((await again.message(id))?.expiresIn, DAY - 2 * HOUR);
 });
 
 t.test('a sync that fails is fatal, once', async (t) => {

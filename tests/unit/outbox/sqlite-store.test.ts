@@ -9,12 +9,16 @@ import { SCHEMA_VERSION } from '../../../relay-client/outbox/schema.ts';
 import { DEFAULT_OUTBOX_LIMITS } from '../../../relay-client/outbox/outbox.ts';
 import { createSealer } from '../../../relay-client/outbox/sealer.ts';
 import { createSqliteLedger } from '../../../relay-client/outbox/sqlite-ledger.ts';
+import { SUMMED_MESSAGE_COLUMNS } from '../../../relay-client/outbox/row-sums.ts';
+import { readStore, writeStore } from '../../../relay-client/outbox/sqlite-statements.ts';
+import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
 import { openStore } from '../../../relay-client/outbox/store-file.ts';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { silentLog } from '../../../shared/log.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { mountSmallDisk, noMounting } from '../../fixtures/small-disk.ts';
-import { audit, contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
+import { audit, contactMe, DAY, dls, hold, HOUR, phone, refuses } from './conformance/lab.ts';
 import { acceptedBy, openAt, startPusher } from './sqlite-lab.ts';
 
 t.setTimeout(170_000);
@@ -238,7 +242,7 @@ t.test('a store of the first version is brought up to this one, with all that it
     ALTER TABLE messages DROP COLUMN awaited_until; ALTER TABLE store DROP COLUMN result_bytes;
     ALTER TABLE store DROP COLUMN sum; ALTER TABLE messages DROP COLUMN sum; ALTER TABLE history DROP COLUMN sum;
     ALTER TABLE messages DROP COLUMN parked_due; ALTER TABLE messages DROP COLUMN failed; DROP TABLE campaigns;
-    PRAGMA user_version = 1`);
+    ALTER TABLE store DROP COLUMN wall_ahead; PRAGMA user_version = 1`);
   db.close();
   const outbox = await openAt(t, path);
   t.match(await audit(t, outbox), { held: 400 });
@@ -249,6 +253,31 @@ t.test('a store of the first version is brought up to this one, with all that it
   });
   await outbox.close();
   t.match(await (await openAt(t, path)).message(message?.id ?? ''), { state: 'cleared', results: '[1]' });
+});
+
+t.test('a store of the third version, whose time was wall time, loses none of it', async (t) => {
+  for (const damaged of [false, true]) {
+    const path = join(t.testdir(), String(damaged));
+    const clock = createFakeClock();
+    const outbox = await openAt(t, path, { clock });
+    const { id } = await hold(outbox, contactMe(phone(1), { ttl: DAY }));
+    await outbox.close();
+    const db = new DatabaseSync(join(path, 'outbox.db'));
+    db.exec('ALTER TABLE store DROP COLUMN wall_ahead; PRAGMA user_version = 3');
+    defineFunctions(db);
+    const wall = clock.wall();
+    db.exec(`UPDATE messages SET due_at = due_at + ${wall}, expires_at = expires_at + ${wall}`);
+    db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
+    writeStore(db, { ...readStore(db), store_time: wall });
+    if (damaged) db.exec('UPDATE store SET seq = seq + 1');
+    db.close();
+    clock.advance(HOUR);
+    if (damaged) {
+      await refuses(t, openAt(t, path, { clock }), 'OUTBOX_DAMAGED', /the counters do not have their sum/);
+      continue;
+    }
+    t.equal((await (await openAt(t, path, { clock })).message(id))?.expiresIn, DAY - HOUR);
+  }
 });
 
 t.test('an outbox that does not add up says so, and goes on', async (t) => {

@@ -73,6 +73,65 @@ export function time(t: Test, makeLab: MakeLab): void {
     t.equal((await outbox.message(id))?.expiresIn, 22 * HOUR);
   });
 
+  t.test('a clock that had never been set ends nothing when it is set between two runs', async (t) => {
+    const { open, clock } = makeLab(t);
+    const right = clock.wall();
+    clock.jumpWall(-right);
+    let outbox = await open();
+    const { id } = await hold(outbox, contactMe(phone(1), { ttl: DAY }));
+    clock.advance(HOUR);
+    await outbox.close();
+    clock.advance(HOUR);
+    clock.jumpWall(right);
+    outbox = await open();
+    t.equal((await outbox.message(id))?.expiresIn, 23 * HOUR, 'how long the stop was, nobody knows');
+    await outbox.close();
+    clock.advance(HOUR);
+    outbox = await open();
+    t.equal((await outbox.message(id))?.expiresIn, 22 * HOUR, 'the next one is known');
+  });
+
+  t.test('a clock that is wrong for a whole run, and right again, takes and gives no time', async (t) => {
+    for (const back of [10 * DAY, 50 * 365 * DAY]) {
+      const { open, clock } = makeLab(t);
+      let outbox = await open();
+      const { id } = await hold(outbox, contactMe(phone(1), { ttl: 7 * DAY }));
+      await outbox.close();
+      clock.jumpWall(-back);
+      outbox = await open();
+      clock.advance(DAY);
+      const second = await hold(outbox, contactMe(phone(2), { ttl: 7 * DAY }));
+      await outbox.close();
+      clock.jumpWall(back);
+      clock.advance(DAY);
+      outbox = await open();
+      t.equal((await outbox.message(id))?.expiresIn, 5 * DAY, 'it has lived for two days');
+      t.equal((await outbox.message(second.id))?.expiresIn, 6 * DAY, 'it has lived for one');
+    }
+  });
+
+  for (const [how, jumps] of Object.entries({
+    'ahead, and then right': [30 * DAY, -30 * DAY],
+    'behind, and then right': [-30 * DAY, 30 * DAY],
+    'right from the beginning of 1970 on': [-Date.UTC(2026, 0, 5, 8), Date.UTC(2026, 0, 5, 8)],
+  })) {
+    t.test(`a clock that is ${how} while we run, moves no expiry at the next start`, async (t) => {
+      const { open, clock } = makeLab(t);
+      clock.jumpWall(Math.min(0, jumps[0] as number));
+      let outbox = await open();
+      const { id } = await hold(outbox, contactMe(phone(1), { ttl: DAY }));
+      clock.jumpWall(Math.max(0, jumps[0] as number));
+      await hold(outbox, contactMe(phone(2)));
+      clock.advance(HOUR);
+      clock.jumpWall(jumps[1] as number);
+      clock.advance(HOUR);
+      await outbox.close();
+      outbox = await open();
+      t.equal((await outbox.message(id))?.expiresIn, 22 * HOUR);
+      t.same(await outbox.expire(), []);
+    });
+  }
+
   t.test(
     'an ended message can be looked up for a week, then it is forgotten, though still counted',
     async (t) => {
