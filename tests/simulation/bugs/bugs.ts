@@ -173,23 +173,6 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
-  'clock-set-forgotten': {
-    what: 'the store remembers the wall clock as it was when it was opened, not as it was set since',
-    promise: 'P10',
-    seeds: 100,
-    changes: [
-      {
-        file: 'relay-client/outbox/store-time.ts',
-        find: 'ahead = Math.max(ahead, now.wall - now.at);',
-        put: 'ahead = Math.max(ahead, startWall - startTime);',
-      },
-      {
-        file: 'relay-client/outbox/store-time.ts',
-        find: '  let ahead = kept.wallAhead;',
-        put: '  let ahead = kept.wallAhead;\n  const startWall = wall();',
-      },
-    ],
-  },
   'marks-never-expire': {
     what: 'a proxy offers a message until it is told of its end',
     promise: 'P10',
