@@ -3,9 +3,9 @@ import tseslint from 'typescript-eslint';
 
 /** Rules that catch mistakes; how code looks is prettier's business. */
 export default defineConfig(
-  globalIgnores(['dist/', '.tap/', 'node_modules/']),
+  globalIgnores(['dist/', '.tap/', 'node_modules/', 'relay-client/dashboard/built/']),
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.tsx'],
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     linterOptions: { noInlineConfig: true, reportUnusedDisableDirectives: 'error' },

@@ -3,7 +3,8 @@
 #
 # Becomes Node 24 running PROGRAM: a path below the package's root, without extension for one of our own
 # programs (PROGRAM.ts in a checkout, dist/PROGRAM.js in an installed package), with extension for a tool.
-# In a checkout it first installs what is missing. It ends in `exec`, so signals and the exit code are the
+# In a checkout it first installs what is missing, and before a relay or the tests start it builds the dashboard's
+# pages where they are missing or old. It ends in `exec`, so signals and the exit code are the
 # program's own.
 #
 # SALLYPORT_NODE   the Node to use, instead of the pinned one or the one on PATH; 24 or newer.
@@ -25,13 +26,29 @@ is_new_enough() {
   [ "$major" -ge 24 ] 2>/dev/null
 }
 
+# True where a source of the dashboard's pages is newer than what was built of them.
+pages_are_old() {
+  pages=$root/relay-client/dashboard/built/pages.json
+  [ -f "$pages" ] || return 0
+  [ -n "$(find "$root/relay-client/dashboard" "$root/bin/dashboard.ts" "$root/package-lock.json" \
+    -path '*/dashboard/built' -prune -o -newer "$pages" -print)" ]
+}
+
 if [ -f "$root/package-lock.json" ]; then
+  setup=
   # The same comparison as in setup.mjs, without the cost of starting Node.
-  if ! cat "$root/package-lock.json" "$root/.taprc" 2>/dev/null | cmp -s - "$root/node_modules/.sallyport-setup"; then
+  cat "$root/package-lock.json" "$root/.taprc" 2>/dev/null | cmp -s - "$root/node_modules/.sallyport-setup" ||
+    setup=needed
+  case $program in
+    relay-client/main | tests/run)
+      if [ -f "$root/bin/dashboard.ts" ] && pages_are_old; then setup=with-pages; fi
+      ;;
+  esac
+  if [ -n "$setup" ]; then
     setup_node=${SALLYPORT_NODE:-node}
     command -v "$setup_node" >/dev/null ||
       fail "$setup_node was not found; install Node.js 20 or newer with npm (on Linux; elsewhere 24 or newer)"
-    "$setup_node" "$root/bin/setup.mjs" || exit 1
+    "$setup_node" "$root/bin/setup.mjs" "$setup" || exit 1
   fi
   # Halves the start: Node keeps what it compiled and stripped, by content. Not in an installed package, which
   # writes nothing but what its configuration names.

@@ -4,7 +4,8 @@
  * Runs on any Node >= 20 and imports nothing but Node itself, because it runs before anything is installed.
  * Done means: the stamp in node_modules equals package-lock.json followed by .taprc, byte for byte. It is
  * written last, so an interrupted run is repeated. `bin/launch.sh` makes the same comparison in shell and
- * skips this file when they are equal.
+ * skips this file when they are equal. With the word `with-pages` it goes on to build the dashboard's pages, which
+ * bin/dashboard.ts does only where they are not what their sources make.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -27,6 +28,8 @@ const lockName = `sallyport-setup-${createHash('sha512').update(root).digest('he
 const socketName = `\0${lockName}`.slice(0, 108);
 
 class SetupError extends Error {}
+
+const withPages = process.argv[2] === 'with-pages';
 
 const say = (line) => process.stderr.write(`sallyport: ${line}\n`);
 
@@ -145,12 +148,24 @@ function output(command, args) {
   });
 }
 
+/** Without its pages a relay does all its work, so that a machine on which they cannot be built still has one. */
+async function buildPages(lockFd) {
+  const pinned = join(modules, '.bin/node');
+  const node = existsSync(pinned) ? pinned : process.execPath;
+  const result = await run(node, [join(root, 'bin/dashboard.ts')], lockFd);
+  if (result.code === 0) return;
+  const how = result.signal ?? `exit ${result.code}`;
+  say(`the dashboard's pages could not be built (${how}); going on without`);
+}
+
 async function setup(lockFd) {
-  if (isDone()) return;
-  if (!isInstalled()) await install(lockFd);
-  await dropUnusableNode();
-  await buildTestClass(lockFd);
-  writeFileSync(stampFile, wantedStamp());
+  if (!isDone()) {
+    if (!isInstalled()) await install(lockFd);
+    await dropUnusableNode();
+    await buildTestClass(lockFd);
+    writeFileSync(stampFile, wantedStamp());
+  }
+  if (withPages) await buildPages(lockFd);
 }
 
 /**
@@ -229,7 +244,8 @@ function isAbandoned(directory, holder, graceMs) {
 try {
   if (!existsSync(join(root, 'package-lock.json')))
     throw new SetupError(`${root} is not a checkout: no package-lock.json`);
-  if (!isDone()) await (process.platform === 'linux' ? withSocketLock : withDirectoryLock)(setup);
+  if (withPages || !isDone())
+    await (process.platform === 'linux' ? withSocketLock : withDirectoryLock)(setup);
 } catch (error) {
   say(error instanceof SetupError ? error.message : (error.stack ?? String(error)));
   process.exitCode = 1;

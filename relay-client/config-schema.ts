@@ -9,6 +9,8 @@ import { DEFAULT_COURIER } from './courier/config.ts';
 import { DEFAULT_WARNINGS } from './warnings/config.ts';
 import { DEFAULT_WEBHOOK_EVENTS, DEFAULT_WEBHOOK_LIMITS, WEBHOOK_EVENTS } from './webhooks/config.ts';
 
+const HOST_NAME = /^[0-9A-Za-z._:-]{1,253}$/;
+
 /** Pins of one proxy: its key, its next one, and one to spare. */
 const PINS = 3;
 /** Patterns of item names in which `*` stands for any characters. */
@@ -168,7 +170,16 @@ export const relaySchema = (beside: (path: string) => string) => {
         .default(null),
       api: z
         .strictObject(
-          { listen: fields.address, token_file: file.nullable().default(null) },
+          {
+            listen: fields.address,
+            token_file: file.nullable().default(null),
+            hosts: z
+              .array(
+                z.string('a host name').regex(HOST_NAME, 'a host name such as relay.example, without port'),
+                'a list of host names',
+              )
+              .default([]),
+          },
           'a map with listen',
         )
         .prefault({ listen: '127.0.0.1:9470' }),

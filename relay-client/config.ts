@@ -43,7 +43,8 @@ export interface RelayConfig {
   /** A service with a poll address of its own, to be asked in place of the phones; null = none. */
   pollSource: PollSourceConfig | null;
   /** Null = none. `tokenFile` null = no token, allowed on loopback only. */
-  api: { listen: Address; tokenFile: string | null } | null;
+  /** `hosts`: names by which it may be called beside those of loopback. */
+  api: { listen: Address; tokenFile: string | null; hosts: readonly string[] } | null;
   webhooks: readonly WebhookConfig[];
   deadAfterSessions: number;
   warnings: WarningsConfig;
@@ -123,6 +124,7 @@ export function loadRelayConfig(file: string, looking?: 'into files'): RelayConf
     api: {
       listen: written.api.listen,
       tokenFile: written.api.token_file,
+      hosts: written.api.hosts,
     },
     webhooks: written.webhooks.map(({ name, url, secret_file: secretFile, events, ca }) => ({
       name,

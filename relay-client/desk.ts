@@ -1,8 +1,11 @@
 import type { CertificateUse } from '../shared/certificates.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import type { CampaignChange } from './campaigns/campaigns.ts';
-import type { Sequence } from './outbox/outbox.ts';
+import type { DeviceRank, Sequence } from './outbox/outbox.ts';
 import type { ServiceHealth } from './services/service.ts';
+import type { PollRate, ProxyFigures } from './series/proxy-figures.ts';
+import type { Pickups, SeriesPoint } from './series/series.ts';
+import type { RecentWarning } from './warnings/recent.ts';
 import type { DeviceWarning, WarningEvent } from './warnings/warnings.ts';
 import type { WatchedSession } from './watcher/session-events.ts';
 
@@ -38,12 +41,34 @@ export interface PollSeen {
   proxy: string;
 }
 
+/** The last poll of a device, and what those before it tell. */
+export interface PolledDevice extends PollSeen {
+  /** Wall time of the newest poll that was answered 202; null = none was, as far as is remembered. */
+  calledAt: number | null;
+  /** How long the device usually waits from one poll to the next; null until it is known. */
+  usual: number | null;
+}
+
 /** A device that polls and that the outbox has never heard of. */
 export interface UnknownDevice {
   device: string;
   at: number;
   address: string | null;
   proxy: string;
+}
+
+/** Which devices that polled, in the order of their last polls. */
+export interface PollQuery {
+  /** 1–1000. */
+  limit: number;
+  newestFirst: boolean;
+  /** `pending`: something is held; `idle`: nothing is. Which are dead only the outbox knows: see `among`. */
+  state?: 'pending' | 'idle' | 'dead';
+  /** Part of the device id, in canonical form or without separators. */
+  q?: string;
+  after?: DeviceRank;
+  /** Only these. */
+  among?: ReadonlySet<DeviceId>;
 }
 
 /**
@@ -60,7 +85,19 @@ export interface RelayView {
   services(): { name: string; kind: 'wpi' | 'tcp'; health: ServiceHealth; connections: number }[];
   /** The certificates that phones are shown. */
   certificates(): CertificateUse[];
-  lastPoll(device: DeviceId): PollSeen | null;
+  /** What a proxy says of itself; null = nothing lately. */
+  proxyFigures(url: string): ProxyFigures | null;
+  /** Polls that all linked proxies tell of; null = none does. */
+  pollRate(): PollRate | null;
+  /** How long phones took to come, lately; null = none came. */
+  pickups(): Pickups | null;
+  /** The last hour in steps, oldest first, those after `after`. */
+  series(after: number): readonly SeriesPoint[];
+  /** The newest warnings of all devices and of none, newest first. */
+  recentWarnings(): readonly RecentWarning[];
+  lastPoll(device: DeviceId): PolledDevice | null;
+  /** Devices that polled; `next` is the rank of the last one where there are more. */
+  devicesByPoll(query: PollQuery): { devices: DeviceId[]; next: DeviceRank | null };
   unknownDevices(): UnknownDevice[];
   /** What follows the poll door's prefix where the device polls; null = no proxy said, in this run, that its site wants a secret. */
   pollPath(device: DeviceId): string | null;

@@ -1,4 +1,4 @@
-import type { Clock } from '../shared/clock.ts';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { describeError, isSallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -14,6 +14,8 @@ export interface PendingView {
   holdsActions(device: DeviceId): boolean;
   /** Whether actions are held that may be delivered now. */
   actionsDue(device: DeviceId): boolean;
+  /** For how long the device could have been offered the oldest of what is held; null = nothing is due. */
+  dueFor(device: DeviceId): Milliseconds | null;
   /** Devices for which something is held. */
   count(): number;
 }
@@ -120,6 +122,14 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
     due: (device) => find(device, 'contact-me', clock.monotonic())?.generation ?? 0,
     holdsActions: (device) => find(device, 'dls', Infinity) !== null,
     actionsDue: (device) => find(device, 'dls', clock.monotonic()) !== null,
+    dueFor(device) {
+      const now = clock.monotonic();
+      let longest: Milliseconds | null = null;
+      for (let entry = held.get(device) ?? null; entry !== null; entry = entry.next) {
+        if (entry.dueAt <= now) longest = Math.max(longest ?? 0, now - entry.dueAt);
+      }
+      return longest;
+    },
     count: () => held.size,
     close() {
       closed = true;

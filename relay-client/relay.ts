@@ -36,8 +36,12 @@ import { createCourier } from './courier/courier.ts';
 import { createServices } from './services/services.ts';
 import type { Service } from './services/service.ts';
 import { createSessions } from './sessions/sessions.ts';
+import { createFiguresOfProxies } from './series/proxy-figures.ts';
+import type { PollRate } from './series/proxy-figures.ts';
+import { createSeries } from './series/series.ts';
 import { createTeacher } from './teacher/teacher.ts';
 import { createLookout } from './warnings/lookout.ts';
+import { createRecentWarnings } from './warnings/recent.ts';
 import { createWebhooks } from './webhooks/webhooks.ts';
 import { createWatcher } from './watcher/watcher.ts';
 
@@ -162,6 +166,7 @@ async function open(
     webhooks: () => webhooks,
     clock,
   });
+  const recentWarnings = createRecentWarnings(clock);
   const lookout = createLookout({
     config: config.warnings,
     services: config.services.filter((service) => service.kind === 'wpi'),
@@ -170,7 +175,10 @@ async function open(
     clock,
     log,
     count: metrics.warning,
-    tell: (warning) => emit({ type: 'warning', warning }),
+    tell(warning) {
+      recentWarnings.add(warning);
+      emit({ type: 'warning', warning });
+    },
   });
   opened.push(async () => lookout.close());
 
@@ -262,6 +270,7 @@ async function open(
     services: services.list().map((service) => ({ name: service.name, up: service.health().up })),
     courier: services.list().some(({ kind }) => kind === 'wpi'),
   });
+  const proxyFigures = createFiguresOfProxies(clock);
   const links = createLinks({
     relay: config.name,
     site: config.site,
@@ -300,10 +309,27 @@ async function open(
       if (links.states().some(({ url, direct }) => url === proxy && direct)) return;
       for (const { device, status, agoMs } of frame.polls) lookout.polled(device as DeviceId, status, agoMs);
     },
-    onMetrics: metrics.proxy,
+    onMetrics(url, samples) {
+      metrics.proxy(url, samples);
+      proxyFigures.take(url, samples);
+    },
     onWentBack: () => metrics.violated('P1'),
   });
   opened.push(() => links.close());
+
+  function pollRate(): PollRate | null {
+    const told = links.states().flatMap(({ url }) => proxyFigures.of(url)?.polls ?? []);
+    const sum = (key: keyof PollRate): number => told.reduce((all, rate) => all + rate[key], 0);
+    return told.length === 0 ? null : { idle: sum('idle'), called: sum('called'), refused: sum('refused') };
+  }
+  const series = createSeries({
+    polls: pollRate,
+    held: async () => (await outbox.counts()).held,
+    sessions: sessions.count,
+    clock,
+    log,
+  });
+  opened.push(async () => series.close());
 
   let healthDue = false;
   /** Sessions come and go by the hundred; proxies need the sum now and then. */
@@ -334,6 +360,11 @@ async function open(
     tellHealth();
     const { device } = session;
     if (device !== null) lookout.came(device);
+    if (phase === 'ended') series.sessionEnded();
+    else if (device !== null && session.reason === 'solicited') {
+      const waited = pending.dueFor(device);
+      if (waited !== null) series.pickedUp(waited);
+    }
     if (device !== null && session.answered) {
       links.known(device);
       polls.forgetUnknown(device);
@@ -360,9 +391,15 @@ async function open(
         connections: service.connections(),
       })),
     certificates,
+    proxyFigures: proxyFigures.of,
+    pollRate,
+    pickups: series.pickups,
+    series: series.points,
+    recentWarnings: recentWarnings.list,
     lastPoll: polls.last,
     pollPath: (device) => (links.pollSecret() ? pollPath(secretOf(device), device) : null),
     warnings: lookout.of,
+    devicesByPoll: (query) => polls.rank(query, (device) => pending.generation(device) > 0),
     unknownDevices: polls.unknown,
     session: sessions.session,
     sessions: sessions.count,
@@ -411,6 +448,7 @@ async function open(
     api = await createApi({
       listen: config.api.listen,
       token: config.api.tokenFile === null ? null : readToken(config.api.tokenFile),
+      hosts: config.api.hosts,
       outbox,
       view,
       campaigns,
@@ -463,6 +501,7 @@ async function open(
       await closeWebhooks();
       certificateWatch.cancel();
       lookout.close();
+      series.close();
       pending.close();
       await book?.close();
       await outbox.close();

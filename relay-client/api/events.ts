@@ -88,7 +88,7 @@ export function createEventHub({ outbox, view, clock, log, limits }: EventHubPar
   }
 
   function tellChange(change: DeskChange): void {
-    const frame = frameOfChange(change);
+    const frame = frameOfChange(change, view);
     for (const follower of followers) {
       const about = deviceOf(change);
       if (follower.device === null || about === follower.device) send(follower, frame);
@@ -203,10 +203,10 @@ function frameOfEntry(entry: HistoryEntry): string {
   return `id: ${entry.seq}\n${frame(entry.event, presentEvent(entry))}`;
 }
 
-function frameOfChange(change: DeskChange): string {
+function frameOfChange(change: DeskChange, view: RelayView): string {
   switch (change.type) {
     case 'link':
-      return frame('link', presentProxy(change.proxy));
+      return frame('link', presentProxy(change.proxy, view));
     case 'service':
       return frame('service', {
         name: change.name,

@@ -11,13 +11,13 @@ const COMMON_REFUSALS = [400, 405, 421, 500];
 const REFUSED_BECAUSE: Record<number, string> = {
   400: 'The request is invalid; `field` names what is wrong.',
   401: 'The token is missing or wrong.',
-  403: 'A page of another origin asked.',
+  403: 'A page of another origin asked, or one without the proof that a cookie needs.',
   404: 'There is no such thing.',
   405: 'The method does nothing here.',
   409: 'The key was used with another content.',
   413: 'The body is too large.',
   415: 'The body is of another content type.',
-  421: 'The Host header names something else (only without a token).',
+  421: 'The Host header names something else (only on loopback, and not where the token is sent).',
   429: 'Too much at once; try again after `Retry-After`.',
   500: 'The relay failed; its log says why.',
   503: 'The outbox is full or closed; try again after `Retry-After`.',
@@ -44,7 +44,18 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
       description: 'Holds messages for phones and tells where they stand.',
     },
     paths,
-    components: { schemas, securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+    components: {
+      schemas,
+      securitySchemes: {
+        token: { type: 'http', scheme: 'bearer' },
+        cookie: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'sallyport_session',
+          description: 'Of a browser that has signed in at /v1/session; the port follows the name.',
+        },
+      },
+    },
   };
 }
 
@@ -55,7 +66,7 @@ function operationOf({ spec }: Route, use: Use): Json {
     operationId: spec.operation,
     summary: spec.summary,
     ...(spec.description === undefined ? {} : { description: spec.description }),
-    security: spec.open === true ? [] : [{ token: [] }, {}],
+    security: spec.open === true ? [] : [{ token: [] }, { cookie: [] }, {}],
     parameters: [
       ...parametersOf('path', use(spec.params, 'input')),
       ...parametersOf('query', use(spec.query, 'input')),
@@ -114,6 +125,7 @@ function responsesOf(spec: Route['spec'], use: Use): Json {
           },
         ];
       }
+      if (answer.type === null) return [status, { description: answer.description }];
       const content = {
         [answer.type ?? 'application/json']: {
           schema: answer.shape === null ? { type: 'string' } : use(answer.shape, 'output'),

@@ -3,14 +3,23 @@ import type { ActionResult } from '../courier/results.ts';
 import type { ProxyState, RelayView } from '../desk.ts';
 import type { Campaign } from '../campaigns/campaigns.ts';
 import type { DeviceRecord, HistoryEntry, Message } from '../outbox/outbox.ts';
+import { missedPolls } from '../polls.ts';
+import type { PollRate } from '../series/proxy-figures.ts';
+import { STEP_MS } from '../series/series.ts';
+import type { Pickups, SeriesPoint } from '../series/series.ts';
+import type { RecentWarning } from '../warnings/recent.ts';
 import type { Why } from '../why.ts';
 import type {
   CampaignBody,
   DeviceRowBody,
   EventBody,
   MessageBody,
+  PickupsBody,
+  PollRateBody,
   ProxyBody,
+  SeriesBody,
   ServiceBody,
+  WarningBody,
   WhyBody,
 } from './shapes.ts';
 
@@ -62,7 +71,7 @@ function presentResult(
   return brief && items.length > 0 ? { ...shown, truncated: true } : shown;
 }
 
-export function presentDevice(record: DeviceRecord, view: RelayView): DeviceRowBody {
+export function presentDevice(record: DeviceRecord, view: RelayView, now: number): DeviceRowBody {
   const poll = view.lastPoll(record.device);
   return {
     device: record.device,
@@ -71,6 +80,8 @@ export function presentDevice(record: DeviceRecord, view: RelayView): DeviceRowB
     dead: record.dead,
     generation: record.generation,
     last_poll: poll === null ? null : { at: isoTime(poll.at), status: poll.status, proxy: poll.proxy },
+    last_called_at: maybeIsoTime(poll?.calledAt ?? null),
+    missed_polls: poll === null ? null : missedPolls(poll, now),
     last_session:
       record.lastSession === null
         ? null
@@ -115,7 +126,9 @@ export async function presentTold(
   );
 }
 
-export function presentProxy(proxy: ProxyState): ProxyBody {
+/** The link to a proxy, and what that one says of itself. */
+export function presentProxy(proxy: ProxyState, view: Pick<RelayView, 'proxyFigures'>): ProxyBody {
+  const figures = view.proxyFigures(proxy.url);
   return {
     url: proxy.url,
     state: proxy.state,
@@ -127,7 +140,43 @@ export function presentProxy(proxy: ProxyState): ProxyBody {
     version: proxy.version,
     direct: proxy.direct,
     streams: proxy.streams,
+    polls_per_s: figures?.polls == null ? null : presentRate(figures.polls),
+    certificates: (figures?.certificates ?? []).map(({ name, notAfter }) => ({
+      name,
+      expires_at: isoTime(notAfter),
+    })),
   };
+}
+
+export function presentRate({ idle, called, refused }: PollRate): PollRateBody {
+  const rounded = (per: number): number => Math.round(per * 100) / 100;
+  return { idle: rounded(idle), called: rounded(called), refused: rounded(refused) };
+}
+
+export function presentPickups({ count, median, longest }: Pickups): PickupsBody {
+  return { count, median_ms: Math.round(median), longest_ms: Math.round(longest) };
+}
+
+/** By column, as charts want it. */
+export function presentSeries(points: readonly SeriesPoint[]): SeriesBody {
+  const column = <T>(read: (point: SeriesPoint) => T): T[] => points.map(read);
+  const rates = points.map(({ polls }) => (polls === null ? null : presentRate(polls)));
+  return {
+    step_s: STEP_MS / 1000,
+    at: column(({ at }) => isoTime(at)),
+    polls_idle: rates.map((rate) => rate?.idle ?? null),
+    polls_called: rates.map((rate) => rate?.called ?? null),
+    polls_refused: rates.map((rate) => rate?.refused ?? null),
+    held: column(({ held }) => held),
+    sessions: column(({ sessions }) => sessions),
+    sessions_ended: column(({ ended }) => ended),
+    pickup_median_ms: column(({ pickups }) => (pickups === null ? null : Math.round(pickups.median))),
+    pickup_longest_ms: column(({ pickups }) => (pickups === null ? null : Math.round(pickups.longest))),
+  };
+}
+
+export function presentWarning({ device, what, sentence, count, at }: RecentWarning): WarningBody {
+  return { device, what, sentence, count, at: isoTime(at) };
 }
 
 export function presentWhy({ warnings, ...why }: Why): WhyBody {
@@ -135,6 +184,7 @@ export function presentWhy({ warnings, ...why }: Why): WhyBody {
 }
 
 export function presentServices(view: RelayView): ServiceBody[] {
+  const ends = new Map(view.certificates().map(({ name, notAfter }) => [name, notAfter]));
   return view.services().map(({ name, kind, health, connections }) => ({
     name,
     kind,
@@ -142,6 +192,7 @@ export function presentServices(view: RelayView): ServiceBody[] {
     why: health.why,
     since: isoTime(health.since),
     connections,
+    certificate_expires_at: maybeIsoTime(ends.get(`service ${name}`) ?? null),
   }));
 }
 

@@ -139,18 +139,41 @@ export const clearQuery = z.strictObject({
 export const listQuery = z.strictObject({
   limit: wholeNumber(1, 1000).optional().describe('At most this many; default 100.'),
 });
+export const DEVICE_SORTS = [
+  'device',
+  'last_poll',
+  '-last_poll',
+  'last_session',
+  '-last_session',
+  'pending',
+  '-pending',
+] as const;
 export const devicesQuery = z.strictObject({
   state: z
     .enum(['pending', 'idle', 'dead'])
     .optional()
     .describe('pending: has held messages; idle: none; dead: has dead ones.'),
   q: z.string().max(64).optional().describe('Part of the device id.'),
-  cursor: deviceShape.optional().describe('`next` of the answer before.'),
+  sort: z
+    .enum(DEVICE_SORTS)
+    .optional()
+    .describe(
+      'Default: device, by id. Else by the last poll, the last session or the number of held messages, the oldest or least first, with - the newest or most first. By last_poll only devices stand there that polled since the relay was started.',
+    ),
+  cursor: z.string().max(200).optional().describe('`next` of the answer before, with the same sort.'),
   limit: wholeNumber(1, 1000).optional().describe('1 to 1000; default 100.'),
   unknown: flag
     .optional()
     .describe('true: devices that poll and were never pushed to, newest first, instead.'),
 });
+export const seriesQuery = z.strictObject({
+  after: z.iso
+    .datetime()
+    .transform((text) => Date.parse(text))
+    .optional()
+    .describe('Only steps that ended after this time.'),
+});
+export type DevicesQuery = z.output<typeof devicesQuery>;
 export const eventsQuery = z.strictObject({
   after: wholeNumber(0, Number.MAX_SAFE_INTEGER)
     .optional()

@@ -20,13 +20,14 @@ export interface Call<P, Q, B> {
 export type Reply =
   | { status: number; headers?: Record<string, string>; json: unknown }
   | { status: number; headers: Record<string, string>; text: string }
+  | { status: number; headers: Record<string, string>; bytes: Buffer }
   | { status: number; headers: Record<string, string>; stream: (response: ServerResponse) => Promise<void> };
 
 /** A documented answer. */
 export interface Answer {
   description: string;
-  /** Default `application/json`. */
-  type?: string;
+  /** Default `application/json`; null = without content. */
+  type?: string | null;
   /** Null where the answer isn't described by a shape (HTML, metrics). */
   shape: Schema<unknown> | null;
 }

@@ -6,6 +6,7 @@ import { LESSON_NOTES } from '../sessions/sessions.ts';
 import { why } from '../why.ts';
 import type { Why, WhyFacts } from '../why.ts';
 import type { Context } from './context.ts';
+import { listDevices, stranger } from './device-list.ts';
 import { ApiError } from './errors.ts';
 import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage, presentWhy } from './present.ts';
 import { route } from './router.ts';
@@ -24,14 +25,14 @@ const WHY_MESSAGES = 100;
 
 /** Everything about devices. */
 export function deviceRoutes(context: Context): Route[] {
-  const { outbox, view, clock } = context;
+  const { view, clock } = context;
   return [
     route(
       {
         method: 'GET',
         path: '/v1/devices',
         operation: 'listDevices',
-        summary: 'Devices, in the order of their ids',
+        summary: 'Devices, page by page',
         params: noFields,
         query: devicesQuery,
         answers: {
@@ -52,13 +53,12 @@ export function deviceRoutes(context: Context): Route[] {
             json: { unknown: newest.map((each) => ({ ...each, at: isoTime(each.at) })) },
           };
         }
-        const { devices, next } = await outbox.devices({
-          limit,
-          ...(query.state === undefined ? {} : { state: query.state }),
-          ...(query.q === undefined ? {} : { q: query.q.toLowerCase() }),
-          ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
-        });
-        return { status: 200, json: { devices: devices.map((record) => presentDevice(record, view)), next } };
+        const { devices, next } = await listDevices(context, query, limit);
+        const now = clock.wall();
+        return {
+          status: 200,
+          json: { devices: devices.map((record) => presentDevice(record, view, now)), next },
+        };
       },
     ),
     route(
@@ -109,7 +109,7 @@ async function detail({ outbox, view, clock }: Context, device: DeviceId): Promi
   const session = view.session(device);
   const now = clock.wall();
   return {
-    ...presentDevice(record ?? { device, generation: 0, pending: 0, dead: 0, lastSession: null }, view),
+    ...presentDevice(record ?? stranger(device), view, now),
     session:
       session === null
         ? null

@@ -1,11 +1,28 @@
 import { expiryWarnings } from '../../shared/certificates.ts';
+import type { RelayView } from '../desk.ts';
 import type { Context } from './context.ts';
-import { isoTime, presentProxy, presentServices } from './present.ts';
+import {
+  isoTime,
+  presentPickups,
+  presentProxy,
+  presentRate,
+  presentSeries,
+  presentServices,
+  presentWarning,
+} from './present.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
-import { eventsQuery, noFields } from './request-shapes.ts';
-import { eventShape, proxiesShape, readyShape, servicesShape, statusShape } from './shapes.ts';
-import type { ReadyBody, StatusBody } from './shapes.ts';
+import { eventsQuery, noFields, seriesQuery } from './request-shapes.ts';
+import {
+  eventShape,
+  proxiesShape,
+  readyShape,
+  seriesShape,
+  servicesShape,
+  statusShape,
+  warningsShape,
+} from './shapes.ts';
+import type { ProxyBody, ReadyBody, StatusBody } from './shapes.ts';
 
 /** The relay itself: links, services, status, events, health, metrics. */
 export function relayRoutes(context: Context): Route[] {
@@ -22,7 +39,7 @@ export function relayRoutes(context: Context): Route[] {
         query: noFields,
         answers: { 200: { description: 'Each configured proxy.', shape: proxiesShape } },
       },
-      async () => ({ status: 200, json: { proxies: view.proxies().map(presentProxy) } }),
+      async () => ({ status: 200, json: { proxies: presentProxies(view) } }),
     ),
     route(
       {
@@ -48,6 +65,31 @@ export function relayRoutes(context: Context): Route[] {
         refusals: [503],
       },
       async () => ({ status: 200, json: await status(context) }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/series',
+        operation: 'series',
+        summary: 'The last hour in steps of ten seconds',
+        params: noFields,
+        query: seriesQuery,
+        answers: { 200: { description: 'Figures by column.', shape: seriesShape } },
+      },
+      async ({ query }) => ({ status: 200, json: presentSeries(view.series(query.after ?? 0)) }),
+    ),
+    route(
+      {
+        method: 'GET',
+        path: '/v1/warnings',
+        operation: 'warnings',
+        summary: 'What deserved a look lately',
+        description: 'One for each kind and device; a restart forgets them.',
+        params: noFields,
+        query: noFields,
+        answers: { 200: { description: 'The newest warnings.', shape: warningsShape } },
+      },
+      async () => ({ status: 200, json: { warnings: view.recentWarnings().map(presentWarning) } }),
     ),
     route(
       {
@@ -132,8 +174,13 @@ export function relayRoutes(context: Context): Route[] {
   ];
 }
 
+function presentProxies(view: RelayView): ProxyBody[] {
+  return view.proxies().map((proxy) => presentProxy(proxy, view));
+}
+
 async function status(context: Context): Promise<StatusBody> {
   const { outbox, view, clock, events } = context;
+  const [rate, pickups] = [view.pollRate(), view.pickups()];
   const [counts, readiness] = await Promise.all([outbox.counts(), ready(context)]);
   return {
     name: view.name,
@@ -153,7 +200,9 @@ async function status(context: Context): Promise<StatusBody> {
     },
     sessions: view.sessions(),
     event_clients: events.clients(),
-    proxies: view.proxies().map(presentProxy),
+    polls_per_s: rate === null ? null : presentRate(rate),
+    pickups: pickups === null ? null : presentPickups(pickups),
+    proxies: presentProxies(view),
     services: presentServices(view),
   };
 }

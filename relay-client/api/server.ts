@@ -10,6 +10,10 @@ import { listen as listenOn } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Campaigns } from '../campaigns/campaigns.ts';
 import type { RelayView } from '../desk.ts';
+import { createBrowserSessions } from '../dashboard-server/browser-sessions.ts';
+import { createLoginLimit } from '../dashboard-server/login-limit.ts';
+import { readPages } from '../dashboard-server/pages.ts';
+import type { Pages } from '../dashboard-server/pages.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import { readJson } from './body.ts';
 import { toReply } from './errors.ts';
@@ -24,8 +28,9 @@ import { bulkRoutes } from './routes-bulk.ts';
 import { deviceRoutes } from './routes-devices.ts';
 import { messageRoutes } from './routes-messages.ts';
 import { relayRoutes } from './routes-relay.ts';
+import { pageRoutes } from './routes-pages.ts';
 import { selfRoutes } from './routes-self.ts';
-import type { Dashboard } from './routes-self.ts';
+import { sessionRoutes } from './routes-session.ts';
 
 export interface ApiOptions {
   /** Port 0 = a free one. */
@@ -42,8 +47,10 @@ export interface ApiOptions {
   limits?: Partial<ApiLimits>;
   /** The metrics, the proxies' included, in the Prometheus text format. */
   metricsText: () => Promise<string>;
-  /** The page at `/`; default: a plain one that shows the status. */
-  dashboard?: Dashboard;
+  /** Names beside those of loopback by which it may be called; only asked for where it listens on loopback. */
+  hosts?: readonly string[];
+  /** The dashboard's pages; default: those that were built. */
+  pages?: Pages;
 }
 
 export interface Api {
@@ -80,7 +87,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       `The API would listen on ${formatAddress(listen)} without a token; set api.token_file, or listen on 127.0.0.1`,
     );
   }
-  const guard = createGuard(token, listen.host);
+  const sessions = createBrowserSessions(clock);
+  const guard = createGuard({ token, listenHost: listen.host, hosts: options.hosts ?? [], sessions });
   const events = createEventHub({ outbox, view, clock, log, limits });
   const context = {
     outbox,
@@ -98,8 +106,10 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     ...campaignRoutes(context),
     ...deviceRoutes(context),
     ...relayRoutes(context),
+    ...sessionRoutes({ token, sessions, limit: createLoginLimit(clock), log }),
+    ...pageRoutes(options.pages ?? readPages()),
   ];
-  const routes = [...working, ...selfRoutes(working, view.version, options.dashboard ?? null)];
+  const routes = [...working, ...selfRoutes(working, view.version)];
   const running = new Set<AbortController>();
   let closing = false;
 
@@ -165,19 +175,20 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     const match = attempt(() => findRoute(routes, method, path));
     const spec = 'route' in match ? match.route.spec : null;
     if (spec?.anyHost !== true) guard.host(request);
-    if (spec?.open !== true) guard.token(request);
+    const caller = spec?.open === true ? 'anybody' : guard.admit(request);
     if (!('route' in match)) throw match.error;
-    if (method !== 'GET' && method !== 'HEAD') guard.origin(request);
+    if (method !== 'GET' && method !== 'HEAD') guard.change(request, caller);
     const query = readQuery(search);
     const body = match.route.spec.body?.kind === 'json' ? await readJson(request, limits.bodyBytes) : null;
     return match.route.call({ params: match.params, query, body, request, signal, log });
   }
 
   async function write(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
-    const text = 'json' in reply ? `${JSON.stringify(reply.json)}\n` : 'text' in reply ? reply.text : null;
+    const content = contentOf(reply);
     const type = 'json' in reply ? { 'content-type': 'application/json; charset=utf-8' } : {};
-    const length = text === null ? {} : { 'content-length': Buffer.byteLength(text) };
-    const unread = text !== null && !request.complete;
+    // An answer without content has no length of its own (RFC 9110 §8.6).
+    const length = content === null || reply.status === 304 ? {} : { 'content-length': content.length };
+    const unread = content !== null && !request.complete;
     const ending = unread || closing ? { connection: 'close' } : {};
     response.writeHead(reply.status, { ...COMMON_HEADERS, ...type, ...reply.headers, ...length, ...ending });
     if (request.method === 'HEAD') {
@@ -190,7 +201,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       response.end();
       return;
     }
-    if (text !== null) response.write(text);
+    if (content !== null && content.length > 0) response.write(content);
     if (unread) await linger(request);
     response.end();
   }
@@ -231,6 +242,13 @@ function attempt<T>(task: () => T): T | { error: unknown } {
   } catch (error) {
     return { error };
   }
+}
+
+/** What is sent after the head; null where it comes as a stream. */
+function contentOf(reply: Reply): Buffer | null {
+  if ('json' in reply) return Buffer.from(`${JSON.stringify(reply.json)}\n`);
+  if ('text' in reply) return Buffer.from(reply.text);
+  return 'bytes' in reply ? reply.bytes : null;
 }
 
 /** A request target's path and query; an absolute one (RFC 9112 §3.2.2) loses its authority. */

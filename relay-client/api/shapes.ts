@@ -103,6 +103,12 @@ const deviceFields = {
   dead: z.number().int(),
   generation: z.number().int(),
   last_poll: pollShape.nullable(),
+  last_called_at: maybeTime.describe('Of the newest poll that was answered 202; forgotten by a restart.'),
+  missed_polls: z
+    .number()
+    .int()
+    .nullable()
+    .describe('Polls that were due since the last one; null = how often it polls is not known yet.'),
   last_session: lastSessionShape.nullable(),
 };
 
@@ -180,6 +186,23 @@ export const whyShape = z
   .register(namedShapes, { id: 'Why', description: "Where a device's work stands, and what to do." });
 export type WhyBody = z.infer<typeof whyShape>;
 
+export const pollRateShape = z
+  .object({
+    idle: z.number().describe('Answered 200.'),
+    called: z.number().describe('Answered 202.'),
+    refused: z.number().describe('Answered otherwise.'),
+  })
+  .register(namedShapes, { id: 'PollRate', description: 'Polls per second.' });
+export type PollRateBody = z.infer<typeof pollRateShape>;
+
+export const pickupsShape = z
+  .object({ count: z.number().int(), median_ms: z.number().int(), longest_ms: z.number().int() })
+  .register(namedShapes, {
+    id: 'Pickups',
+    description: 'How long phones took to come, from when their work could be offered.',
+  });
+export type PickupsBody = z.infer<typeof pickupsShape>;
+
 export const proxyShape = z
   .object({
     url: z.string(),
@@ -192,6 +215,10 @@ export const proxyShape = z
     version: z.string().nullable(),
     direct: z.boolean().describe("Its site's phones reach the service by themselves."),
     streams: z.number().int(),
+    polls_per_s: pollRateShape.nullable().describe('As it tells itself; null = it told nothing lately.'),
+    certificates: z
+      .array(z.object({ name: z.string(), expires_at: time }))
+      .describe('That it shows to phones and relays, as it tells itself.'),
   })
   .register(namedShapes, { id: 'Proxy', description: 'The link to a proxy.' });
 export type ProxyBody = z.infer<typeof proxyShape>;
@@ -205,6 +232,9 @@ export const serviceShape = z
     why: z.string().nullable(),
     since: time,
     connections: z.number().int(),
+    certificate_expires_at: maybeTime.describe(
+      'Of the certificate that phones are shown; null = it shows none.',
+    ),
   })
   .register(namedShapes, { id: 'Service', description: 'A service and whether it can be reached.' });
 export type ServiceBody = z.infer<typeof serviceShape>;
@@ -249,12 +279,45 @@ export const statusShape = z
     warnings: z.array(z.string()),
     outbox: outboxCountsShape,
     sessions: z.number().int(),
+    polls_per_s: pollRateShape.nullable().describe('Over all proxies; null = none told lately.'),
+    pickups: pickupsShape.nullable().describe('Of the last ten minutes; null = no phone came.'),
     event_clients: z.number().int(),
     proxies: z.array(proxyShape),
     services: z.array(serviceShape),
   })
   .register(namedShapes, { id: 'Status', description: 'The relay at a glance.' });
 export type StatusBody = z.infer<typeof statusShape>;
+
+const figure = z.number().nullable();
+export const seriesShape = z
+  .object({
+    step_s: z.number().int(),
+    at: z.array(time).describe('The end of each step, oldest first; the other lists have as many entries.'),
+    polls_idle: z.array(figure).describe('Polls per second answered 200; null = no proxy told.'),
+    polls_called: z.array(figure).describe('Polls per second answered 202.'),
+    polls_refused: z.array(figure).describe('Polls per second answered otherwise.'),
+    held: z.array(figure).describe('Messages held at the end of the step.'),
+    sessions: z.array(z.number()).describe('Sessions running at the end of the step.'),
+    sessions_ended: z.array(z.number()).describe('Sessions that ended in the step.'),
+    pickup_median_ms: z
+      .array(figure)
+      .describe('How long phones took to come, from when their work could be offered; null = none came.'),
+    pickup_longest_ms: z.array(figure),
+  })
+  .register(namedShapes, { id: 'Series', description: 'The last hour in steps; a restart forgets it.' });
+export type SeriesBody = z.infer<typeof seriesShape>;
+
+export const warningShape = z
+  .object({
+    device: z.string().nullable().describe('Null = it is about no device.'),
+    what: warningKindShape,
+    sentence: z.string(),
+    count: z.number().int(),
+    at: time.describe('Of the newest.'),
+  })
+  .register(namedShapes, { id: 'Warning', description: 'Something that deserves a look.' });
+export type WarningBody = z.infer<typeof warningShape>;
+export const warningsShape = z.object({ warnings: z.array(warningShape).describe('Newest first.') });
 
 export const campaignShape = z
   .object({
@@ -285,6 +348,15 @@ export const campaignsShape = z.object({
   campaigns: z.array(campaignShape),
   next: z.string().nullable().describe('Cursor of the next page; null: this was the last.'),
 });
+
+export const sessionShape = z
+  .object({
+    needed: z.boolean().describe('Whether a token is set at all.'),
+    signed_in: z.boolean(),
+    csrf: z.string().nullable().describe('For the header X-Csrf-Token; null = no session.'),
+  })
+  .register(namedShapes, { id: 'Session', description: 'Where a browser stands.' });
+export type SessionBody = z.infer<typeof sessionShape>;
 
 export const errorShape = z
   .object({ code: z.enum(ERROR_CODES), message: z.string(), field: z.string().optional() })

@@ -11,8 +11,12 @@ export function searchForms(q: string): { written: string; plain: string } {
   return { written, plain: withoutSeparators(written) };
 }
 
-/** Whether a device id contains `q`, written as it is or without separators. Upper and lower case are the same. */
-export function deviceMatches(device: string, q: string): boolean {
+/** Tells whether device ids contain `q`, written as it is or without separators. Upper and lower case are the same. */
+export function deviceMatcher(q: string): (device: string) => boolean {
   const { written, plain } = searchForms(q);
-  return device.includes(written) || (plain !== '' && withoutSeparators(device).includes(plain));
+  return (device) => device.includes(written) || (plain !== '' && withoutSeparators(device).includes(plain));
+}
+
+export function deviceMatches(device: string, q: string): boolean {
+  return deviceMatcher(q)(device);
 }

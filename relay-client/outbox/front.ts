@@ -2,10 +2,20 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
+import { compareRanks, rankOf } from '../device-order.ts';
 import { createIdMaker, createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
 import { CAMPAIGN_STEP, EXPIRE_STEP } from './ledger.ts';
-import type { Arguments, HeldCursor, Ledger, Method, Now, PushRequest, Refusal } from './ledger.ts';
+import type {
+  Arguments,
+  HeldCursor,
+  Ledger,
+  Method,
+  Now,
+  PushRequest,
+  RankQuery,
+  Refusal,
+} from './ledger.ts';
 import type {
   Accepted,
   DeviceRecord,
@@ -234,6 +244,8 @@ export function createFront(options: FrontOptions): Front {
     messages: (device, limit) => call('messages', [device, clampLimit(limit)]),
     async devices(query) {
       const limit = Math.min(clampLimit(query.limit), 1000);
+      const { order } = query;
+      if (order !== undefined) return ranked({ ...query, order, limit });
       const devices: DeviceRecord[] = [];
       let cursor: DeviceId | null | undefined = query.cursor;
       do {
@@ -297,6 +309,25 @@ export function createFront(options: FrontOptions): Front {
       return closing;
     },
   };
+
+  /** The best of each step, merged: nothing is sorted that isn't shown, and pushes pass between two steps. */
+  async function ranked(query: RankQuery): Promise<{ devices: DeviceRecord[]; next: DeviceId | null }> {
+    const { limit, order } = query;
+    // One more than wanted tells whether there is more.
+    const most = limit + 1;
+    let best: DeviceRecord[] = [];
+    let cursor: DeviceId | null = null;
+    do {
+      const step: RankQuery = { ...query, limit: most, ...(cursor === null ? {} : { cursor }) };
+      const found: { devices: DeviceRecord[]; next: DeviceId | null } = await call('rankDevices', [step]);
+      best = [...best, ...found.devices]
+        .sort((a, b) => compareRanks(rankOf(order, a), rankOf(order, b)))
+        .slice(0, most);
+      cursor = found.next;
+    } while (cursor !== null);
+    const devices = best.slice(0, limit);
+    return { devices, next: best.length > limit ? (devices.at(-1)?.device ?? null) : null };
+  }
 
   return {
     outbox,

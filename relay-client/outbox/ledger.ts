@@ -4,6 +4,7 @@ import type {
   Accepted,
   CampaignProgress,
   Change,
+  DeviceOrder,
   DeviceQuery,
   DeviceRecord,
   HistoryEntry,
@@ -22,6 +23,9 @@ import type {
  * it was given. A call that changes something either changes all it should, or throws a SallyportError and
  * changes nothing.
  */
+/** A {@link DeviceQuery} with an order. */
+export type RankQuery = DeviceQuery & { order: DeviceOrder };
+
 export interface Ledger {
   push(now: Now, request: PushRequest): Accepted;
   pushMany(now: Now, requests: PushRequest[]): (Accepted | Refusal)[];
@@ -45,6 +49,11 @@ export interface Ledger {
   messages(now: Now, device: DeviceId, limit: number): Message[];
   /** Looks at no more than {@link SCAN_STEP} devices; `next` is where to go on, null = the end. */
   scanDevices(now: Now, query: DeviceQuery): { devices: DeviceRecord[]; next: DeviceId | null };
+  /**
+   * Of the {@link SCAN_STEP} devices after `cursor` the first `limit` in the order, those after the rank; `next` is where
+   * to look on, null = the end.
+   */
+  rankDevices(now: Now, query: RankQuery): { devices: DeviceRecord[]; next: DeviceId | null };
   history(now: Now, query: { after: Sequence; limit: number; device?: DeviceId }): HistoryEntry[];
   recentHistory(now: Now, device: DeviceId, limit: number): HistoryEntry[];
   counts(now: Now): OutboxCounts;

@@ -1,9 +1,11 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
+import { compareRanks, rankOf } from '../device-order.ts';
 import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
 import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
+  DeviceQuery,
   Change,
   DeviceRecord,
   EndState,
@@ -124,6 +126,21 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       pending: mine.filter(isHeld).length,
       dead: mine.filter((entry) => entry.state === 'dead').length,
     };
+  }
+
+  /** The devices that one step looks at. */
+  function scan({ cursor }: DeviceQuery): DeviceRecord[] {
+    return [...devices.keys()]
+      .filter((device) => cursor === undefined || device > cursor)
+      .sort()
+      .slice(0, SCAN_STEP)
+      .map((device) => deviceView(deviceOf(device)));
+  }
+
+  function fits({ device, pending: count, dead }: DeviceRecord, { q, state }: DeviceQuery): boolean {
+    if (q !== undefined && !deviceMatches(device, q)) return false;
+    if (state === 'pending') return count > 0;
+    return state === 'idle' ? count === 0 : state !== 'dead' || dead > 0;
   }
 
   function finish(
@@ -418,21 +435,26 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
         .slice(0, limit)
         .map((entry) => view(entry, now));
     },
-    scanDevices(_now, { state, q, cursor, limit }) {
-      const scanned = [...devices.keys()]
-        .filter((device) => cursor === undefined || device > cursor)
-        .sort()
-        .slice(0, SCAN_STEP)
-        .map((device) => deviceView(deviceOf(device)));
-      const found = scanned
-        .filter((each) => q === undefined || deviceMatches(each.device, q))
-        .filter((each) => state !== 'pending' || each.pending > 0)
-        .filter((each) => state !== 'idle' || each.pending === 0)
-        .filter((each) => state !== 'dead' || each.dead > 0)
-        .slice(0, limit);
+    scanDevices(_now, query) {
+      const { limit } = query;
+      const scanned = scan(query);
+      const found = scanned.filter((each) => fits(each, query)).slice(0, limit);
       const last =
         found.length === limit ? found.at(-1) : scanned.length === SCAN_STEP ? scanned.at(-1) : null;
       return { devices: found, next: last?.device ?? null };
+    },
+    rankDevices(_now, query) {
+      const { order, after, limit } = query;
+      const scanned = scan(query);
+      const ranked = scanned
+        .filter((each) => fits(each, query))
+        .map((record) => ({ record, rank: rankOf(order, record) }))
+        .filter(({ rank }) => after === undefined || compareRanks(rank, after) > 0)
+        .sort((a, b) => compareRanks(a.rank, b.rank));
+      return {
+        devices: ranked.slice(0, limit).map(({ record }) => record),
+        next: scanned.length === SCAN_STEP ? (scanned.at(-1)?.device ?? null) : null,
+      };
     },
     history(_now, { after, limit, device }) {
       return keptHistory()

@@ -141,13 +141,26 @@ export interface DeviceRecord {
   lastSession: { at: Milliseconds; outcome: string } | null;
 }
 
+/** Fewest messages held or oldest session first; with `-` the other way. No session is older than any. */
+export type DeviceOrder = 'pending' | '-pending' | 'last_session' | '-last_session';
+
+/** The place of a device in an order: lower scores first, and among equal ones by id. */
+export interface DeviceRank {
+  score: number;
+  device: DeviceId;
+}
+
 export interface DeviceQuery {
   /** `pending`: has held messages; `idle`: none; `dead`: has dead ones. */
   state?: 'pending' | 'idle' | 'dead';
   /** Part of the device id, in canonical form or without separators. */
   q?: string;
-  /** Continue after this device. */
+  /** Continue after this device; without `order` only. */
   cursor?: DeviceId;
+  /** Default: by id. */
+  order?: DeviceOrder;
+  /** With `order`: continue after the device of this rank. */
+  after?: DeviceRank;
   /** 1–1000. */
   limit: number;
 }
@@ -273,6 +286,7 @@ export interface Outbox {
   device(device: DeviceId): Promise<DeviceRecord | null>;
   /** Messages of a device, newest first. */
   messages(device: DeviceId, limit: number): Promise<Message[]>;
+  /** `next` is the last one where there are more; its rank is by {@link rankOf}. */
   devices(query: DeviceQuery): Promise<{ devices: DeviceRecord[]; next: DeviceId | null }>;
   /** History entries, oldest first, after `seq`; of one device where named. */
   history(query: { after: Sequence; limit: number; device?: DeviceId }): Promise<HistoryEntry[]>;

@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { searchForms, withoutSeparators } from './device-search.ts';
+import { readOrder } from '../device-order.ts';
 import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
 import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
@@ -480,6 +481,24 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
         next = end?.device ?? null;
       }
       return { devices: rows.map(deviceRecord), next };
+    },
+    rankDevices(_now, { state, q, cursor, limit, order, after }) {
+      const { written, plain } = searchForms(q ?? '');
+      const { by, sign } = readOrder(order);
+      const from = cursor ?? '';
+      const rank = [after?.score ?? -Number.MAX_VALUE, after?.device ?? ''];
+      const filter = [state ?? '', written, plain, plain];
+      const rows = sql.rank.all(
+        sign,
+        by,
+        from,
+        SCAN_STEP,
+        ...filter,
+        ...rank,
+        limit,
+      ) as unknown as DeviceRow[];
+      const end = sql.scanEnd.get(from, SCAN_STEP - 1) as { device: DeviceId } | undefined;
+      return { devices: rows.map(deviceRecord), next: end?.device ?? null };
     },
     history(_now, { after, limit, device }) {
       const from = Math.max(after, floor());

@@ -59,6 +59,10 @@ export function prepareStatements(db: DatabaseSync) {
     scan: `SELECT * FROM (SELECT * FROM devices WHERE device > ? ORDER BY device LIMIT ?)
       WHERE CASE ? WHEN 'pending' THEN pending > 0 WHEN 'idle' THEN pending = 0 ELSE 1 END AND ${matches}
       ORDER BY device LIMIT ?`,
+    rank: `SELECT * FROM (SELECT *, ? * CASE ? WHEN 'pending' THEN pending ELSE ifnull(session_wall, 0) END AS score
+        FROM (SELECT * FROM devices WHERE device > ? ORDER BY device LIMIT ?))
+      WHERE CASE ? WHEN 'pending' THEN pending > 0 WHEN 'idle' THEN pending = 0 WHEN 'dead' THEN dead > 0 ELSE 1 END
+        AND ${matches} AND (score, device) > (?, ?) ORDER BY score, device LIMIT ?`,
     scanEnd: 'SELECT device FROM devices WHERE device > ? ORDER BY device LIMIT 1 OFFSET ?',
     scanDead: `SELECT * FROM devices WHERE dead > 0 AND device > ? AND ${matches} ORDER BY device LIMIT ?`,
 

@@ -62,7 +62,12 @@ const mayReadEnvironment = [
 ];
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const modules = readModules(root, Object.keys(houses));
+/** What runs in browsers. It is bundled by itself, and takes from the relay nothing but types. */
+const pages = 'relay-client/dashboard/';
+const pageLibraries = ['preact', 'uplot'];
+
+const all = readModules(root, Object.keys(houses));
+const modules = all.filter(({ file }) => !file.startsWith(pages));
 const product = modules.filter(({ file }) => !file.startsWith('tests/'));
 
 t.test('houses import one way only', async (t) => {
@@ -84,6 +89,22 @@ t.test('the table of libraries and package.json name the same ones', async (t) =
   const listed = Object.keys(doors).filter((name) => !name.startsWith('node:'));
   t.same(listed.sort(), Object.keys(dependencies).sort());
 });
+
+t.test(
+  "the dashboard's pages take libraries of their own, and from the relay only what its API looks like",
+  async (t) => {
+    const taken = all
+      .filter(({ file }) => file.startsWith(pages))
+      .flatMap(({ file, imports }) => imports.map((each) => ({ file, ...each })));
+    t.ok(taken.length > 30);
+    const stray = taken.filter(({ target, kind, typeOnly }) =>
+      kind === 'package'
+        ? !pageLibraries.includes(target)
+        : !target.startsWith(pages) && !(typeOnly && target.startsWith('relay-client/api/')),
+    );
+    t.same(stray, []);
+  },
+);
 
 t.test('stores know no network', async (t) => {
   t.same(forbidden(modules, { in: stores, not: network }), []);

@@ -1,5 +1,7 @@
 import type { Test } from 'tap';
-import type { DeviceQuery } from '../../../../relay-client/outbox/outbox.ts';
+import { rankOf } from '../../../../relay-client/device-order.ts';
+import type { DeviceOrder, DeviceQuery, DeviceRank } from '../../../../relay-client/outbox/outbox.ts';
+import type { DeviceId } from '../../../../shared/device-id.ts';
 import { contactMe, DAY, dls, hold, phone } from './lab.ts';
 import type { MakeLab } from './lab.ts';
 
@@ -154,6 +156,46 @@ export function reading(t: Test, makeLab: MakeLab): void {
     t.same(await find({ limit: 2 }), [phone(1), phone(2), 'more']);
     t.same(await find({ limit: 2, cursor: phone(2) }), [phone(3), phone(4), 'more']);
     t.same(await find({ limit: 3, cursor: phone(4) }), [phone(5), phone(0xabcdef)]);
+  });
+
+  t.test('devices are ranked by what is held and by their last session, page by page', async (t) => {
+    const { open, clock } = makeLab(t);
+    const outbox = await open();
+    for (const n of [1, 2, 3, 4]) await hold(outbox, contactMe(phone(n)));
+    await hold(outbox, dls(phone(3), 'a'));
+    await hold(outbox, dls(phone(3), 'b'));
+    await hold(outbox, dls(phone(2), 'c'));
+    for (const n of [4, 2]) {
+      outbox.note(phone(n), 'session', {}, { session: true });
+      clock.advance(1000);
+    }
+    await outbox.clear(phone(1), SESSION);
+    const rank = async (order: DeviceOrder, query: Partial<DeviceQuery> = {}) => {
+      const seen: DeviceId[] = [];
+      let after: DeviceRank | undefined;
+      for (;;) {
+        const page = await outbox.devices({
+          limit: 2,
+          order,
+          ...query,
+          ...(after === undefined ? {} : { after }),
+        });
+        seen.push(...page.devices.map(({ device }) => device));
+        const last = page.devices.at(-1);
+        if (page.next === null || last === undefined) return seen;
+        t.equal(page.next, last.device);
+        t.equal(page.devices.length, 2);
+        after = rankOf(order, last);
+      }
+    };
+    t.same(await rank('-pending'), [3, 2, 4, 1].map(phone));
+    t.same(await rank('pending'), [1, 4, 2, 3].map(phone));
+    t.same(await rank('-last_session'), [2, 4, 1, 3].map(phone), 'who had none comes last, by id');
+    t.same(await rank('last_session'), [1, 3, 4, 2].map(phone));
+    t.same(await rank('-pending', { state: 'pending' }), [3, 2, 4].map(phone));
+    t.same(await rank('pending', { state: 'idle' }), [phone(1)]);
+    t.same(await rank('-last_session', { q: '00:04' }), [phone(4)]);
+    t.same(await rank('pending', { state: 'dead' }), []);
   });
 
   t.test('messages of a device come newest first, held or not', async (t) => {

@@ -1,0 +1,94 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+
+/** Who has signed in with a browser. In memory only: a restart of the relay signs everybody out. */
+export interface BrowserSessions {
+  /** Begins a session. At the limit the one that was used longest ago gives way. */
+  begin(): BrowserSession & { id: string };
+  /** The session of a cookie's value, used now; null = unknown or over. */
+  find(id: string): BrowserSession | null;
+  end(id: string): void;
+  count(): number;
+}
+
+export interface BrowserSession {
+  /** What a page must send with everything that changes something. */
+  readonly csrf: string;
+  /** From now until it is over, unless it is used. */
+  readonly idle: Milliseconds;
+}
+
+export interface BrowserSessionLimits {
+  /** Sessions at once. */
+  sessions: number;
+  /** A session that isn't used for so long is over. */
+  idle: Milliseconds;
+  /** A session is over after so long, used or not. */
+  life: Milliseconds;
+}
+
+const HOUR_MS: Milliseconds = 3_600_000;
+
+export const DEFAULT_BROWSER_SESSIONS: BrowserSessionLimits = {
+  sessions: 100,
+  idle: 12 * HOUR_MS,
+  life: 7 * 24 * HOUR_MS,
+};
+
+/** Bytes of randomness in ids. */
+const ID_BYTES = 32;
+
+interface Kept {
+  csrf: string;
+  begunAt: Milliseconds;
+  usedAt: Milliseconds;
+}
+
+export function createBrowserSessions(
+  clock: Clock,
+  limits: BrowserSessionLimits = DEFAULT_BROWSER_SESSIONS,
+): BrowserSessions {
+  /** By the hash of the id, so that neither memory nor the time of a look-up tells an id. Least recently used first. */
+  const kept = new Map<string, Kept>();
+
+  const over = ({ begunAt, usedAt }: Kept, now: Milliseconds): boolean =>
+    now - usedAt >= limits.idle || now - begunAt >= limits.life;
+
+  return {
+    begin() {
+      const now = clock.monotonic();
+      for (const [key, session] of kept) if (over(session, now)) kept.delete(key);
+      for (const key of kept.keys()) {
+        if (kept.size < limits.sessions) break;
+        kept.delete(key);
+      }
+      const id = randomBytes(ID_BYTES).toString('base64url');
+      const csrf = randomBytes(ID_BYTES).toString('base64url');
+      kept.set(digest(id), { csrf, begunAt: now, usedAt: now });
+      return { id, csrf, idle: limits.idle };
+    },
+    find(id) {
+      const key = digest(id);
+      const session = kept.get(key);
+      if (session === undefined) return null;
+      const now = clock.monotonic();
+      kept.delete(key);
+      if (over(session, now)) return null;
+      session.usedAt = now;
+      kept.set(key, session);
+      return { csrf: session.csrf, idle: limits.idle };
+    },
+    end: (id) => void kept.delete(digest(id)),
+    count: () => kept.size,
+  };
+}
+
+/** Whether two secrets are the same, in a time that tells nothing about them. */
+export function sameSecret(one: string, other: string): boolean {
+  const bytes = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(bytes(one), bytes(other));
+}
+
+function digest(id: string): string {
+  return createHash('sha256').update(id).digest('base64');
+}

@@ -1,0 +1,260 @@
+import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import type { DeviceRowBody, UnknownDeviceBody } from '../../api/shapes.ts';
+import { useResource, useSettled } from '../data/use.ts';
+import { href, replaceFields } from '../data/route.ts';
+import { Empty, Fault, Heading, Loading, Table } from '../parts/blocks.tsx';
+import { Ago, Badge, number, StateBadge } from '../parts/words.tsx';
+import { Point } from './overview.tsx';
+
+const PAGE = 50;
+const FRESH_MS = 5_000;
+/** How long typing has to pause before it is searched for. */
+const TYPING_MS = 120;
+
+const STATES = [
+  ['', 'All'],
+  ['pending', 'Pending'],
+  ['dead', 'Dead'],
+  ['idle', 'Idle'],
+  ['unknown', 'Unknown'],
+] as const;
+
+interface Found {
+  devices?: DeviceRowBody[];
+  unknown?: UnknownDeviceBody[];
+  next?: string | null;
+}
+
+export function Devices({ fields }: { fields: Readonly<Record<string, string>> }): JSX.Element {
+  const { state = '', sort = 'device' } = fields;
+  const [typed, setTyped] = useState(fields['q'] ?? '');
+  const q = useSettled(typed, TYPING_MS).trim();
+  /** Cursors of the pages up to this one; the first page has none. */
+  const [cursors, setCursors] = useState<string[]>([]);
+  const change = (next: { q?: string; state?: string; sort?: string }): void => {
+    setCursors([]);
+    replaceFields(['devices'], { q, state, sort: sort === 'device' ? '' : sort, ...next });
+  };
+  useEffect(() => {
+    if (q !== (fields['q'] ?? '')) change({ q });
+  }, [q]);
+
+  const unknown = state === 'unknown';
+  const cursor = cursors.at(-1);
+  const query = new URLSearchParams({
+    limit: String(unknown ? 1000 : PAGE),
+    ...(q === '' ? {} : { q }),
+    ...(unknown ? { unknown: 'true' } : { sort, ...(state === '' ? {} : { state }) }),
+    ...(cursor === undefined || unknown ? {} : { cursor }),
+  });
+  const found = useResource<Found>(`v1/devices?${query.toString()}`, {
+    every: FRESH_MS,
+    on: ({ kind }) => kind === 'message' || kind === 'session',
+  });
+
+  return (
+    <>
+      <Heading>Devices</Heading>
+      <form class="bar" role="search" onSubmit={(event) => event.preventDefault()}>
+        <label class="grow">
+          <span>Search</span>
+          <input
+            type="search"
+            value={typed}
+            maxLength={64}
+            placeholder="Part of an id, with or without colons"
+            autocomplete="off"
+            spellcheck={false}
+            onInput={(event) => setTyped(event.currentTarget.value)}
+          />
+        </label>
+        <fieldset class="choice">
+          <legend>State</legend>
+          {STATES.map(([value, label]) => (
+            <label key={value}>
+              <input
+                type="radio"
+                name="state"
+                value={value}
+                checked={state === value}
+                onChange={() => change({ state: value })}
+              />
+              <span>{label}</span>
+            </label>
+          ))}
+        </fieldset>
+      </form>
+      <Fault text={found.fault} />
+      {found.value === null ? (
+        found.fault === null ? (
+          <Loading />
+        ) : null
+      ) : found.value.unknown !== undefined ? (
+        <UnknownTable devices={found.value.unknown} searched={q !== ''} />
+      ) : (
+        <>
+          <DeviceTable
+            devices={found.value.devices ?? []}
+            busy={!found.current}
+            narrowed={q !== '' || state !== ''}
+            sort={sort}
+            setSort={(by) => change({ sort: by })}
+          />
+          <Pager
+            page={cursors.length}
+            shown={found.value.devices?.length ?? 0}
+            back={cursors.length === 0 ? null : () => setCursors(cursors.slice(0, -1))}
+            on={found.value.next == null || !found.current ? null : nextPage(found.value.next)}
+          />
+        </>
+      )}
+    </>
+  );
+
+  function nextPage(next: string): () => void {
+    return () => setCursors([...cursors, next]);
+  }
+}
+
+function Pager(props: {
+  page: number;
+  shown: number;
+  back: (() => void) | null;
+  on: (() => void) | null;
+}): JSX.Element {
+  const { page, shown, back, on } = props;
+  const first = page * PAGE + 1;
+  return (
+    <nav class="pager" aria-label="Pages of devices">
+      <button type="button" disabled={back === null} onClick={() => back?.()}>
+        ← Back
+      </button>
+      <span aria-live="polite">
+        {shown === 0
+          ? 'No devices'
+          : `Devices ${number(first)} to ${number(first + shown - 1)}${on === null ? '' : ' and more'}`}
+      </span>
+      <button type="button" disabled={on === null} onClick={() => on?.()}>
+        Next →
+      </button>
+    </nav>
+  );
+}
+
+function DeviceTable(props: {
+  devices: DeviceRowBody[];
+  busy: boolean;
+  narrowed: boolean;
+  sort: string;
+  setSort: (by: string) => void;
+}): JSX.Element {
+  const { devices, busy, narrowed, sort, setSort } = props;
+  if (devices.length === 0)
+    return narrowed ? (
+      <Empty title="No device fits.">
+        <p>
+          Search for fewer characters, or choose another state. A phone that polls and was never pushed to is
+          under <a href={href(['devices'], { state: 'unknown' })}>Unknown</a>.
+        </p>
+      </Empty>
+    ) : (
+      <Empty title="No device was pushed to yet.">
+        <Point />
+        <p>
+          Push with <code>sallyport-relay push 00:1A:E8:12:34:56</code>, through the API, or on the page of a
+          phone under <a href={href(['devices'], { state: 'unknown' })}>Unknown</a>.
+        </p>
+      </Empty>
+    );
+  return (
+    <Table
+      caption="Devices"
+      rows={devices}
+      keyOf={({ device }) => device}
+      busy={busy}
+      sorting={{ by: sort, set: setSort }}
+      columns={[
+        {
+          title: 'Device',
+          sort: 'device',
+          cell: ({ device }) => (
+            <a href={href(['devices', device])} class="id">
+              {device}
+            </a>
+          ),
+        },
+        { title: 'State', cell: ({ state }) => <StateBadge state={state} /> },
+        { title: 'Pending', figure: true, sort: 'pending', cell: ({ pending }) => number(pending) },
+        {
+          title: 'Last poll',
+          sort: 'last_poll',
+          cell: ({ last_poll: poll }) =>
+            poll === null ? (
+              <span class="muted">not seen</span>
+            ) : (
+              <>
+                <Ago at={poll.at} /> <span class="muted">told {poll.status}</span>
+              </>
+            ),
+        },
+        {
+          title: 'Missed polls',
+          figure: true,
+          cell: ({ missed_polls: missed }) =>
+            missed === null || missed === 0 ? number(missed) : <Badge tone="warn">{number(missed)}</Badge>,
+        },
+        {
+          title: 'Last session',
+          sort: 'last_session',
+          cell: ({ last_session: session }) =>
+            session === null ? (
+              <span class="muted">none</span>
+            ) : (
+              <>
+                <Ago at={session.at} /> <span class="muted">{session.outcome}</span>
+              </>
+            ),
+        },
+      ]}
+    />
+  );
+}
+
+function UnknownTable({
+  devices,
+  searched,
+}: {
+  devices: UnknownDeviceBody[];
+  searched: boolean;
+}): JSX.Element {
+  if (devices.length === 0)
+    return (
+      <Empty title={searched ? 'No unknown device fits.' : 'No unknown device polls.'}>
+        <p>
+          Here stand devices that poll and were never pushed to: often a MAC that was mistyped where work was
+          pushed for it. Proxies remember the last thousand.
+        </p>
+      </Empty>
+    );
+  return (
+    <Table
+      caption="Devices that poll and were never pushed to"
+      rows={devices}
+      keyOf={({ device }) => device}
+      columns={[
+        {
+          title: 'Device',
+          cell: ({ device }) => (
+            <a href={href(['devices', device])} class="id">
+              {device}
+            </a>
+          ),
+        },
+        { title: 'Last poll', cell: ({ at }) => <Ago at={at} /> },
+        { title: 'Address', cell: ({ address }) => address ?? '–' },
+        { title: 'Proxy', cell: ({ proxy }) => proxy },
+      ]}
+    />
+  );
+}

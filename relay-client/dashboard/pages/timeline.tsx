@@ -1,0 +1,160 @@
+import type { ComponentChildren, JSX } from 'preact';
+import type { DeviceDetailBody, MessageBody, ProxyBody } from '../../api/shapes.ts';
+import { Ago, number } from '../parts/words.tsx';
+
+/** How far a message has come: accepted, at the proxies, told 202, in session, ended. */
+
+type Stand = 'done' | 'now' | 'open' | 'skipped';
+
+interface Step {
+  name: string;
+  stand: Stand;
+  more: ComponentChildren;
+}
+
+const WORDS: Record<Stand, string> = { done: 'done', now: 'now', open: 'not yet', skipped: 'not seen' };
+const MARKS: Record<Stand, string> = { done: '✓', now: '◆', open: '○', skipped: '–' };
+
+export function Timeline(props: {
+  message: MessageBody;
+  device: DeviceDetailBody;
+  proxies: readonly ProxyBody[];
+}): JSX.Element {
+  return (
+    <ol class="timeline">
+      {stepsOf(props).map(({ name, stand, more }) => (
+        <li key={name} class={stand}>
+          <span class="mark" aria-hidden="true">
+            {MARKS[stand]}
+          </span>
+          <span class="step">
+            {name}
+            <span class="hidden">: {WORDS[stand]}</span>
+          </span>
+          <span class="muted">{more}</span>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function stepsOf({
+  message,
+  device,
+  proxies,
+}: {
+  message: MessageBody;
+  device: DeviceDetailBody;
+  proxies: readonly ProxyBody[];
+}): Step[] {
+  const ended = message.ended_at !== null;
+  const begun = device.history.find(
+    ({ event, message: id }) => (event === 'accepted' || event === 'redriven') && id === message.id,
+  );
+  const offeredAt = begun?.at ?? message.accepted_at;
+  const session = sessionOf(device, offeredAt, message.ended_at);
+  const running = message.state === 'in_session';
+  const calledAt = device.last_called_at;
+  const called =
+    calledAt !== null && calledAt >= offeredAt && (!ended || calledAt <= (message.ended_at ?? ''));
+  const came = running || session !== null;
+  return [
+    {
+      name: begun?.event === 'redriven' ? 'Re-driven' : 'Accepted',
+      stand: 'done',
+      more: <Ago at={offeredAt} />,
+    },
+    atProxies(begun?.seq ?? null, proxies, ended),
+    {
+      name: 'Told 202',
+      stand: called || came ? 'done' : ended ? 'skipped' : 'open',
+      more: called ? (
+        <Ago at={calledAt} />
+      ) : message.not_before !== null ? (
+        <Due at={message.not_before} />
+      ) : (
+        ''
+      ),
+    },
+    {
+      name: 'Session',
+      stand: running ? 'now' : came ? 'done' : ended ? 'skipped' : 'open',
+      more: running ? (
+        <Ago at={device.session?.started_at ?? null} />
+      ) : session === null ? (
+        ''
+      ) : (
+        <>
+          <Ago at={session.at} /> {session.outcome}
+        </>
+      ),
+    },
+    ended
+      ? {
+          name: capital(message.state),
+          stand: 'done',
+          more: (
+            <>
+              <Ago at={message.ended_at} /> {message.ended_by === null ? '' : `by ${message.ended_by}`}
+            </>
+          ),
+        }
+      : {
+          name: 'End',
+          stand: 'open',
+          more:
+            message.expires_at === null ? (
+              ''
+            ) : (
+              <>
+                expires <Ago at={message.expires_at} />
+              </>
+            ),
+        },
+  ];
+}
+
+function Due({ at }: { at: string }): JSX.Element {
+  return (
+    <>
+      offered <Ago at={at} />
+    </>
+  );
+}
+
+/** Which proxies answer by it: those that applied the change that began it. */
+function atProxies(seq: number | null, proxies: readonly ProxyBody[], ended: boolean): Step {
+  const name = 'At proxies';
+  if (ended || seq === null) return { name, stand: 'done', more: '' };
+  const linked = proxies.filter(({ state }) => state === 'up');
+  const holding = linked.filter(({ applied }) => applied !== null && applied >= seq);
+  const all = holding.length === linked.length && linked.length > 0;
+  return {
+    name,
+    stand: all ? 'done' : 'open',
+    more:
+      linked.length === 0 ? 'no proxy is linked' : `${number(holding.length)} of ${number(linked.length)}`,
+  };
+}
+
+/** The newest session between two times, as it was noted. */
+function sessionOf(
+  { history }: DeviceDetailBody,
+  from: string,
+  to: string | null,
+): { at: string; outcome: string } | null {
+  const noted = history.find(
+    ({ event, at, facts }) =>
+      event === 'note' &&
+      typeof facts['outcome'] === 'string' &&
+      at >= from &&
+      (to === null || at <= later(to)),
+  );
+  return noted === undefined ? null : { at: noted.at, outcome: String(noted.facts['outcome']) };
+}
+
+/** A session is noted a moment after what it ended. */
+const NOTED_MS = 2_000;
+const later = (time: string): string => new Date(Date.parse(time) + NOTED_MS).toISOString();
+
+const capital = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1);

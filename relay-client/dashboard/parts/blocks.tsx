@@ -1,0 +1,151 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+
+/** The blocks that pages are made of. */
+
+/** A page's heading takes the focus, so that keyboard and screen reader go along. */
+export function Heading({ children, extra }: { children: string; extra?: ComponentChildren }): JSX.Element {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${children} · Sallyport`;
+    heading.current?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }, [children]);
+  return (
+    <div class="heading">
+      <h1 ref={heading} tabIndex={-1}>
+        {children}
+      </h1>
+      {extra}
+    </div>
+  );
+}
+
+export function Panel(props: {
+  title: string;
+  extra?: ComponentChildren;
+  class?: string;
+  children: ComponentChildren;
+}): JSX.Element {
+  return (
+    <section class={`panel ${props.class ?? ''}`} aria-label={props.title}>
+      <div class="panel-head">
+        <h2>{props.title}</h2>
+        {props.extra}
+      </div>
+      {props.children}
+    </section>
+  );
+}
+
+/** What is wrong and what to do. */
+export function Fault({ text }: { text: string | null }): JSX.Element {
+  return (
+    <div class="told" aria-live="assertive">
+      {text === null ? null : (
+        <p class="fault">
+          <span aria-hidden="true">✕</span> {text}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** Nothing is here, and how there comes to be something. */
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }): JSX.Element {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children}
+    </div>
+  );
+}
+
+export function Loading(): JSX.Element {
+  return <p class="muted loading">Asking the relay…</p>;
+}
+
+export interface Column<T> {
+  title: string;
+  /** Right-aligned figures. */
+  figure?: boolean;
+  cell: (row: T) => ComponentChildren;
+  /** What it sorts by, where it can. */
+  sort?: string;
+}
+
+export interface Sorting {
+  /** Of a column, with `-` before it where the largest come first. */
+  by: string;
+  set: (by: string) => void;
+}
+
+/** A table with real headers; wide ones scroll in a box of their own that the keyboard reaches. */
+export function Table<T>(props: {
+  caption: string;
+  columns: readonly Column<T>[];
+  rows: readonly T[];
+  keyOf: (row: T) => string | number;
+  sorting?: Sorting;
+  busy?: boolean;
+}): JSX.Element {
+  const { caption, columns, rows, keyOf, sorting } = props;
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={caption} aria-busy={props.busy === true}>
+      <table>
+        <caption class="hidden">{caption}</caption>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <Head key={column.title} column={column} sorting={sorting} />
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={keyOf(row)}>
+              {columns.map((column, i) =>
+                i === 0 ? (
+                  <th scope="row" key={column.title}>
+                    {column.cell(row)}
+                  </th>
+                ) : (
+                  <td key={column.title} class={column.figure === true ? 'figure' : ''}>
+                    {column.cell(row)}
+                  </td>
+                ),
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Head<T>({ column, sorting }: { column: Column<T>; sorting: Sorting | undefined }): JSX.Element {
+  const { title, sort, figure } = column;
+  const kind = figure === true ? 'figure' : '';
+  if (sorting === undefined || sort === undefined)
+    return (
+      <th scope="col" class={kind}>
+        {title}
+      </th>
+    );
+  const up = sorting.by === sort;
+  const down = sorting.by === `-${sort}`;
+  return (
+    <th scope="col" class={kind} aria-sort={up ? 'ascending' : down ? 'descending' : 'none'}>
+      <button
+        type="button"
+        class="sort"
+        onClick={() => sorting.set(up ? `-${sort}` : down ? sort : firstOrder(sort))}
+      >
+        {title} <span aria-hidden="true">{up ? '▲' : down ? '▼' : '↕'}</span>
+      </button>
+    </th>
+  );
+}
+
+/** Ids are looked for from A on, figures and times from the top. */
+const firstOrder = (sort: string): string => (sort === 'device' ? sort : `-${sort}`);

@@ -1,0 +1,173 @@
+import t from 'tap';
+import type { Test } from 'tap';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import {
+  createBrowserSessions,
+  DEFAULT_BROWSER_SESSIONS,
+} from '../../../relay-client/dashboard-server/browser-sessions.ts';
+import { createLoginLimit, FAILURES } from '../../../relay-client/dashboard-server/login-limit.ts';
+import { startApi } from '../../fixtures/start-api.ts';
+import type { StartOptions } from '../../fixtures/start-api.ts';
+
+const TOKEN = 'correct-horse-battery';
+const PUSH = '/v1/devices/00:1a:e8:00:00:01/messages';
+
+/** A browser that never sends the token but to sign in. */
+async function startBrowser(t: Test, options: StartOptions = {}) {
+  const api = await startApi(t, { token: TOKEN, ...options });
+  const ask = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
+    // An empty one keeps the fixture from sending the token.
+    api.ask(method, path, body, { authorization: '', ...headers });
+  const signIn = async (token = TOKEN, headers: Record<string, string> = {}) => {
+    const answer = await ask('POST', '/v1/session', { token }, headers);
+    const setCookie = answer.headers.get('set-cookie') ?? '';
+    return { ...answer, setCookie, cookie: setCookie.split(';')[0] ?? '', csrf: String(answer.json['csrf']) };
+  };
+  return { ...api, ask, signIn };
+}
+
+t.test(
+  'who signs in with the token gets a cookie that no script reads and no other site sends',
+  async (t) => {
+    const { ask, signIn, api } = await startBrowser(t);
+    t.match((await ask('GET', '/v1/session')).json, { needed: true, signed_in: false, csrf: null });
+    const { status, setCookie, cookie, json, text } = await signIn();
+    t.equal(status, 200);
+    t.match(json, { needed: true, signed_in: true, csrf: /^[\w-]{43}$/ });
+    t.match(setCookie, new RegExp(`^sallyport_session_${api.address.port}=[\\w-]{43}; `));
+    for (const part of ['HttpOnly', 'SameSite=Strict', 'Path=/', /Max-Age=\d+/]) t.match(setCookie, part);
+    t.notMatch(setCookie, /Secure/, 'this page came without TLS');
+    t.notMatch(setCookie + text, TOKEN);
+    t.equal((await ask('GET', '/v1/status', undefined, { cookie })).status, 200);
+    t.equal((await ask('GET', '/v1/status', undefined, { cookie: `other=1; ${cookie}` })).status, 200);
+    t.match((await ask('GET', '/v1/session', undefined, { cookie })).json, {
+      signed_in: true,
+      csrf: json['csrf'],
+    });
+    for (const wrong of [`${cookie}x`, cookie.slice(0, -1), cookie.replace('session', 'sessio')])
+      t.equal((await ask('GET', '/v1/status', undefined, { cookie: wrong })).status, 401, wrong);
+  },
+);
+
+t.test('a page that came by TLS gets its cookie by TLS only', async (t) => {
+  const { signIn, url } = await startBrowser(t);
+  // Before the relay a proxy ends TLS; the browser says where its page is from.
+  const { setCookie } = await signIn(TOKEN, { origin: url.replace('http:', 'https:') });
+  t.match(setCookie, /; Secure/);
+});
+
+t.test('with the cookie nothing changes without the proof that the page is ours', async (t) => {
+  const { ask, signIn, outbox, url } = await startBrowser(t);
+  const { cookie, csrf } = await signIn();
+  const other = await signIn();
+  const refused: Record<string, string>[] = [
+    {},
+    { 'x-csrf-token': '' },
+    { 'x-csrf-token': `${csrf}x` },
+    { 'x-csrf-token': other.csrf },
+  ];
+  for (const headers of refused)
+    t.match(await ask('POST', PUSH, {}, { cookie, ...headers }), {
+      status: 403,
+      json: { code: 'CSRF_REFUSED' },
+    });
+  const foreign = { cookie, 'x-csrf-token': csrf, origin: 'https://evil.example' };
+  t.match(await ask('POST', PUSH, {}, foreign), { status: 403, json: { code: 'ORIGIN_REFUSED' } });
+  t.match(await ask('DELETE', PUSH, undefined, { cookie }), { status: 403 });
+  t.equal((await outbox.counts()).accepted, 0, 'nothing came through');
+  t.equal((await ask('POST', PUSH, {}, { cookie, 'x-csrf-token': csrf, origin: url })).status, 201);
+  t.equal((await ask('GET', '/v1/status', undefined, { cookie })).status, 200, 'looking needs none');
+  t.equal(
+    (await ask('POST', PUSH, {}, { authorization: `Bearer ${TOKEN}` })).status,
+    201,
+    'nor does the token',
+  );
+  const both = { cookie, authorization: 'Bearer wrong', 'x-csrf-token': csrf };
+  t.equal((await ask('POST', PUSH, {}, both)).status, 401, 'a wrong token is not made good by a cookie');
+});
+
+t.test('who signs out is out', async (t) => {
+  const { ask, signIn } = await startBrowser(t);
+  const { cookie } = await signIn();
+  const out = await ask('DELETE', '/v1/session', undefined, { cookie });
+  t.match(out.headers.get('set-cookie'), /=; .*Max-Age=0/);
+  t.equal((await ask('GET', '/v1/status', undefined, { cookie })).status, 401);
+});
+
+t.test('wrong tokens are refused, and after some of them so is every one from that address', async (t) => {
+  const { signIn, ask } = await startBrowser(t);
+  for (let i = 0; i < FAILURES; i++) {
+    const { status, setCookie, json, text } = await signIn(`wrong-${i}`);
+    t.equal(status, 401);
+    t.match(json, { code: 'UNAUTHORIZED', field: 'token' });
+    t.equal(setCookie, '');
+    t.notMatch(text, /wrong-|correct/);
+  }
+  const { status, headers, json } = await signIn();
+  t.equal(status, 429, 'also the right one: a guesser must not learn of it');
+  t.match(json, { code: 'LOGIN_LIMITED' });
+  t.ok(Number(headers.get('retry-after')) > 0 && Number(headers.get('retry-after')) <= 60);
+  const bearer = await ask('GET', '/v1/status', undefined, { authorization: `Bearer ${TOKEN}` });
+  t.equal(bearer.status, 200, 'programs are not kept out by it');
+});
+
+t.test('a page of another origin can sign nobody in', async (t) => {
+  const { signIn } = await startBrowser(t);
+  t.match(await signIn(TOKEN, { origin: 'https://evil.example' }), { status: 403, setCookie: '' });
+});
+
+t.test('where no token is set nobody signs in', async (t) => {
+  const { ask } = await startApi(t);
+  const answers = { status: 200, json: { needed: false, signed_in: true, csrf: null } };
+  t.match(await ask('GET', '/v1/session'), answers);
+  const posted = await ask('POST', '/v1/session', { token: 'x' });
+  t.match(posted, answers);
+  t.equal(posted.headers.get('set-cookie'), null);
+  t.equal((await ask('POST', PUSH, {})).status, 201);
+});
+
+t.test('sessions end when they are idle, when they are old, and when too many begin', async (t) => {
+  const clock = createFakeClock();
+  const limits = { ...DEFAULT_BROWSER_SESSIONS, sessions: 2 };
+  const sessions = createBrowserSessions(clock, limits);
+  const first = sessions.begin();
+  t.equal(sessions.find(first.id)?.csrf, first.csrf);
+  clock.advance(limits.idle - 1);
+  t.ok(sessions.find(first.id), 'used just in time');
+  clock.advance(limits.idle);
+  t.equal(sessions.find(first.id), null, 'idle too long');
+  t.equal(sessions.count(), 0, 'and forgotten');
+
+  const old = sessions.begin();
+  for (let spent = 0; spent < limits.life; spent += limits.idle / 2) {
+    t.ok(sessions.find(old.id));
+    clock.advance(limits.idle / 2);
+  }
+  t.equal(sessions.find(old.id), null, 'used all the time, and over all the same');
+
+  const [a, b] = [sessions.begin(), sessions.begin()];
+  sessions.find(a.id);
+  const c = sessions.begin();
+  t.equal(sessions.find(b.id), null, 'the one that was used longest ago gave way');
+  t.ok(sessions.find(a.id) && sessions.find(c.id));
+  t.equal(sessions.count(), 2);
+});
+
+t.test('the limit of sign-ins is per address, and over after a minute', async (t) => {
+  const clock = createFakeClock();
+  const limit = createLoginLimit(clock);
+  for (let i = 0; i < FAILURES; i++) {
+    t.equal(limit.wait('a'), 0);
+    limit.failed('a');
+  }
+  t.equal(limit.wait('a'), 60_000);
+  t.equal(limit.wait('b'), 0);
+  clock.advance(59_999);
+  t.equal(limit.wait('a'), 1);
+  clock.advance(1);
+  t.equal(limit.wait('a'), 0);
+  for (let i = 1; i < FAILURES; i++) limit.failed('a');
+  limit.succeeded('a');
+  limit.failed('a');
+  t.equal(limit.wait('a'), 0, 'who got it right begins anew');
+});
