@@ -80,12 +80,17 @@ else
   fail "nothing to start: neither $program.ts nor dist/$program.js nor $program is in $root"
 fi
 
-# A small young generation: what bulk leaves behind is freed while it is still in the processor's cache, where the
-# default waits until only full collections help.
-case $program in
-  proxy/main | relay-client/main) heap=--max-semi-space-size=2 ;;
-  *) heap= ;;
-esac
-
 # node:sqlite is marked experimental in Node 24 and would warn at every start.
-exec "$node" --disable-warning=ExperimentalWarning ${heap:+"$heap"} "$entry" "$@"
+set -- "$entry" "$@"
+case $program in
+  proxy/main | relay-client/main)
+    # Memory holds passwords and keys. It is dumped nowhere when the program crashes, and what is dumped all the same, by
+    # a handler of the system's own or a debugger's `gcore`, is without its contents.
+    ulimit -c 0
+    [ -w /proc/self/coredump_filter ] && echo 0 >/proc/self/coredump_filter
+    # A small young generation: what bulk leaves behind is freed while it is still in the processor's cache, where the
+    # default waits until only full collections help.
+    set -- --max-semi-space-size=2 --disable-sigusr1 "$@"
+    ;;
+esac
+exec "$node" --disable-warning=ExperimentalWarning "$@"

@@ -1,10 +1,13 @@
+import { execFile, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { EventEmitter, once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
+import { promisify } from 'node:util';
 import t from 'tap';
 import type { Test } from 'tap';
 import { parseAddress } from '../../shared/address.ts';
@@ -36,6 +39,14 @@ async function startCorporateProxy(t: Test): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+const noDebugger = spawnSync('gcore', ['-v']).error === undefined ? false : 'gcore (of gdb) is not installed';
+
+/** Runs a program where its core dump would be seen, and would be allowed by the shell that starts it. */
+const whereDumpsShow = (dir: string): string[] => {
+  mkdirSync(dir);
+  return ['sh', '-c', 'ulimit -c unlimited 2>/dev/null; cd "$0" && exec "$@"', dir];
+};
+
 /** Everything in the files below a directory, except those that are named. */
 function contentsOf(directory: string, except: string[] = []): string {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -59,15 +70,43 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
     held: canary('held'),
     token: canary('token'),
     via: canary('via'),
+    hook: canary('hook'),
+    file: canary('file'),
+    env: canary('env'),
   };
-  const tokenFile = join(t.testdir({ 'api.token': `${secrets.token}\n` }), 'api.token');
+  const dir = t.testdir({
+    'api.token': `${secrets.token}\n`,
+    'hook.secret': `${secrets.hook}\n`,
+    'password.txt': `${secrets.file}\n`,
+    'phones.csv': 'device,password\n00:1a:e8:c0:00:04,@file:password.txt\n',
+    'actions.json': JSON.stringify([
+      {
+        action: 'WriteItems',
+        items: [
+          { name: 'sip-pwd', value: '{{password}}' },
+          { name: 'admin-pwd', value: '{{@env:CANARY}}' },
+        ],
+      },
+    ]),
+  });
   const via = `http://user:${secrets.via}@127.0.0.1:${await startCorporateProxy(t)}`;
+  const hook = await startReceiver(t);
+  const cwd = { proxy: join(dir, 'proxy'), relay: join(dir, 'relay') };
   const gate = await startGate(t, {
     via,
+    wrap: { proxy: whereDumpsShow(cwd.proxy), relay: whereDumpsShow(cwd.relay) },
     service: { startUpItems: { 'sip-pwd': secrets['sip-pwd'] } },
     relay: {
-      api: { listen: '127.0.0.1:0', token_file: tokenFile },
+      api: { listen: '127.0.0.1:0', token_file: join(dir, 'api.token') },
       courier: { deliver_unauthenticated: true },
+      webhooks: [
+        {
+          name: 'hook',
+          url: hook.url,
+          secret_file: join(dir, 'hook.secret'),
+          events: ['accepted', 'cleared'],
+        },
+      ],
     },
   });
   const get = async (path: string): Promise<string> => {
@@ -127,6 +166,20 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
     actions: [write('user-pwd', secrets.held)],
   });
 
+  // The same by a template, whose secrets stand in a file and in the environment.
+  const printed: string[] = [];
+  for (const how of [['--dry-run'], ['--campaign', 'canaries']]) {
+    const push = await runProgram(
+      'sallyport-relay',
+      ['push', '--config', gate.relayConfig, ...how]
+        .concat('--file', join(dir, 'actions.json'))
+        .concat('--values', join(dir, 'phones.csv')),
+      { env: { CANARY: secrets.env } },
+    );
+    t.equal(push.code, 0, push.stderr);
+    printed.push(push.stdout, push.stderr);
+  }
+
   const keys = [
     ...keyLines(join(gate.dir, 'relay', 'relay.key')),
     ...keyLines(join(gate.dir, 'relay', 'outbox.key')),
@@ -143,8 +196,20 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
     'the proxy’s metrics': await (await fetch(`${gate.ops}/metrics`)).text(),
     'the proxy’s status': await (await fetch(`${gate.ops}/status`)).text(),
     events: await eventsOf(gate, secrets.token),
+    'what push prints': printed.join('\n'),
+    'what webhooks are told': await hook.until(delivered, 'cleared'),
   };
-  const routes = ['/', '/metrics', '/openapi.json', '/readyz', '/v1/status', '/v1/proxies', '/v1/services'];
+  const campaigns = ['/v1/campaigns', '/v1/campaigns/canaries', '/v1/devices/00:1a:e8:c0:00:04'];
+  const routes = [
+    ...campaigns,
+    '/',
+    '/metrics',
+    '/openapi.json',
+    '/readyz',
+    '/v1/status',
+    '/v1/proxies',
+    '/v1/services',
+  ];
   const things = [
     `/v1/devices/${device}`,
     `/v1/devices/${device}/why`,
@@ -190,12 +255,82 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
       t.equal(foundInMemory(gate.relay.pid, [secrets.token]).length, 1, 'what is there is found');
     },
   );
-  await gate.relay.stop();
+  await t.test('nor in what a debugger dumps of the programs', { skip: noDebugger }, async (t) => {
+    for (const program of ['proxy', 'relay'] as const) {
+      const { pid } = gate[program];
+      await promisify(execFile)('gcore', ['-o', join(dir, program), String(pid)]);
+      const dump = readFileSync(join(dir, `${program}.${pid}`), 'latin1');
+      t.equal(dump.slice(0, 4), '\x7fELF');
+      t.same(
+        words.filter((word) => dump.includes(word)),
+        [],
+      );
+    }
+  });
+  gate.relay.signal('SIGUSR1');
+  await get('/readyz');
+  t.notOk(listening(gate.relay.pid).includes(INSPECTOR_PORT), 'SIGUSR1 lets no debugger in');
+  gate.relay.signal('SIGSEGV');
+  gate.proxy.signal('SIGABRT');
+  t.same(await Promise.all([gate.relay.exited, gate.proxy.exited]), ['SIGSEGV', 'SIGABRT']);
+  for (const [program, dir] of Object.entries(cwd)) {
+    t.same(
+      readdirSync(dir),
+      [],
+      `${program}: no core, no report, no snapshot, although its starter allows them`,
+    );
+  }
   t.same(
     words.filter((word) => contentsOf(join(gate.dir, 'relay', 'outbox')).includes(word)),
     [],
   );
 });
+
+/** Receives webhooks. `until` resolves to all that came, once there is a message's event among it. */
+async function startReceiver(
+  t: Test,
+): Promise<{ url: string; until(message: string, event: string): Promise<string> }> {
+  let told = '';
+  const come = new EventEmitter();
+  const server = createServer((request, response) => {
+    told += JSON.stringify(request.rawHeaders);
+    request.setEncoding('utf8').on('data', (chunk: string) => (told += chunk));
+    request.on('end', () => {
+      response.end();
+      come.emit('some');
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    async until(message, event) {
+      while (!new RegExp(`"event":"${event}"[^{}]*"message":"${message}"`).test(told))
+        await once(come, 'some');
+      return told;
+    },
+  };
+}
+
+/** What Node's inspector listens on. */
+const INSPECTOR_PORT = 9229;
+
+/** The ports of IPv4 at which the process listens. */
+function listening(pid: number): number[] {
+  const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      // Closed meanwhile.
+      return '';
+    }
+  });
+  return readFileSync(`/proc/${pid}/net/tcp`, 'latin1')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[3] === '0A' && sockets.includes(`socket:[${fields[9]}]`))
+    .map((fields) => Number.parseInt(fields[1]?.split(':')[1] ?? '', 16));
+}
 
 /** All events that are kept, and then the connection is closed. */
 async function eventsOf(gate: Gate, token: string): Promise<string> {

@@ -52,11 +52,44 @@ t.test('units dump no memory, run as their own user and restart unless the confi
       'CapabilityBoundingSet=',
       'ProtectSystem=strict',
       'UMask=0077',
+      `NoExecPaths=/var/lib/sallyport-${program} /tmp /var/tmp -/dev/shm`,
       'RestartPreventExitStatus=2',
     ]) {
       t.ok(unit.split('\n').includes(line), `${program}: ${line}`);
     }
   }
+});
+
+t.test('why the programs run without Node’s permission model is so still', async (t) => {
+  const dir = t.testdir({ 'secret.txt': 'read' });
+  writeFileSync(
+    join(dir, 'confined.mjs'),
+    `import { closeSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+     import { DatabaseSync } from 'node:sqlite';
+     import { isMainThread, Worker } from 'node:worker_threads';
+     const read = () => readFileSync(new URL('./secret.txt', import.meta.url), 'utf8');
+     const attempt = (what) => { try { return what() ?? 'done'; } catch (error) { return error.code; } };
+     if (!isMainThread) console.log('thread', read());
+     else {
+       console.log('read', attempt(read));
+       console.log('fsync', attempt(() => { const file = openSync(process.argv[2], 'w'); try { fsyncSync(file); } finally { closeSync(file); } }));
+       console.log('handles', attempt(() => typeof process.binding('tcp_wrap')));
+       console.log('database', attempt(() => void new DatabaseSync(new URL('./any.db', import.meta.url)).exec('create table t(x)')));
+       new Worker(new URL(import.meta.url), { execArgv: [] });
+     }`,
+  );
+  const may = join(dir, 'may.txt');
+  const { stdout } = spawnSync(process.execPath, [
+    ...['--permission', '--allow-worker', `--allow-fs-read=${join(dir, 'confined.mjs')}`],
+    ...[`--allow-fs-write=${may}`, join(dir, 'confined.mjs'), may],
+  ]);
+  t.strictSame(stdout.toString().trim().split('\n'), [
+    'read ERR_ACCESS_DENIED',
+    'fsync ERR_ACCESS_DENIED',
+    'handles ERR_ACCESS_DENIED',
+    'database done',
+    'thread read',
+  ]);
 });
 
 /** The instructions of a container file, continued lines joined. */
