@@ -13,7 +13,7 @@ export interface DoorTls {
   profile: 'modern' | 'intermediate' | 'legacy';
   /** CA file; phones must show a certificate of it. Null = none asked for. */
   clientCa: string | null;
-  /** Who the process that ends TLS of a legacy session door is; null = who the proxy is. */
+  /** Who the process that ends TLS of a legacy door is; null = who the proxy is. */
   runAs?: { uid: number; gid: number } | null;
 }
 
@@ -142,7 +142,12 @@ export const proxySchema = (beside: (path: string) => string) =>
             listen: fields.address,
             ...common,
             tls: z
-              .strictObject({ cert: fields.file(beside), key: fields.file(beside), profile })
+              .strictObject({
+                cert: fields.file(beside),
+                key: fields.file(beside),
+                profile,
+                run_as: userAndGroup.nullable().default(null),
+              })
               .nullable()
               .default(null),
           }),
@@ -232,6 +237,7 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
               key: door.tls.key,
               profile: door.tls.profile,
               clientCa: null,
+              runAs: door.tls.run_as,
             },
     })),
     doors: written.doors.map((door) => ({
@@ -292,6 +298,19 @@ function findFaults(config: Written, fault: Fault): void {
       }
     });
   }
+  /** Whether TLS of this door, at this place of the config, may be ended by another user. */
+  const runs = (tls: Written, at: (string | number)[], here: boolean): void => {
+    if (!tls.has('run_as')) return;
+    if (!here || tls.text('profile') !== 'legacy') {
+      fault([...at, 'run_as'], 'nothing, since only profile legacy ends TLS in a process of its own');
+    } else if (process.getuid?.() !== 0) {
+      fault(
+        [...at, 'run_as'],
+        'nothing, since the proxy does not run as root and so cannot run anything as another user',
+      );
+    }
+  };
+  config.list('poll').forEach((door, i) => runs(door.map('tls'), ['poll', i, 'tls'], true));
   doors.forEach((door, i) => {
     const at = ['doors', i];
     if (doorNames.indexOf(door.text('name')) !== i) fault([...at, 'name'], 'a name of its own');
@@ -299,14 +318,7 @@ function findFaults(config: Written, fault: Fault): void {
     for (const field of ['cert', 'key']) {
       if (inspected && !door.has(field)) fault([...at, field], 'a file, since tls is proxy');
     }
-    if (door.has('run_as') && !(inspected && door.text('profile') === 'legacy')) {
-      fault([...at, 'run_as'], 'nothing, since only profile legacy ends TLS in a process of its own');
-    } else if (door.has('run_as') && process.getuid?.() !== 0) {
-      fault(
-        [...at, 'run_as'],
-        'nothing, since the proxy does not run as root and so cannot run anything as another user',
-      );
-    }
+    runs(door, at, inspected);
     for (const field of ['cert', 'key', 'client_ca']) {
       if (!inspected && door.has(field))
         fault([...at, field], 'nothing, since TLS does not end here (tls: proxy)');

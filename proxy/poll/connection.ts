@@ -13,6 +13,8 @@ export interface ConnectionEvents {
 export abstract class Connection extends Waiting implements ScanState {
   /** Whether its closing ends its place among the open ones; with TLS the connection below does that. */
   readonly counted: boolean;
+  /** Whether closing it would overtake its last answer, which somebody else has yet to pass on. */
+  readonly lingers: boolean = false;
   /** Bytes of a request that is not whole yet; null = none. */
   carry: Buffer | null = null;
   seen = 0;

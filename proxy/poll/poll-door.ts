@@ -5,7 +5,7 @@ import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { formatAddress, listenError, type Address } from '../../shared/address.ts';
 import { checkPair, endOfChain, type CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
-import { SallyportError, describeError } from '../../shared/errors.ts';
+import { ERROR_CODES, SallyportError, describeError } from '../../shared/errors.ts';
 import { ensureFree, type Sharing } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
 import type { TlsProfile } from '../../shared/tls-profile.ts';
@@ -14,8 +14,9 @@ import type { Marks, MarksAttachment } from '../marks.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
 import { COUNTER_BYTES, forgetConnections, sumCounters, type PollStats } from './counters.ts';
 import { DEFAULT_POLL_LIMITS, type PollLimits } from './limits.ts';
-import type { Certificate, PollListenerConfig } from './poll-listener.ts';
+import type { PollListenerConfig } from './poll-listener.ts';
 import { createRoutes, type PollSite } from './routes.ts';
+import type { Certificate, ListenerTls } from './tls-front.ts';
 import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
 
 /** One address where phones poll. */
@@ -27,8 +28,13 @@ export interface PollListen {
   proxyProtocol: boolean;
   /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
   proxyProtocolFrom?: readonly string[];
-  /** PEM files; null = plain HTTP. */
-  tls: { cert: string; key: string; profile: TlsProfile } | null;
+  /** PEM files; null = plain HTTP. Profile `legacy` ends TLS in a process of its own, as `runAs` (default: as who we are). */
+  tls: {
+    cert: string;
+    key: string;
+    profile: TlsProfile;
+    runAs?: { uid: number; gid: number } | null;
+  } | null;
 }
 
 export interface PollDoorConfig {
@@ -114,7 +120,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
   createRoutes(sites);
   let listeners: PollListenerConfig[] = config.listeners.map((listener) => ({
     ...listener,
-    tls: listener.tls === null ? null : { ...readCertificate(listener.tls), profile: listener.tls.profile },
+    tls: listener.tls === null ? null : listenerTls(listener.tls),
   }));
   const counters = Array.from({ length: count }, () => new SharedArrayBuffer(COUNTER_BYTES));
   const threads: (Thread | null)[] = counters.map(() => null);
@@ -137,6 +143,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
       ticketKeys,
       reusePort: count > 1 || process.platform === 'linux',
       rawTcp: config.rawTcp ?? true,
+      first: index === 0,
     };
     const options: WorkerOptions = {
       workerData,
@@ -181,8 +188,11 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
             resolve(message.ports);
             return;
           case 'failed':
-            reject(listenError('The poll door', listeners[message.listener]!.listen, message));
+            reject(openError(listeners[message.listener]!.listen, message));
             void worker.terminate();
+            return;
+          case 'log':
+            log[message.level](message.msg, { worker: index + 1, ...message.fields });
             return;
           case 'unknown':
             if (parts.onUnknown !== undefined) message.seen.forEach(parts.onUnknown);
@@ -286,6 +296,19 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
 
 function newTicketKeys(): Uint8Array {
   return randomFillSync(new Uint8Array(48));
+}
+
+/** Why a worker could not open a listener: an error of ours, or one of the system. */
+function openError(address: Address, failure: { code: string; message: string }): SallyportError {
+  const own = ERROR_CODES.find((code) => code === failure.code);
+  return own === undefined
+    ? listenError('The poll door', address, failure)
+    : new SallyportError(own, `The poll door at ${formatAddress(address)} cannot open: ${failure.message}`);
+}
+
+function listenerTls(tls: NonNullable<PollListen['tls']>): ListenerTls {
+  const { cert, key, profile, runAs = null } = tls;
+  return { ...readCertificate(tls), profile, files: { cert, key }, runAs };
 }
 
 /** Reads a certificate and its key, and makes sure that they belong together. */

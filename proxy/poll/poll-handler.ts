@@ -81,7 +81,8 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     if (more !== null) answers = Buffer.concat(more);
 
     if (connection.ended && answers !== null) {
-      if (connection.refused || start < bytes.length) connections.linger(connection, answers, time);
+      const unread = connection.refused || start < bytes.length;
+      if (unread || connection.lingers) connections.linger(connection, answers, time);
       else connection.finish(answers);
       return;
     }

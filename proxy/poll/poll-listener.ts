@@ -1,8 +1,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { allowEverything, parseAllowList, type Address } from '../../shared/address.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
-import { tlsProfileOptions, type TlsProfile } from '../../shared/tls-profile.ts';
+import type { Log } from '../../shared/log.ts';
 import { parseProxyHeader } from '../proxy-protocol.ts';
 import type { Connection } from './connection.ts';
 import type { Connections } from './connections.ts';
@@ -11,13 +10,9 @@ import type { PollHandler } from './poll-handler.ts';
 import { RawConnection, peerOf } from './raw-connection.ts';
 import type { RawHandle, RawTcp } from './raw-tcp.ts';
 import { StreamConnection } from './stream-connection.ts';
+import { createProcessFront, createThreadFront } from './tls-front.ts';
+import type { Certificate, ListenerTls, TlsFront } from './tls-front.ts';
 import { Waiting, WaitingList } from './waiting-list.ts';
-
-/** A certificate chain and its private key, both PEM. */
-export interface Certificate {
-  cert: string;
-  key: string;
-}
 
 /** One listener of the poll door, with everything read that was in files. */
 export interface PollListenerConfig {
@@ -27,7 +22,7 @@ export interface PollListenerConfig {
   proxyProtocol: boolean;
   /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
   proxyProtocolFrom?: readonly string[];
-  tls: (Certificate & { profile: TlsProfile }) | null;
+  tls: ListenerTls | null;
 }
 
 export interface PollListenerParts {
@@ -41,11 +36,19 @@ export interface PollListenerParts {
   rawTcp: RawTcp | null;
   /** Whether other threads listen on the same port. */
   reusePort: boolean;
+  log: Log;
 }
+
+/** Whether TLS of old ends here, in a process of its own, of which one is enough: the first worker alone has it. */
+export const isApart = (config: PollListenerConfig): boolean => config.tls?.profile === 'legacy';
 
 /** A listening socket of one worker. */
 export interface PollListener {
-  /** Listens; resolves to the port, which is of the system's choice where the config's is 0. */
+  /**
+   * Listens; resolves to the port, which is of the system's choice where the config's is 0.
+   *
+   * @throws SallyportError where a process that it needs cannot be started
+   */
   listen(): Promise<number>;
   /** Takes another certificate for the handshakes to come. Without TLS it does nothing. */
   setCertificate(certificate: Certificate, ticketKeys: Uint8Array): void;
@@ -61,10 +64,17 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
   const balancers =
     config.proxyProtocolFrom === undefined ? allowEverything : parseAllowList(config.proxyProtocolFrom);
   const allowsAll = allow.allowsAll(config.listen.host);
-  const secure = config.tls === null ? null : secureServer(config.tls);
+  const frontParts = {
+    handshakeMs: limits.handshakeMs,
+    ticketKeys: parts.ticketKeys,
+    connections: limits.connections,
+    log: parts.log,
+    established: (connection: Connection): void => handler.serve(connection, null),
+    failed: (socket: { destroy(): void }): void => connections.cut(socket, 'tls_handshake'),
+  };
+  /** Set before it listens. */
+  let secure: TlsFront | null = null;
   const greeting = new WaitingList<Greeting>();
-  /** The addresses that a balancer told, by the balancer's own port, while TLS stands between. */
-  const told = new Map<string, string>();
 
   const server: Server = createServer({ pauseOnConnect: config.proxyProtocol }, accept);
 
@@ -73,7 +83,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       connections.cut(socket, 'not_allowed');
       return;
     }
-    if (secure === null && !config.proxyProtocol) {
+    if (config.tls === null && !config.proxyProtocol) {
       welcome(new StreamConnection(socket, true, null));
       return;
     }
@@ -103,10 +113,8 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       handler.serve(new StreamConnection(socket, false, address), head);
       return;
     }
-    // Without a listener, an error between here and the handshake's own listeners would end the process.
-    socket.on('error', () => socket.destroy());
     if (head !== null && head.length > 0) socket.unshift(head);
-    secure.emit('connection', socket);
+    secure.accept(socket, address);
   }
 
   /** Reads the balancer's header, then hands the connection on as if the peer had come itself. */
@@ -133,32 +141,18 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
         connections.cut(socket, 'not_allowed');
         return;
       }
-      if (secure !== null && address !== null) {
-        const name = endOf(socket);
-        told.set(name, address);
-        socket.on('close', () => told.delete(name));
-      }
       pass(socket, address, bytes.subarray(header.bytes));
     };
     socket.on('data', onData).on('error', onError).on('close', leave).resume();
   }
 
-  function secureServer(tls: Certificate & { profile: TlsProfile }): TlsServer {
-    const tlsServer = createTlsServer({
-      ...secureOptions(tls, parts.ticketKeys),
-      handshakeTimeout: limits.handshakeMs,
-    });
-    tlsServer.on('secureConnection', (socket) => {
-      const address = config.proxyProtocol ? (told.get(endOf(socket)) ?? null) : null;
-      handler.serve(new StreamConnection(socket, false, address), null);
-    });
-    // A handshake that takes too long is reported here with the connection still open.
-    tlsServer.on('tlsClientError', (_, socket) => connections.cut(socket, 'tls_handshake'));
-    return tlsServer;
-  }
-
   return {
-    listen() {
+    async listen() {
+      if (config.tls !== null) {
+        secure = isApart(config)
+          ? await createProcessFront(config.tls, frontParts)
+          : createThreadFront(config.tls, frontParts);
+      }
       return new Promise((resolve, reject) => {
         server.once('error', reject);
         const { host, port } = config.listen;
@@ -167,7 +161,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
           // Running out of file descriptors is told here; the connections that are open go on.
           server.on('error', () => undefined);
           const tcp = parts.rawTcp;
-          if (tcp !== null && secure === null && !config.proxyProtocol) {
+          if (tcp !== null && config.tls === null && !config.proxyProtocol) {
             tcp.takeOver(server, (handle) => acceptRaw(tcp, handle));
           }
           resolve((server.address() as AddressInfo).port);
@@ -175,14 +169,13 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       });
     },
     setCertificate(certificate, ticketKeys) {
-      if (secure === null || config.tls === null) return;
-      secure.setSecureContext(secureOptions({ ...certificate, profile: config.tls.profile }, ticketKeys));
+      secure?.setCertificate(certificate, ticketKeys);
     },
     sweep() {
       for (const late of greeting.older(limits.handshakeMs, now()))
         connections.cut(late.socket, 'proxy_header');
     },
-    close: () => void server.close(),
+    close: () => void server.close(() => secure?.close()),
   };
 }
 
@@ -195,19 +188,4 @@ class Greeting extends Waiting {
     super();
     this.socket = socket;
   }
-}
-
-/** The options that a change of certificate needs again. */
-function secureOptions(tls: Certificate & { profile: TlsProfile }, ticketKeys: Uint8Array) {
-  return {
-    ...tlsProfileOptions(tls.profile),
-    cert: tls.cert,
-    key: tls.key,
-    ticketKeys: Buffer.from(ticketKeys),
-    sessionIdContext: 'sallyport-poll',
-  };
-}
-
-function endOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
 }

@@ -1,11 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../shared/clock.ts';
 import { describeError } from '../../shared/errors.ts';
+import type { Log, LogFields } from '../../shared/log.ts';
 import { openMarks } from '../marks-reader.ts';
 import { Connections } from './connections.ts';
 import { openCounters } from './counters.ts';
 import { createPollHandler } from './poll-handler.ts';
-import { createPollListener } from './poll-listener.ts';
+import { createPollListener, isApart } from './poll-listener.ts';
 import { createPollSecrets } from './poll-secrets.ts';
 import { findRawTcp } from './raw-tcp.ts';
 import { createRoutes } from './routes.ts';
@@ -34,22 +35,35 @@ for (const [site, told] of data.secrets.entries()) if (told !== null) secrets.se
 const handler = createPollHandler({ connections, marks, routes, secrets, limits, counters, unknown, now });
 const found = data.rawTcp ? findRawTcp() : 'not wanted';
 const rawTcp = typeof found === 'string' ? null : found;
+const log = logTo({});
 const listeners = data.listeners.map((config) =>
-  createPollListener(config, {
-    connections,
-    handler,
-    limits,
-    now,
-    ticketKeys: data.ticketKeys,
-    rawTcp,
-    reusePort: data.reusePort,
-  }),
+  isApart(config) && !data.first
+    ? null
+    : createPollListener(config, {
+        connections,
+        handler,
+        limits,
+        now,
+        ticketKeys: data.ticketKeys,
+        rawTcp,
+        reusePort: data.reusePort,
+        log,
+      }),
 );
+
+function logTo(more: LogFields): Log {
+  const at =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (msg: string, fields: LogFields = {}): void =>
+      tell({ type: 'log', level, msg, fields: { ...more, ...fields } });
+  const child = (fields: LogFields): Log => logTo({ ...more, ...fields });
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error'), child };
+}
 
 const sweeper = systemClock.every(SWEEP_MS, () => {
   marks.refresh();
   connections.sweep();
-  for (const listener of listeners) listener.sweep();
+  for (const listener of listeners) listener?.sweep();
   const seen = unknown.take();
   if (seen.length === 0) return;
   counters.add('unknown_reports', seen.length);
@@ -68,7 +82,7 @@ port.on('message', (message: ToPollWorker) => {
       return;
     case 'close':
       sweeper.cancel();
-      for (const listener of listeners) listener.close();
+      for (const listener of listeners) listener?.close();
       handler.drain();
       // With its listeners and connections gone nothing keeps this thread alive; what lingers is ended by main.
       port.close();
@@ -81,7 +95,7 @@ port.on('message', (message: ToPollWorker) => {
 const ports: number[] = [];
 for (const [i, listener] of listeners.entries()) {
   try {
-    ports.push(await listener.listen());
+    ports.push((await listener?.listen()) ?? 0);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     tell({ type: 'failed', listener: i, code, message: describeError(error) });

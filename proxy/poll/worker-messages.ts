@@ -1,8 +1,10 @@
 import type { MarksSeed } from '../marks-reader.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
 import type { PollLimits } from './limits.ts';
-import type { Certificate, PollListenerConfig } from './poll-listener.ts';
+import type { LogFields } from '../../shared/log.ts';
+import type { PollListenerConfig } from './poll-listener.ts';
 import type { PollSite } from './routes.ts';
+import type { Certificate } from './tls-front.ts';
 
 /** What the main thread gives a poll worker at its start. */
 export interface PollWorkerData {
@@ -19,6 +21,8 @@ export interface PollWorkerData {
   reusePort: boolean;
   /** Whether plain connections may be carried without Node's streams. */
   rawTcp: boolean;
+  /** Whether it is the one that listens where TLS ends in a process of its own. */
+  first: boolean;
 }
 
 /** From the main thread to a poll worker. */
@@ -32,9 +36,11 @@ export type ToPollWorker =
 
 /** From a poll worker to the main thread. */
 export type FromPollWorker =
-  /** All listeners listen, on these ports in their order. `slow`: why plain polls go through streams; null = they do not. */
+  /** All its listeners listen, on these ports in the order of all (0 = not one of its). `slow`: why plain polls go through streams; null = they do not. */
   | { type: 'listening'; ports: number[]; slow: string | null }
   /** A listener could not listen; the worker ends. */
   | { type: 'failed'; listener: number; code: string; message: string }
+  /** To be logged. */
+  | { type: 'log'; level: 'debug' | 'info' | 'warn' | 'error'; msg: string; fields: LogFields }
   /** Devices without a mark that polled since the last such message, at most `limits.unknownReports`. */
   | { type: 'unknown'; seen: UnknownDevice[] };

@@ -138,24 +138,25 @@ t.test('a header that does not come is not awaited for ever', async (t) => {
   t.equal(door.stats().connections.open, 0);
 });
 
-t.test('TLS begins after the header', async (t) => {
-  const reported = Promise.withResolvers<void>();
-  const authority = await createAuthority();
-  const files = certificateFiles(t, await authority.issue(['127.0.0.1']));
-  const { ports, unknown } = await startPollDoor(t, {
-    listeners: [{ proxyProtocol: true, allow: ['192.0.2.0/24'], tls: { ...files, profile: 'modern' } }],
-    onUnknown: () => reported.resolve(),
+for (const profile of ['modern', 'legacy'] as const)
+  t.test(`TLS (${profile}) begins after the header`, async (t) => {
+    const reported = Promise.withResolvers<void>();
+    const authority = await createAuthority();
+    const files = certificateFiles(t, await authority.issue(['127.0.0.1']));
+    const { ports, unknown } = await startPollDoor(t, {
+      listeners: [{ proxyProtocol: true, allow: ['192.0.2.0/24'], tls: { ...files, profile } }],
+      onUnknown: () => reported.resolve(),
+    });
+    const socket = connect(ports[0]!, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write(from('192.0.2.9'));
+    const secure = connectTls({ socket, ca: authority.cert, host: '127.0.0.1' });
+    const all = readAll(secure);
+    secure.write(pollRequest('nobody') + LAST);
+    t.match(await all, /^HTTP\/1.1 200.*HTTP\/1.1 202/s);
+    await reported.promise;
+    t.match(unknown, [{ device: 'nobody', address: '192.0.2.9' }]);
   });
-  const socket = connect(ports[0]!, '127.0.0.1');
-  await once(socket, 'connect');
-  socket.write(from('192.0.2.9'));
-  const secure = connectTls({ socket, ca: authority.cert, host: '127.0.0.1' });
-  const all = readAll(secure);
-  secure.write(pollRequest('nobody') + LAST);
-  t.match(await all, /^HTTP\/1.1 200.*HTTP\/1.1 202/s);
-  await reported.promise;
-  t.match(unknown, [{ device: 'nobody', address: '192.0.2.9' }]);
-});
 
 t.test('a poll door takes the header from the balancers that the config names only', async (t) => {
   const { ports, door } = await startPollDoor(t, {
