@@ -288,6 +288,8 @@ export function storedLow(low: number): number {
 
 /** Bytes of a hash key before the device id. */
 export const SITE_BYTES = 4;
+/** As the last of these bytes it makes them the number of no site, so that no device is found. */
+export const NO_SITE = 0x80;
 
 /** Writes the number of a site, below 65536, as the first bytes of a hash key. */
 export function writeSite(key: Uint8Array, site: number): void {

@@ -1,5 +1,5 @@
 import type { Milliseconds } from '../../shared/clock.ts';
-import { SITE_BYTES } from '../marks-layout.ts';
+import { NO_SITE, SITE_BYTES } from '../marks-layout.ts';
 import type { MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
 import type { Connection, ConnectionEvents } from './connection.ts';
@@ -108,10 +108,11 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
   ): Buffer {
     const kind = reader.read(bytes, start + connection.blank, start + length);
     if (kind !== 'poll') return refuse(connection, kind);
-    // Without the right secret the marks are not even asked: nothing is told, noted or timed by what they hold.
-    const open = isOpen(bytes);
-    const result = open ? marks.poll(reader.key, reader.keyEnd, reader.site, time) : 'nothing';
-    const known = open ? marks.known : 0;
+    // Without the right secret it is looked up all the same, as a device of a site that there is not: nothing is told,
+    // noted or timed by what the marks hold of it, and an unknown device takes as long with the right secret.
+    reader.key[SITE_BYTES - 1] = (1 - isOpen(bytes)) * NO_SITE;
+    const result = marks.poll(reader.key, reader.keyEnd, reader.site, time);
+    const known = marks.known;
     // Asking a socket for its peer is a system call: once for a connection, and whoever polls.
     if (connection.polls === 0) connection.address = connection.peer();
     // Called for every poll, so that the time of an answer does not tell which devices are known.
@@ -128,8 +129,9 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     return count(status, reader.minor === 0 ? 'stay10' : 'stay');
   }
 
-  function isOpen(bytes: Buffer): boolean {
-    if (reader.secret === null) return true;
+  /** 1 where the device polls as its site wants it, else 0. */
+  function isOpen(bytes: Buffer): number {
+    if (reader.secret === null) return 1;
     const { start, end } = reader.secret;
     return secrets.opens(reader.site, reader.key.subarray(SITE_BYTES, reader.keyEnd), bytes, start, end);
   }

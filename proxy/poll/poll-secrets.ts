@@ -7,12 +7,12 @@ export interface PollSecrets {
   /** From now on the devices of a site poll by these secrets of it, each 32 bytes in base64. */
   set(site: number, secrets: readonly string[]): void;
   /**
-   * Whether `bytes[start, end)` is the secret of a device. It takes as long for a device that nobody knows, and for any
+   * 1 where `bytes[start, end)` is the secret of a device, else 0. It takes as long for a device that nobody knows, and for any
    * text; before a relay has told the site's secret, nothing is.
    *
    * @param device - bytes of the canonical id
    */
-  opens(site: number, device: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean;
+  opens(site: number, device: Uint8Array, bytes: Uint8Array, start: number, end: number): number;
 }
 
 export function createPollSecrets(): PollSecrets {
@@ -26,13 +26,13 @@ export function createPollSecrets(): PollSecrets {
     opens(site, device, bytes, start, end) {
       shown.fill(0);
       shown.set(bytes.subarray(start, Math.min(end, start + POLL_SECRET_DIGITS)));
-      let opened = false;
+      let opened = 0;
       for (const key of keys[site] ?? []) {
         right.write(pollSecretOf(key, device), 'latin1');
-        // The comparison comes first: it is made of every secret, whatever the one before has said.
-        opened = timingSafeEqual(shown, right) || opened;
+        // Of every secret, whatever the one before has said.
+        opened |= Number(timingSafeEqual(shown, right));
       }
-      return opened && end - start === POLL_SECRET_DIGITS;
+      return opened & Number(end - start === POLL_SECRET_DIGITS);
     },
   };
 }

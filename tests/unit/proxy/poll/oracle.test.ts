@@ -72,7 +72,7 @@ const SAMPLES = 150_000;
 t.test('the time of an answer does not tell a known device from an unknown one', async (t) => {
   let worst = Infinity;
   for (let attempt = 0; attempt < ATTEMPTS && worst >= SILENT_T; attempt++) {
-    const result = measureOracle(SAMPLES);
+    const result = measureOracle({ samples: SAMPLES });
     worst = result.worst;
     t.comment(JSON.stringify(result));
   }
@@ -86,7 +86,7 @@ t.test('the same measurement finds a leak that is planted', async (t) => {
     const device = request.toString('latin1', 31, 48);
     kept.set(device, (kept.get(device) ?? 0) + 1);
   };
-  const seen = Array.from({ length: ATTEMPTS }, () => measureOracle(SAMPLES, leak));
+  const seen = Array.from({ length: ATTEMPTS }, () => measureOracle({ samples: SAMPLES, leak }));
   t.ok(kept.size > 900, 'it was there');
   for (const result of seen) t.ok(result.worst > SILENT_T, JSON.stringify(result));
 });
