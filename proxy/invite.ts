@@ -24,7 +24,7 @@ export function signInvite(key: KeyObject, invite: Invite, now: Milliseconds, no
  *
  * @throws SallyportError INVITE_INVALID, INVITE_EXPIRED
  */
-export function readInvite(key: KeyObject, token: string, now: Milliseconds): Invite {
+export function readInvite(key: KeyObject, token: string, now: Milliseconds): Invite & { made: Milliseconds } {
   const payload = token.slice(0, Math.max(0, token.indexOf('.')));
   // Compared as text: base64 has many spellings of the same bytes, and each would count as another, unused invite.
   const shown = Buffer.from(token);
@@ -42,7 +42,7 @@ export function readInvite(key: KeyObject, token: string, now: Milliseconds): In
     const at = new Date(claims.expires).toISOString();
     throw new SallyportError('INVITE_EXPIRED', `the invite was good until ${at}; make a new one`);
   }
-  return { relay: claims.relay, site: claims.site };
+  return { relay: claims.relay, site: claims.site, made: claims.expires - INVITE_MS };
 }
 
 function sign(key: KeyObject, payload: string): string {

@@ -38,12 +38,12 @@ export interface RelayRecord {
 
 /** How long a relay's former key is good besides its new one. */
 export const KEY_OVERLAP_MS: Milliseconds = 24 * 3_600_000;
-/** How long it is remembered that an invite was used: far longer than one is good, whatever a clock does meanwhile. */
-const USED_INVITES_MS: Milliseconds = 8 * 24 * 3_600_000;
+/** How long it is remembered that an invite was used or void: far longer than one is good, whatever a clock does meanwhile. */
+const INVITES_MS: Milliseconds = 8 * 24 * 3_600_000;
 
 /**
- * The relays that may link, and the invites that were used: files in the state directory, the only thing that a proxy
- * keeps on disk. Every call reads the disk afresh, so another process may add and revoke meanwhile. All throw
+ * The relays that may link, the invites that were used, and when relays were revoked: files in the state directory, the
+ * only thing that a proxy keeps on disk. Every call reads the disk afresh, so another process may add and revoke meanwhile. All throw
  * SallyportError FILE_UNREADABLE or FILE_UNWRITABLE where the directory itself fails.
  */
 export interface Registry {
@@ -53,8 +53,10 @@ export interface Registry {
   list(): RelayRecord[];
   /** Adds a relay, or gives a known name a new key; the one before is good for {@link KEY_OVERLAP_MS} more. */
   put(record: Omit<RelayRecord, 'former'>): void;
-  /** @returns false when there is no such relay */
+  /** Forgets a relay with all its keys, and voids the invites to its name that are still out. @returns false when there is no such relay */
   remove(name: string): boolean;
+  /** When a relay of this name was removed last, wall time; -Infinity = not in the last days. Invites of before are void. */
+  removedAt(name: string): Milliseconds;
   /** Marks an invite as used, and forgets those that are long past. @returns false when it was already */
   use(token: string): boolean;
 }
@@ -73,8 +75,9 @@ export function openRegistry(
 ): Registry {
   const relays = join(dir, 'relays');
   const used = join(dir, 'used-invites');
+  const revoked = join(dir, 'revoked');
   try {
-    for (const folder of [dir, relays, used]) {
+    for (const folder of [dir, relays, used, revoked]) {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     }
@@ -116,6 +119,9 @@ export function openRegistry(
     remove(name) {
       // By its file, so that a record which cannot be read can be removed too.
       if (!NAME_PATTERN.test(name) || !existsSync(fileOf(name))) return false;
+      // Before the record goes: what is cut short leaves a relay that is revoked once more, not an invite that is good.
+      writeDurably(join(revoked, name), `${now()}\n`);
+      prune(revoked, now());
       try {
         rmSync(fileOf(name));
         syncDirectory(relays);
@@ -123,6 +129,19 @@ export function openRegistry(
         throw unwritable(fileOf(name), cause);
       }
       return true;
+    },
+    removedAt(name) {
+      if (!NAME_PATTERN.test(name)) return -Infinity;
+      try {
+        return Number(readFileSync(join(revoked, name), 'utf8'));
+      } catch (cause) {
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return -Infinity;
+        throw new SallyportError(
+          'FILE_UNREADABLE',
+          `cannot read when relay ${name} was revoked: ${describeError(cause)}`,
+          { cause },
+        );
+      }
     },
     use(token) {
       const name = createHash('sha256').update(token).digest('hex');
@@ -144,12 +163,12 @@ function isFormer({ former }: RelayRecord, pin: Pin, now: Milliseconds): boolean
   return former?.pin === pin && now < Date.parse(former.until);
 }
 
-/** Removes marks of invites that nobody could use any more. */
-function prune(used: string, now: Milliseconds): void {
-  for (const file of readFolder(used)) {
-    const path = join(used, file);
+/** Removes marks about invites that nobody could use any more. */
+function prune(folder: string, now: Milliseconds): void {
+  for (const file of readFolder(folder)) {
+    const path = join(folder, file);
     try {
-      if (statSync(path).mtimeMs < now - USED_INVITES_MS) rmSync(path);
+      if (statSync(path).mtimeMs < now - INVITES_MS) rmSync(path);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw unwritable(path, cause);
     }

@@ -274,6 +274,12 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     if (!options.siteExists(invite.site)) {
       throw new SallyportError('INVITE_INVALID', `site ${invite.site} of the invite is not configured here`);
     }
+    if (invite.made <= registry.removedAt(invite.relay)) {
+      throw new SallyportError(
+        'INVITE_INVALID',
+        `relay ${invite.relay} was revoked after this invite was made; make a new one`,
+      );
+    }
     const owner = registry.byPin(pin);
     if (owner !== null && owner.name !== invite.relay) {
       throw new SallyportError('INVITE_INVALID', `this key is that of relay ${owner.name} already`);
@@ -289,8 +295,11 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
 
   const revocations = clock.every(REVOCATION_CHECK_MS, () => {
     for (const link of links.values()) {
-      if (ownerOf(link.record.pin) !== null) continue;
-      log.warn('relay revoked', { relay: link.record.name });
+      const owner = ownerOf(link.record.pin);
+      const { name, site } = link.record;
+      // Who was revoked and has joined another site since is no relay of this one.
+      if (owner === 'unreadable' || (owner?.name === name && owner.site === site)) continue;
+      log.warn('relay revoked', { relay: name });
       link.close(CLOSE.revoked, 'this relay was revoked');
     }
   });

@@ -101,5 +101,28 @@ t.test(
       await changeConfig(gate, pinned(pin));
       await restart(gate);
     });
+
+    await t.test('a relay that is revoked while two of its keys are good has neither', async (t) => {
+      const invite = async (): Promise<string> =>
+        (await succeed('sallyport-proxy', ['invite', 'hq-1', '--config', gate.proxyConfig]))
+          .trim()
+          .split('\n')
+          .at(-1) ?? '';
+      await succeed('sallyport-relay', ['join', await invite(), '--dir', relayDir, '--new-key']);
+      const spare = await invite();
+      t.equal(await gate.poll(DEVICE), 202, 'the link with the old key is up');
+      await succeed('sallyport-proxy', ['revoke', 'hq-1', '--config', gate.proxyConfig]);
+      const { why } = await gate.relay.line(
+        ({ msg, why }) => msg === 'link down' && /revoked/.test(String(why)),
+        60_000,
+      );
+      t.match(why, /this relay was revoked/);
+      await gate.polls(DEVICE, 200, 20_000);
+      for (const key of ['relay.key', 'relay.key.new']) {
+        t.match(await whyNoLink(t, gate, () => ({ key, former_key: null })), /not known here/, key);
+      }
+      const again = await runProgram('sallyport-relay', ['join', spare, '--dir', relayDir, '--new-key']);
+      t.match(again, { code: 1, stderr: /revoked after this invite was made/ });
+    });
   },
 );

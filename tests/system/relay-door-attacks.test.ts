@@ -122,8 +122,16 @@ const attacks: Record<string, Attack> = {
     const key = await createShownKey('gone');
     proxy.register('gone', 'south', key);
     t.equal(await knock(proxy.socket('/link/control', key)), 101);
+    const out = proxy.invite('gone', 'south');
     proxy.revoke('gone');
     t.equal(await knock(proxy.socket('/link/control', key)), 403);
+    t.equal(await postJoin(proxy, key, out), 403, 'nor does it come back by an invite of before');
+    t.equal(
+      await postJoin(proxy, key, proxy.invite('gone', 'south', Date.now() + 1)),
+      200,
+      'by a new one it does',
+    );
+    proxy.revoke('gone');
   },
   async 'an expired invite, and one used twice'(t, proxy) {
     const key = await createShownKey('late');
@@ -318,14 +326,23 @@ t.test('a revoked relay is cut within a minute, and one whose key is replaced is
   const proxy = await startRealProxy(t);
   const first = await proxy.relay('hq-1', 'north');
   const second = await proxy.relay('hq-2', 'south');
+  const third = await proxy.relay('hq-3', 'south');
   // Its next key, joined by an invite: the present link goes on beside it.
   const next = await createShownKey('hq-2');
   t.equal(await postJoin(proxy, next, proxy.invite('hq-2', 'south')), 200);
   proxy.revoke('hq-1');
+  // Its key is known again at once, for another site: the link of before is not that site's.
+  proxy.revoke('hq-3');
+  proxy.register('hq-3', 'north', third.key);
   const since = performance.now();
-  await new Promise<void>((resolve) => first.links.onChange(({ state }) => state === 'down' && resolve()));
+  const down = [first, third].map(
+    ({ links }) =>
+      new Promise<string | null>((resolve) =>
+        links.onChange(({ state, why }) => state === 'down' && resolve(why)),
+      ),
+  );
+  for (const why of await Promise.all(down)) t.match(why, /revoked/);
   t.ok(performance.now() - since < 60_000, `after ${Math.round(performance.now() - since)} ms`);
-  t.match(first.links.states()[0]?.why, /revoked/);
   t.equal(second.links.states()[0]?.state, 'up');
   t.equal(await knock(proxy.socket('/link/control', next)), 101);
 });

@@ -51,7 +51,9 @@ t.test('a relay that joins again with another key has both for a day, and then t
   registry.put(c!);
   t.equal(registry.byPin(a!.pin), null, 'one former key, not more');
   t.ok(registry.byPin(b!.pin));
+  t.equal(registry.removedAt('hq-1'), -Infinity);
   registry.remove('hq-1');
+  t.equal(registry.removedAt('hq-1'), now, 'invites of before are void');
   for (const each of [a, b, c]) t.equal(registry.byPin(each!.pin), null, 'a revoked relay has none');
   registry.put(a!);
   registry.put({ ...b!, site: 'south' });
