@@ -24,7 +24,11 @@ export function signInvite(key: KeyObject, invite: Invite, now: Milliseconds, no
  *
  * @throws SallyportError INVITE_INVALID, INVITE_EXPIRED
  */
-export function readInvite(key: KeyObject, token: string, now: Milliseconds): Invite & { made: Milliseconds } {
+export function readInvite(
+  key: KeyObject,
+  token: string,
+  now: Milliseconds,
+): Invite & { made: Milliseconds } {
   const payload = token.slice(0, Math.max(0, token.indexOf('.')));
   // Compared as text: base64 has many spellings of the same bytes, and each would count as another, unused invite.
   const shown = Buffer.from(token);
