@@ -1,4 +1,4 @@
-import { isIPv4 } from 'node:net';
+import { isIP, isIPv4 } from 'node:net';
 import { sep } from 'node:path';
 import type { Written } from '../shared/config-file.ts';
 import type { Fault, FileChecks } from '../shared/config-files.ts';
@@ -80,6 +80,18 @@ export function findFaults(config: Written, fault: Fault, beside: (path: string)
   const urls = config.list('proxies').map((proxy) => proxy.text('url'));
   urls.forEach((url, i) => {
     if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');
+  });
+  config.list('proxies').forEach((proxy, i) => {
+    const resolved = (proxy.text('resolve') ?? 'none') !== 'none';
+    const host = URL.parse(proxy.text('url') ?? '')?.hostname ?? '';
+    if (resolved && isIP(host.replace(/^\[|\]$/g, '')) !== 0) {
+      fault(['proxies', i, 'resolve'], 'nothing, since the url has an address and no name');
+    } else if (resolved && proxy.has('via')) {
+      fault(['proxies', i, 'resolve'], 'nothing, since the HTTP proxy in via looks names up by itself');
+    }
+    for (const field of ['resolve_interval_s', 'resolve_grace_s', 'resolve_by']) {
+      if (!resolved && proxy.has(field)) fault(['proxies', i, field], 'nothing, since resolve is none');
+    }
   });
   const caught = config.map('contact_me');
   if (!caught.has('advertise') && /^(0\.0\.0\.0|\[::\]):/.test(caught.text('listen') ?? '')) {

@@ -15,6 +15,8 @@ export const DEFAULT_RELAY_LIMITS = {
   proxy_bytes_per_s: DEFAULT_PROXY_LIMITS.bytesPerSecond,
   /** Devices never heard of that a service's sessions, or a proxy's reports of polls, may bring within a minute. */
   new_devices_per_minute: DEFAULT_PROXY_LIMITS.newDevicesPerMinute,
+  /** Addresses of one name that are dialled as proxies. */
+  proxy_addresses: 16,
   /** Stream lanes to each proxy. */
   stream_lanes: 1,
   /** Seconds that running sessions get to end at SIGTERM; at most {@link DRAIN_MOST_S}. */
@@ -26,6 +28,7 @@ export type RelayLimits = typeof DEFAULT_RELAY_LIMITS;
 export const MOST: Partial<Record<keyof RelayLimits, number>> = {
   drain_s: DRAIN_MOST_S,
   stream_lanes: 8,
+  proxy_addresses: 256,
   proxy_bytes_per_s: 10_000_000_000,
 };
 /** Where there may be none. */

@@ -6,13 +6,12 @@ import { parseAddressRange } from './addresses/range.ts';
 import { DEFAULT_RELAY_LIMITS, LEAST, MOST } from './config-limits.ts';
 import type { RelayLimits } from './config-limits.ts';
 import { DEFAULT_COURIER } from './courier/config.ts';
+import { proxiesSchema } from './links/config.ts';
 import { DEFAULT_WARNINGS } from './warnings/config.ts';
 import { DEFAULT_WEBHOOK_EVENTS, DEFAULT_WEBHOOK_LIMITS, WEBHOOK_EVENTS } from './webhooks/config.ts';
 
 const HOST_NAME = /^[0-9A-Za-z._:-]{1,253}$/;
 
-/** Pins of one proxy: its key, its next one, and one to spare. */
-const PINS = 3;
 /** Patterns of item names in which `*` stands for any characters. */
 const SECRET_PATTERN = /^[\w.*-]{1,64}$/;
 const SECRET_PATTERN_WORDS = 'an item name such as sip-pwd, or a pattern such as *-pwd';
@@ -110,27 +109,7 @@ export const relaySchema = (beside: (path: string) => string) => {
       site: fields.name.default('default'),
       key: file,
       former_key: file.nullable().default(null),
-      proxies: z
-        .array(
-          z
-            .strictObject({
-              url: fields.url('wss:'),
-              pin: z
-                .union(
-                  [fields.pin, z.array(fields.pin).min(1).max(PINS)],
-                  `a pin, or a list of at most ${PINS} while the proxy's key is replaced`,
-                )
-                .optional(),
-              ca: file.optional(),
-              via: fields.url('http:').nullable().default(null),
-            })
-            .refine(
-              (proxy) => (proxy.pin === undefined) !== (proxy.ca === undefined),
-              'either pin or ca, one of them',
-            ),
-          'a list of proxies',
-        )
-        .min(1, 'at least one proxy'),
+      proxies: proxiesSchema(file),
       outbox: z
         .strictObject({ path: fields.path, key: fields.path.nullable().default(null) }, 'a map with path')
         .prefault({ path: DEFAULT_OUTBOX }),

@@ -1,24 +1,17 @@
 import type { Address } from '../shared/address.ts';
 import { besideFile, readConfigFile } from '../shared/config-file.ts';
 import { createFileChecks } from '../shared/config-files.ts';
-import type { Pin } from '../shared/key-pair.ts';
 import type { DeviceTls } from './catcher/doors.ts';
 import { findFaults, findFileFaults } from './config-faults.ts';
 import type { RelayLimits } from './config-limits.ts';
 import { relaySchema } from './config-schema.ts';
 import type { CourierConfig } from './courier/config.ts';
+import { readProxy } from './links/config.ts';
+import type { ProxyConfig } from './links/config.ts';
 import type { PollSourceConfig } from './poll-source.ts';
 import type { TcpServiceConfig, WpiServiceConfig } from './services/config.ts';
 import type { WarningsConfig } from './warnings/config.ts';
 import type { WebhookConfig } from './webhooks/config.ts';
-
-/** One proxy to dial. */
-export interface ProxyConfig {
-  url: URL;
-  /** Pins of its key, one of which has to fit, or a CA file to judge its certificate by. */
-  trust: { pins: Pin[] } | { caFile: string };
-  via: URL | null;
-}
 
 export interface RelayConfig {
   name: string;
@@ -69,11 +62,7 @@ export function loadRelayConfig(file: string, looking?: 'into files'): RelayConf
     site: written.site,
     key: written.key,
     formerKey: written.former_key,
-    proxies: written.proxies.map(({ url, pin, ca, via }) => ({
-      url,
-      trust: pin === undefined ? { caFile: ca! } : { pins: [pin].flat() },
-      via,
-    })),
+    proxies: written.proxies.map(readProxy),
     outbox: {
       path: beside(written.outbox.path),
       keyFile:

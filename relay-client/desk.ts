@@ -11,7 +11,7 @@ import type { WatchedSession } from './watcher/session-events.ts';
 
 /** The state of the link to one proxy. */
 export interface ProxyState {
-  /** Its URL as configured. */
+  /** Its URL as configured; with `#address` where the URL's name stands for several proxies. */
   url: string;
   state: 'connecting' | 'up' | 'draining' | 'down';
   /** Wall time of the last change of state. */

@@ -20,8 +20,11 @@ import type { RelayConfig } from './config.ts';
 import { createCampaigns } from './campaigns/campaigns.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
+import type { DialTarget } from './links/dial.ts';
 import { lastOnesFinished, sessionsFinished } from './finish.ts';
+import type { DialLane } from './links/link.ts';
 import { createLinks } from './links/links.ts';
+import { createLookup } from './links/lookup.ts';
 import { createRelayMetrics } from './metrics.ts';
 import { openSqliteOutbox } from './outbox/sqlite.ts';
 import type { SqliteOutboxOptions } from './outbox/sqlite.ts';
@@ -58,6 +61,7 @@ export interface RelayWorld {
   readIdentity: (config: RelayConfig, clock: Clock) => Promise<Identity>;
   openOutbox: (options: SqliteOutboxOptions) => Promise<Outbox>;
   dialLane: typeof dialLane;
+  createLookup: typeof createLookup;
   /** Dials upstream without TLS. */
   dialTcp: typeof dialTcp;
 }
@@ -67,6 +71,7 @@ const machine: RelayWorld = {
   readIdentity,
   openOutbox: openSqliteOutbox,
   dialLane,
+  createLookup,
   dialTcp,
 };
 
@@ -280,9 +285,24 @@ async function open(
     pollSecrets: identity.pollSecrets,
     targets: config.proxies.map((proxy) => {
       const target = dialTarget(proxy, identity);
+      const url = proxy.url.href.replace(/\/$/, '');
+      const by =
+        (to: DialTarget): DialLane =>
+        (lane, events, signal) =>
+          world.dialLane(to, lane, events, { signal });
+      if (proxy.name === undefined) return { url, dial: by(target) };
+      const { family, servers, interval, grace } = proxy.name;
+      const name = proxy.url.hostname;
       return {
-        url: proxy.url.href.replace(/\/$/, ''),
-        dial: (lane, events, signal) => world.dialLane(target, lane, events, { signal }),
+        url,
+        dialAt: (address) => by({ ...target, address }),
+        name: {
+          name,
+          lookup: world.createLookup(name, family, servers),
+          interval,
+          grace,
+          most: config.limits.proxy_addresses,
+        },
       };
     }),
     outbox,

@@ -5,7 +5,8 @@ import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
 import { SITE_SECRET_BYTES } from '../shared/poll-secret.ts';
-import type { ProxyConfig, RelayConfig } from './config.ts';
+import type { RelayConfig } from './config.ts';
+import type { ProxyConfig } from './links/config.ts';
 import type { DialTarget } from './links/dial.ts';
 
 /** Who a relay is, towards proxies and towards those who contact its phones. */

@@ -205,7 +205,9 @@ export type PickupsBody = z.infer<typeof pickupsShape>;
 
 export const proxyShape = z
   .object({
-    url: z.string(),
+    url: z
+      .string()
+      .describe('As configured; with `#address` where the name in it stands for several proxies.'),
     state: z.enum(['connecting', 'up', 'draining', 'down']),
     since: time,
     why: z.string().nullable(),

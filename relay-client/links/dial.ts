@@ -1,5 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { HttpsProxyAgent } from 'https-proxy-agent';
@@ -20,6 +22,8 @@ export type ProxyTrust = { pins: readonly Pin[] } | { ca: string };
 export interface DialTarget {
   /** `wss://host:port` of the proxy's relay door. */
   url: URL;
+  /** The address to dial in place of the one that the URL's name has; its certificate is judged by the name. */
+  address?: string;
   trust: ProxyTrust;
   /** This relay's certificate and private key, PEM. */
   cert: string;
@@ -106,7 +110,7 @@ export function postJson(
         try {
           resolve(JSON.parse(answer));
         } catch (cause) {
-          reject(new SallyportError('LINK_REFUSED', `${target.url.host} answered no JSON`, { cause }));
+          reject(new SallyportError('LINK_REFUSED', `${placeOf(target)} answered no JSON`, { cause }));
         }
       });
     });
@@ -153,11 +157,24 @@ function connectOptions(target: DialTarget, signal: AbortSignal) {
     // With a pin the key is all that counts, and it is compared before a byte is sent.
     ...('ca' in target.trust ? { ca: target.trust.ca } : { rejectUnauthorized: false }),
   };
+  const { address } = target;
+  if (address !== undefined) return { ...tls, agent: false as const, lookup: always(address) };
   // The agent hands its connection over only when the HTTP proxy has answered; until then this alone ends it.
   return target.via === null
     ? { ...tls, agent: false as const }
     : { ...tls, agent: new HttpsProxyAgent(target.via, { signal }) };
 }
+
+/** Looks every name up as this address. */
+function always(address: string): LookupFunction {
+  const family = isIP(address);
+  return (_name, options, done) =>
+    options.all === true ? done(null, [{ address, family }]) : done(null, address, family);
+}
+
+/** Where a dial goes, for people. */
+const placeOf = ({ url, address }: DialTarget): string =>
+  address === undefined ? url.host : `${url.host} (${address})`;
 
 /** Ends the request, hence sends it, only once the peer has shown the trusted key. */
 function sendWhenTrusted(
@@ -187,7 +204,7 @@ function distrust(socket: TLSSocket, target: DialTarget): SallyportError | null 
   if (pin !== null && pins.includes(pin)) return null;
   return new SallyportError(
     'PIN_MISMATCH',
-    `${target.url.host} shows ${pin ?? 'no certificate'} where ${pins.join(' or ')} is pinned: ` +
+    `${placeOf(target)} shows ${pin ?? 'no certificate'} where ${pins.join(' or ')} is pinned: ` +
       'either its key was replaced (join again) or something else answers at this address',
   );
 }
@@ -215,7 +232,7 @@ function refusal(target: DialTarget, response: IncomingMessage, text: string): S
     );
   }
   const code = response.statusCode === 426 ? 'LINK_VERSION' : 'LINK_REFUSED';
-  return new SallyportError(code, `${target.url.host} answered ${status}${text === '' ? '' : `: ${text}`}`);
+  return new SallyportError(code, `${placeOf(target)} answered ${status}${text === '' ? '' : `: ${text}`}`);
 }
 
 function asLinkError(target: DialTarget, cause: Error): SallyportError {
@@ -223,7 +240,7 @@ function asLinkError(target: DialTarget, cause: Error): SallyportError {
   const through = target.via === null ? '' : ` through ${target.via.host}`;
   return new SallyportError(
     'LINK_DOWN',
-    `cannot reach ${target.url.host}${through}: ${describeError(cause)}`,
+    `cannot reach ${placeOf(target)}${through}: ${describeError(cause)}`,
     { cause },
   );
 }

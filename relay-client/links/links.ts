@@ -7,6 +7,8 @@ import type { MuxStream } from '../../shared/mux-stream.ts';
 import { CLOSE } from '../../shared/protocol.ts';
 import type { MetricSample, PollsFrame, RelayFrame } from '../../shared/protocol.ts';
 import type { ProxyState } from '../desk.ts';
+import { followName } from './follow-name.ts';
+import type { Following, FollowOptions } from './follow-name.ts';
 import { createLink } from './link.ts';
 import type { DialLane } from './link.ts';
 import type { Outbox, Sequence } from '../outbox/outbox.ts';
@@ -24,6 +26,19 @@ export interface LinkTarget {
   dial: DialLane;
 }
 
+/** A name to keep a link to each of whose addresses. */
+export interface NamedTarget {
+  /** The URL as configured; with `#address` it names the proxy at that address everywhere. */
+  url: string;
+  dialAt: (address: string) => DialLane;
+  name: Omit<FollowOptions, 'clock' | 'log' | 'onAddress' | 'onGone'>;
+}
+
+/** How long what runs on the link to an address that is gone has to end, before the link is closed. */
+const LAST_MS: Milliseconds = 30_000;
+/** How often it is looked whether anything still runs there. */
+const LOOK_MS: Milliseconds = 1_000;
+
 export interface LinksOptions {
   relay: string;
   site: string;
@@ -33,7 +48,7 @@ export interface LinksOptions {
   blind: boolean;
   /** From which the secrets in poll paths are made, the present one first. Default: none. */
   pollSecrets?: readonly Buffer[];
-  targets: LinkTarget[];
+  targets: (LinkTarget | NamedTarget)[];
   outbox: Outbox;
   streamLanes: number;
   /** What one proxy may bring. */
@@ -87,6 +102,8 @@ interface Place {
   software: string | null;
   direct: boolean;
   pollSecret: boolean;
+  /** Set while what runs on it is waited for, before it is let go. */
+  last: Timer | null;
 }
 
 export function createLinks(options: LinksOptions): Links {
@@ -97,8 +114,62 @@ export function createLinks(options: LinksOptions): Links {
   /** What proxies are told of this relay's going away; null = it stays. */
   let leaving: RelayFrame | null = null;
 
-  const places: Place[] = [];
-  for (const target of options.targets) places.push(keep(target));
+  let places: Place[] = [];
+  const names: { url: string; since: Milliseconds; following: Following }[] = [];
+  for (const target of options.targets) {
+    if ('dial' in target) places.push(keep(target));
+    else names.push(follow(target));
+  }
+
+  function follow({ url, dialAt, name }: NamedTarget): (typeof names)[number] {
+    const at = (address: string): string => `${url}#${address}`;
+    const of = (address: string): Place | undefined =>
+      places.find(({ target }) => target.url === at(address));
+    const following = followName({
+      ...name,
+      clock,
+      log: options.log,
+      onAddress(address) {
+        // It was about to be let go, and a proxy would take a second link for the first one's successor.
+        const former = of(address);
+        if (former !== undefined) void remove(former);
+        places.push(keep({ url: at(address), dial: dialAt(address) }));
+      },
+      onGone(address) {
+        const place = of(address);
+        if (place !== undefined) letGo(place, `${name.name} no longer has this address`);
+      },
+    });
+    return { url, since: clock.wall(), following };
+  }
+
+  /** Closes the link once what runs on it has ended. */
+  function letGo(place: Place, why: string): void {
+    const until = clock.monotonic() + LAST_MS;
+    place.why = why;
+    place.reconnect.current()?.say(FINISHING);
+    place.last = clock.every(LOOK_MS, () => {
+      const over = clock.monotonic() >= until || place.reconnect.current()?.up() !== true;
+      if (over || stateOf(place).streams === 0) void remove(place);
+    });
+  }
+
+  async function remove(place: Place): Promise<void> {
+    place.last?.cancel();
+    places = places.filter((other) => other !== place);
+    await place.reconnect.stop('its address is no longer one of the proxies');
+    const shown: ProxyState = { ...stateOf(place), state: 'down', why: place.why };
+    for (const listener of listeners) listener(shown);
+    for (const check of [...waiting]) check();
+  }
+
+  /** Stands for the proxies of a name of which no address is known. */
+  function unknown({ url, since, following }: (typeof names)[number]): ProxyState[] {
+    const why = following.problem();
+    if (why === null) return [];
+    const nothing = { roundTripMs: null, lag: null, applied: null, version: null, direct: false, streams: 0 };
+    return [{ url, state: 'down', since, why, ...nothing }];
+  }
 
   function keep(target: LinkTarget): Place {
     const log = options.log.child({ proxy: target.url });
@@ -118,6 +189,7 @@ export function createLinks(options: LinksOptions): Links {
       software: null,
       direct: false,
       pollSecret: false,
+      last: null,
       reconnect: keepConnected({
         clock,
         random: options.random,
@@ -234,7 +306,7 @@ export function createLinks(options: LinksOptions): Links {
   }
 
   return {
-    states: () => places.map(stateOf),
+    states: () => [...places.map(stateOf), ...names.flatMap(unknown)],
     pollSecret: () => places.some(({ pollSecret }) => pollSecret),
     quiet: (device, generation, ms) => say({ type: 'quiet', device, generation, ms }),
     loud: (device) => say({ type: 'loud', device }),
@@ -270,6 +342,8 @@ export function createLinks(options: LinksOptions): Links {
       say((leaving = DRAIN));
     },
     async close() {
+      for (const { following } of names) following.stop();
+      for (const { last } of places) last?.cancel();
       await Promise.all(places.map(({ reconnect }) => reconnect.stop('the relay is going away')));
     },
   };

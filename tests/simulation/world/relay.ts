@@ -172,6 +172,9 @@ export function createRelayPlace(
             if (way === undefined) throw new Error(`nobody is at ${url}`);
             return way(target, ...rest);
           },
+          createLookup: () => {
+            throw new Error('there are no names here');
+          },
           dialTcp: (_address, _clock, _limitMs, done) => world.service.dial(process, done),
         },
       }).then((relay) => {

@@ -154,18 +154,40 @@ t.test('a relay that is there can be given its next key, and keeps the present o
   t.equal(readFileSync(join(dir, 'relay.key.new'), 'utf8'), next, 'the same one for the next proxy');
 });
 
+const PINS = ['A', 'B'].map((letter) => `sha256:${letter.repeat(43)}=`);
+
+/** Writes a relay's config with these proxies. */
+function writeConfig(t: { testdir(files: Record<string, string>): string }, proxies: object[]): string {
+  const file = join(t.testdir({ 'relay.key': '', 'relay.yaml': '' }), 'relay.yaml');
+  writeFileSync(file, JSON.stringify({ name: 'hq-1', key: 'relay.key', proxies }));
+  return file;
+}
+
 t.test('of a proxy whose key is replaced a config may hold both pins', async (t) => {
-  const pins = ['A', 'B'].map((letter) => `sha256:${letter.repeat(43)}=`);
-  const write = (pin: unknown): string => {
-    const dir = t.testdir({ 'relay.key': '', 'relay.yaml': '' });
-    const file = join(dir, 'relay.yaml');
-    writeFileSync(
-      file,
-      JSON.stringify({ name: 'hq-1', key: 'relay.key', proxies: [{ url: 'wss://x:1', pin }] }),
-    );
-    return file;
-  };
-  t.match(loadRelayConfig(write(pins)).proxies, [{ trust: { pins } }]);
-  t.match(loadRelayConfig(write(pins[0])).proxies, [{ trust: { pins: [pins[0]] } }]);
-  for (const wrong of [[], ['x'], [...pins, ...pins]]) t.throws(() => loadRelayConfig(write(wrong)));
+  const load = (pin: unknown) => loadRelayConfig(writeConfig(t, [{ url: 'wss://x:1', pin }])).proxies;
+  t.match(load(PINS), [{ trust: { pins: PINS } }]);
+  t.match(load(PINS[0]), [{ trust: { pins: [PINS[0]] } }]);
+  for (const wrong of [[], ['x'], Array<unknown>(17).fill(PINS[0])]) t.throws(() => load(wrong));
+});
+
+t.test('a config says how a name is resolved, and where that makes no sense it is told so', async (t) => {
+  const load = (proxy: object) =>
+    loadRelayConfig(writeConfig(t, [{ url: 'wss://gate.example:9443', pin: PINS[0], ...proxy }])).proxies;
+  t.match(load({ resolve: 'all' }), [
+    { name: { family: 'all', interval: 30_000, grace: 300_000, servers: null } },
+  ]);
+  t.match(load({ resolve: 'ipv4', resolve_by: ['10.0.0.53', '[2001:db8::53]:5353'], resolve_grace_s: 0 }), [
+    { name: { family: 'ipv4', grace: 0, servers: ['10.0.0.53', '[2001:db8::53]:5353'] } },
+  ]);
+  t.equal(load({})[0]?.name, undefined);
+  for (const [proxy, told] of [
+    [{ resolve: 'all', url: 'wss://10.0.0.1:9443' }, /resolve is .*no name/],
+    [{ resolve: 'all', url: 'wss://[2001:db8::1]:9443' }, /resolve is .*no name/],
+    [{ resolve: 'all', via: 'http://proxy:3128' }, /resolve is .*looks names up by itself/],
+    [{ resolve_interval_s: 5 }, /resolve_interval_s is 5; expected nothing, since resolve is none/],
+    [{ resolve: 'all', resolve_by: ['ns.example'] }, /resolve_by.*the address of a name server/],
+    [{ resolve: 'some' }, /resolve is "some"/],
+  ] as const) {
+    t.throws(() => load(proxy), { message: told });
+  }
 });
