@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
@@ -104,7 +104,18 @@ async function openAnswering(t: Test, write: (socket: Socket) => void) {
       write(socket);
     });
   });
-  return { host: await open(t, server), pin: key.pin, asked: () => asked };
+  let closed = 0;
+  const closing = new EventEmitter();
+  server.on('connection', (socket: Socket) => socket.once('close', () => closing.emit('one', (closed += 1))));
+  return {
+    host: await open(t, server),
+    pin: key.pin,
+    asked: () => asked,
+    /** Resolves once so many connections have come and are closed, with all that was sent on them read. */
+    async over(connections: number) {
+      while (closed < connections) await once(closing, 'one');
+    },
+  };
 }
 
 t.test('a refusal that comes byte by byte, for ever, is not waited for', async (t) => {
@@ -143,6 +154,7 @@ t.test('not a byte is sent to a host that shows another key than the pinned one'
   const to = await target(other.host, UNUSED);
   await t.rejects(dialLane(to, { kind: 'control' }, EVENTS), { code: 'PIN_MISMATCH' });
   await t.rejects(postJson(to, '/link/join', { token: 'secret' }), { code: 'PIN_MISMATCH' });
+  await other.over(2);
   t.equal(other.asked(), 0);
 });
 
