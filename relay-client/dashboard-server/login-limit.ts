@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
+import { peerGroup } from '../../shared/address.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 
-/** Slows down who guesses tokens. */
+/** Slows down who guesses tokens, by {@link peerGroup}: one host has all addresses of an IPv6 network. */
 export interface LoginLimit {
   /** How long an address has to wait before it may try; 0 = it may now. */
   wait(address: string): Milliseconds;
@@ -22,15 +23,15 @@ export function createLoginLimit(clock: Clock): LoginLimit {
   const left = (since: Milliseconds): Milliseconds => since + FAILURES_MS - clock.monotonic();
   return {
     wait(address) {
-      const seen = failures.peek(address);
+      const seen = failures.peek(peerGroup(address));
       return seen === undefined || seen.count < FAILURES ? 0 : Math.max(0, left(seen.since));
     },
     failed(address) {
-      const seen = failures.get(address);
+      const seen = failures.get(peerGroup(address));
       if (seen === undefined || left(seen.since) <= 0)
-        failures.set(address, { count: 1, since: clock.monotonic() });
+        failures.set(peerGroup(address), { count: 1, since: clock.monotonic() });
       else seen.count++;
     },
-    succeeded: (address) => void failures.delete(address),
+    succeeded: (address) => void failures.delete(peerGroup(address)),
   };
 }

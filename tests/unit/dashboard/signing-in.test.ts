@@ -162,6 +162,9 @@ t.test('the limit of sign-ins is per address, and over after a minute', async (t
   }
   t.equal(limit.wait('a'), 60_000);
   t.equal(limit.wait('b'), 0);
+  for (let i = 0; i < FAILURES; i++) limit.failed(`2001:db8::${i}`);
+  t.equal(limit.wait('2001:db8::ffff'), 60_000, 'a host has all addresses of its network');
+  t.equal(limit.wait('2001:db8:1::1'), 0);
   clock.advance(59_999);
   t.equal(limit.wait('a'), 1);
   clock.advance(1);
