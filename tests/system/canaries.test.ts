@@ -180,6 +180,17 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
     printed.push(push.stdout, push.stderr);
   }
 
+  const signedIn = await fetch(`${gate.api}/v1/session`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ token: secrets.token }),
+  });
+  t.equal(signedIn.status, 200);
+  const { csrf } = (await signedIn.json()) as { csrf: string };
+  const cookie = (signedIn.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+  const browser = await fetch(`${gate.api}/v1/status`, { headers: { cookie } });
+  t.equal(browser.status, 200);
+
   const keys = [
     ...keyLines(join(gate.dir, 'relay', 'relay.key')),
     ...keyLines(join(gate.dir, 'relay', 'outbox.key')),
@@ -187,7 +198,14 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
     ...keyLines(join(gate.dir, 'proxy', 'proxy.key')),
   ];
   t.ok(keys.length >= 6 && joinString.length > 60);
-  const words = [...Object.values(secrets), joinString.slice(-40), ...keys];
+  const words = [
+    ...Object.values(secrets),
+    joinString.slice(-40),
+    csrf,
+    cookie.slice(cookie.indexOf('=') + 1),
+    ...keys,
+  ];
+  t.ok(words.every((word) => word.length > 16));
   const places: Record<string, string> = {
     'the DMZ’s disk': contentsOf(join(gate.dir, 'proxy'), ['proxy.key']),
     'the outbox, while it runs': contentsOf(join(gate.dir, 'relay', 'outbox')),
