@@ -110,7 +110,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   function refuse(socket: Duplex, why: string, status: string, text: string): void {
     count(why);
     socket.end(
-      `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
+      `HTTP/1.1 ${status}\r\nDate: ${new Date(clock.wall()).toUTCString()}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
       () => socket.destroy(),
     );
   }

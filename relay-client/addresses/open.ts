@@ -5,6 +5,7 @@ import { createAddressBook } from './book.ts';
 import type { AddressBook } from './book.ts';
 import { openFileStore } from './file-store.ts';
 import { parseAddressRange, textOf } from './range.ts';
+import type { AddressRange } from './range.ts';
 
 /**
  * Opens the book of addresses in the outbox's directory, with `ranges` in use. Neither an address of the machine's
@@ -19,9 +20,7 @@ export async function openAddresses(
   reserved: readonly string[],
 ): Promise<AddressBook> {
   const parsed = ranges.map(parseAddressRange);
-  for (const { text, first, last } of parsed) {
-    for (const address of [first, last]) await tryOut(textOf(address), text);
-  }
+  for (const range of parsed) await ensureOwn(range);
   const book = createAddressBook(await openFileStore(directory));
   const interfaces = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   const own = interfaces.filter(({ family }) => family === 'IPv4').map(({ address }) => address);
@@ -32,6 +31,15 @@ export async function openAddresses(
     throw error;
   }
   return book;
+}
+
+/**
+ * Makes sure that the addresses of a range are this machine's.
+ *
+ * @throws SallyportError ADDRESS_INVALID
+ */
+export async function ensureOwn({ text, first, last }: AddressRange): Promise<void> {
+  for (const address of [first, last]) await tryOut(textOf(address), text);
 }
 
 /** Whether the machine takes the address for its own; otherwise no connection could be made from there. */

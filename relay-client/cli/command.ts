@@ -15,6 +15,11 @@ export interface ApiAddress {
 /** Finds the API by the relay's config. */
 export type ResolveApi = (options: { config?: string }) => ApiAddress | Promise<ApiAddress>;
 
+/** Where the relay's config is, unless the command line says otherwise. */
+export const DEFAULT_CONFIG = 'relay.yaml';
+/** The option by which commands that work without a running relay find its config. */
+export const CONFIG_OPTION = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
+
 /** Options that every desk command has. */
 export interface CommonOptions {
   config?: string;

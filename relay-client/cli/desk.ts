@@ -6,7 +6,6 @@ import { addClear } from './clear.ts';
 import { OK, USAGE } from './command.ts';
 import type { ResolveApi } from './command.ts';
 import { addEvents } from './events.ts';
-import { processIo } from './io.ts';
 import type { Io } from './io.ts';
 import { addPush } from './push.ts';
 import { addShow } from './show.ts';
@@ -19,7 +18,7 @@ export type { Io } from './io.ts';
  *
  * @param resolveApi - finds the API when neither `--api` nor `SALLYPORT_API` names it, or only the token is sought
  */
-export function addDeskCommands(program: Command, resolveApi: ResolveApi, io: Io = processIo()): void {
+export function addDeskCommands(program: Command, resolveApi: ResolveApi, io: Io): void {
   const around = { resolveApi, io };
   addPush(program, around);
   addActions(program, around);

@@ -1,3 +1,5 @@
+import { createPaint } from '../../shared/paint.ts';
+import type { Paint } from '../../shared/paint.ts';
 import { visibleLines } from '../../shared/visible.ts';
 
 /** What a command talks to; handed in, so that tests can listen. */
@@ -5,6 +7,10 @@ export interface Io {
   /** Text that steers a terminal comes out as text. */
   out(text: string): void;
   err(text: string): void;
+  /** Text for a person in which colours may stand, and whose other parts were made {@link visible} before. */
+  painted(text: string): void;
+  /** Colours, where `painted` is read at a terminal that shows them. */
+  readonly paint: Paint;
   /** Whether what `err` is given is read by a person at a terminal, where lines can be drawn over. */
   readonly terminal: boolean;
   env: Readonly<Record<string, string | undefined>>;
@@ -18,13 +24,16 @@ export interface Io {
 export function processIo(): Io {
   let stop: AbortController | null = null;
   let piped = false;
+  const write = (text: string): void => {
+    // A reader that went away (`| head`) has seen enough; that's no failure.
+    if (!piped) process.stdout.on('error', () => process.exit());
+    piped = true;
+    process.stdout.write(text);
+  };
   return {
-    out(text) {
-      // A reader that went away (`| head`) has seen enough; that's no failure.
-      if (!piped) process.stdout.on('error', () => process.exit());
-      piped = true;
-      process.stdout.write(visibleLines(text));
-    },
+    out: (text) => write(visibleLines(text)),
+    painted: write,
+    paint: createPaint(process.stdout.isTTY === true, process.env),
     err: (text) => void process.stderr.write(text),
     terminal: process.stderr.isTTY === true,
     env: process.env,

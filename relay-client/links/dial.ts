@@ -114,7 +114,47 @@ export function postJson(
         }
       });
     });
-    sendWhenTrusted(request, target, (error) => request.destroy(error), text);
+    sendWhenTrusted(request, target, (error) => request.destroy(error), { body: text });
+    return () => void request.destroy();
+  });
+}
+
+/** What a relay door says to a relay that knocks without opening a lane. */
+export interface Knock {
+  status: number;
+  /** The reason in words; what a stranger wrote, where it is a stranger. */
+  text: string;
+  /** The `Date` header; undefined = none. */
+  date: string | undefined;
+  /** Of the key that it showed, and that is trusted; null where an authority decided. */
+  pin: Pin | null;
+}
+
+/**
+ * Asks for a lane of a link that cannot be: the door says by its refusal whether it knows this relay's key, and nothing is
+ * opened. The running relay's link is not touched.
+ *
+ * @throws as {@link dialLane}, but resolves where the door itself said no
+ */
+export function knock(target: DialTarget, options: DialOptions = {}): Promise<Knock> {
+  return withDeadline(target, options, (signal, resolve, reject) => {
+    const url = new URL(PATHS.stream, target.url);
+    url.protocol = 'https:';
+    const request = httpsRequest(url, {
+      ...connectOptions(target, signal),
+      headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-protocol': SUBPROTOCOL },
+    });
+    let pin: Pin | null = null;
+    request.on('error', (cause) => reject(asLinkError(target, cause)));
+    request.on('response', (response) => {
+      void readRefusal(response).then((text) => {
+        if (!(response.socket instanceof TLSSocket)) return reject(refusal(target, response, text));
+        resolve({ status: response.statusCode ?? 0, text, date: response.headers.date, pin });
+      });
+    });
+    sendWhenTrusted(request, target, (error) => request.destroy(error), {
+      trusted: (shown) => (pin = shown),
+    });
     return () => void request.destroy();
   });
 }
@@ -176,35 +216,41 @@ function always(address: string): LookupFunction {
 const placeOf = ({ url, address }: DialTarget): string =>
   address === undefined ? url.host : `${url.host} (${address})`;
 
-/** Ends the request, hence sends it, only once the peer has shown the trusted key. */
+/**
+ * Ends the request, hence sends it, only once the peer has shown the trusted key.
+ *
+ * @param more - what to send; who is told the pin of a peer that was trusted by it
+ */
 function sendWhenTrusted(
   request: ClientRequest,
   target: DialTarget,
   fail: (error: Error) => void,
-  body?: string,
+  more: { body?: string; trusted?: (pin: Pin) => void } = {},
 ): void {
   request.once('socket', (socket) => {
     // Through a corporate proxy that said no, this is a stand-in that replays its answer; nothing leaves by it.
     if (!(socket instanceof TLSSocket)) return void request.end();
     const check = (): void => {
-      const error = distrust(socket, target);
-      if (error !== null) return fail(error);
-      request.end(body);
+      if ('pins' in target.trust) {
+        const shown = trustedPin(socket, target, target.trust.pins);
+        if (shown instanceof SallyportError) return fail(shown);
+        more.trusted?.(shown);
+      }
+      request.end(more.body);
     };
     if (socket.getPeerX509Certificate() === undefined) socket.once('secureConnect', check);
     else check();
   });
 }
 
-function distrust(socket: TLSSocket, target: DialTarget): SallyportError | null {
-  if ('ca' in target.trust) return null;
-  const shown = socket.getPeerX509Certificate();
-  const pin = shown === undefined ? null : pinOf(shown);
-  const { pins } = target.trust;
-  if (pin !== null && pins.includes(pin)) return null;
+/** The pin of the peer's key, or why it is not trusted. */
+function trustedPin(socket: TLSSocket, target: DialTarget, pins: readonly Pin[]): Pin | SallyportError {
+  const certificate = socket.getPeerX509Certificate();
+  const shown = certificate === undefined ? null : pinOf(certificate);
+  if (shown !== null && pins.includes(shown)) return shown;
   return new SallyportError(
     'PIN_MISMATCH',
-    `${placeOf(target)} shows ${pin ?? 'no certificate'} where ${pins.join(' or ')} is pinned: ` +
+    `${placeOf(target)} shows ${shown ?? 'no certificate'} where ${pins.join(' or ')} is pinned: ` +
       'either its key was replaced (join again) or something else answers at this address',
   );
 }

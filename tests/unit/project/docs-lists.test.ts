@@ -6,6 +6,7 @@ import type { MeasuredParts } from '../../../proxy/metrics.ts';
 import { CUT_REASONS } from '../../../proxy/poll/counters.ts';
 import type { CutReason } from '../../../proxy/poll/counters.ts';
 import { statusOf } from '../../../relay-client/api/errors.ts';
+import { relayChecks } from '../../../relay-client/doctor/checks.ts';
 import { createRelayMetrics } from '../../../relay-client/metrics.ts';
 import type { ServiceEvent } from '../../../relay-client/services/metrics.ts';
 import type { LessonResult } from '../../../relay-client/teacher/teacher.ts';
@@ -126,6 +127,20 @@ t.test('docs/warnings.md lists exactly the warnings', async (t) => {
   t.same(
     rows.map(([word]) => word),
     Object.keys(WARNINGS),
+  );
+});
+
+t.test('docs/doctor.md lists exactly the checks, in their order', async (t) => {
+  const checked = relayChecks({
+    file: 'relay.yaml',
+    config: { proxies: [], services: [] } as unknown as Parameters<typeof relayChecks>[0]['config'],
+    api: null,
+    doors: [],
+    clock: systemClock,
+  });
+  t.same(
+    tableUnder(readDocument('docs/doctor.md'), '## Checks of the relay').map(([name]) => name),
+    ['config', ...checked.map(({ name }) => name)],
   );
 });
 

@@ -1,0 +1,51 @@
+import { Command } from 'commander';
+import { formatAddress, isWildcard } from '../../shared/address.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import { softwareVersion } from '../../shared/version.ts';
+import { loadRelayConfig } from '../config.ts';
+import { readToken } from '../secrets.ts';
+import { DEFAULT_CONFIG } from './command.ts';
+import type { ApiAddress } from './command.ts';
+import { addDeskCommands } from './desk.ts';
+import { addDoctor } from './doctor.ts';
+import type { Io } from './io.ts';
+import { addKeepCommands } from './keep.ts';
+import { addPollPath } from './poll-path.ts';
+import { addRun } from './run.ts';
+import { addSetUp } from './set-up.ts';
+
+/** The whole command line of `sallyport-relay`: its verbs, options, examples. Nothing is run yet. */
+export function createRelayProgram(io: Io): Command {
+  const program = new Command('sallyport-relay')
+    .description(
+      'Keeps what is pending for phones, tells the proxies, and leads sessions to the provisioning service.',
+    )
+    .version(softwareVersion(), '--version')
+    .showHelpAfterError('(--help tells more)');
+  const say = (text: string): void => io.out(`${text}\n`);
+  addRun(program);
+  addSetUp(program, say);
+  addDoctor(program, apiOf, io);
+  addKeepCommands(program, (file) => loadRelayConfig(file).outbox.path, say);
+  addPollPath(program, readSecret, say);
+  addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => apiOf(file), io);
+  return program;
+}
+
+/** Where the relay of a config has its API. */
+function apiOf(file: string): ApiAddress {
+  const { api } = loadRelayConfig(file);
+  if (api === null) throw new SallyportError('CONFIG_INVALID', `${file} has no api`);
+  const { listen, tokenFile } = api;
+  const host = isWildcard(listen) ? (listen.host.includes(':') ? '::1' : '127.0.0.1') : listen.host;
+  return {
+    url: `http://${formatAddress({ host, port: listen.port })}`,
+    token: tokenFile === null ? null : readToken(tokenFile),
+  };
+}
+
+async function readSecret(file: string): Promise<Uint8Array> {
+  // Loaded late, as with run.
+  const { readPollSecret } = await import('../secrets.ts');
+  return readPollSecret(loadRelayConfig(file));
+}
