@@ -11,6 +11,7 @@ import { createMarks } from './marks.ts';
 import type { PolledDevice } from './marks.ts';
 import { createMetrics } from './metrics.ts';
 import { createOps } from './ops.ts';
+import type { Ops } from './ops.ts';
 import { createPollDoor } from './poll/poll-door.ts';
 import { openRegistry } from './registry.ts';
 import { createRelayDoor } from './relay-door.ts';
@@ -165,7 +166,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
       certificates,
       clock,
     });
-    const ops = await keep(
+    const ops: Ops = await keep(
       createOps(config.ops.listen, {
         sharing,
         sites: () => sites.map((site) => site.status()),
@@ -173,6 +174,8 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         warnings: () => expiryWarnings(certificates(), clock.wall()),
         status: () => ({
           software,
+          pid: process.pid,
+          addresses: bound(),
           started: new Date(startedAt).toISOString(),
           relays: registry.list().map(({ name, site, added }) => ({ name, site, added })),
           links: relayDoor.links(),
@@ -189,6 +192,12 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         log,
       }),
     );
+    /** Everything that is listened on now, as `host:port`. */
+    function bound(): string[] {
+      const listening = [...pollDoor.addresses, relayDoor.address, ops.address].map(formatAddress);
+      return [...listening, ...Object.values(sessionDoors.addresses())];
+    }
+
     const expiry = watchExpiry({ uses: certificates, clock, log });
     const timers = [
       expiry,

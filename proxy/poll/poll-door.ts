@@ -86,6 +86,11 @@ export interface PollDoor {
   close(): Promise<void>;
 }
 
+/** How many poll workers there are where the config says so many; null = `auto`. */
+export function pollWorkers(workers: number | null): number {
+  return workers ?? Math.min(Math.max(availableParallelism() - 1, 1), AUTO_WORKERS_MAX);
+}
+
 /** The most poll workers that are started unasked: one of them answers more polls than most fleets send. */
 export const AUTO_WORKERS_MAX = 8;
 /** How long connections get at `close()` to have their answers. */
@@ -110,7 +115,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
   const { marks, log, clock } = parts;
   const { sharing = 'alone' } = config;
   const limits: PollLimits = { ...DEFAULT_POLL_LIMITS, ...config.limits };
-  const count = config.workers ?? Math.min(Math.max(availableParallelism() - 1, 1), AUTO_WORKERS_MAX);
+  const count = pollWorkers(config.workers);
   const sites = config.sites.map((site): PollSite => {
     const number = marks.sites.indexOf(site.name);
     if (number === -1)

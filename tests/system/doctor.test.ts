@@ -67,6 +67,23 @@ t.test('doctor of a whole gate, and of one in which much is broken', async (t) =
     t.match(JSON.stringify(links.body), /"state":"up"/, 'and its link was not touched');
   });
 
+  await t.test('the proxy’s, well', async (t) => {
+    const seen = await doctor('sallyport-proxy', gate.proxyConfig);
+    t.equal(seen.code, 0, seen.text);
+    const expected = process.getuid?.() === 0 ? ['warn privileges user'] : [];
+    t.same(
+      seen.complaints
+        .map((each) => each.split(':')[0])
+        .filter((each) => !/^warn (doors|limits)/.test(each ?? '')),
+      expected,
+      seen.complaints.join('\n'),
+    );
+    t.match(seen.text, new RegExp(`held by the running proxy \\(pid ${gate.proxy.pid}\\)`));
+    t.match(seen.text, /a poll of an unknown device with 200/);
+    t.match(seen.text, /door wpi, door .*speaks TLS 1\.2, TLS 1\.3/);
+    t.match(seen.text, /may be served by hq-1/);
+  });
+
   await t.test('the relay’s, with much that is broken', async (t) => {
     const expired = await gate.authority.issue(['localhost'], { days: [-9, -3] });
     await writeFile(join(dir, 'expired.pem'), `${expired.cert}\n${gate.authority.cert}`);

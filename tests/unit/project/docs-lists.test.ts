@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { proxyChecks } from '../../../proxy/doctor/checks.ts';
 import { createMetrics } from '../../../proxy/metrics.ts';
 import type { MeasuredParts } from '../../../proxy/metrics.ts';
 import { CUT_REASONS } from '../../../proxy/poll/counters.ts';
@@ -141,6 +142,11 @@ t.test('docs/doctor.md lists exactly the checks, in their order', async (t) => {
   t.same(
     tableUnder(readDocument('docs/doctor.md'), '## Checks of the relay').map(([name]) => name),
     ['config', ...checked.map(({ name }) => name)],
+  );
+  const config = { doors: [], poll: [] } as unknown as Parameters<typeof proxyChecks>[0]['config'];
+  t.same(
+    tableUnder(readDocument('docs/doctor.md'), '## Checks of the proxy').map(([name]) => name),
+    ['config', ...proxyChecks({ config, clock: systemClock, cores: 1 }).map(({ name }) => name)],
   );
 });
 

@@ -1,0 +1,41 @@
+import { availableParallelism } from 'node:os';
+import type { Command } from 'commander';
+import { systemClock } from '../../shared/clock.ts';
+import { lookAtConfig } from '../../shared/doctor/config.ts';
+import { diagnose } from '../../shared/doctor/diagnose.ts';
+import type { Check } from '../../shared/doctor/diagnose.ts';
+import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.ts';
+import { EXIT } from '../../shared/program.ts';
+import { loadProxyConfig } from '../config.ts';
+import { proxyChecks } from '../doctor/checks.ts';
+import { CONFIG_OPTION } from './options.ts';
+import type { Terminal } from './options.ts';
+
+/** Adds the command that looks at everything that can be wrong on the proxy's side. */
+export function addDoctor(program: Command, { out, paint }: Terminal): void {
+  program
+    .command('doctor')
+    .description('look at all that can be wrong on this side, and say how to mend it; exit 1 if anything is')
+    .option(...CONFIG_OPTION)
+    .option('--json', 'as JSON')
+    .action(async ({ config, json }: { config: string; json?: boolean }) => {
+      const findings = await diagnose(checksOf(config), (finding) => {
+        if (json !== true) out(`${findingLine(finding, paint)}\n`);
+      });
+      const ok = isHealthy(findings);
+      out(json === true ? `${JSON.stringify({ ok, findings })}\n` : `${summaryLine(findings)}\n`);
+      process.exitCode = ok ? EXIT.ok : EXIT.failure;
+    });
+}
+
+function checksOf(file: string): Check[] {
+  const { config, looks } = lookAtConfig(
+    file,
+    loadProxyConfig,
+    ({ poll, doors, sites }) =>
+      `is fine: poll doors: ${poll.length}, session doors: ${doors.length}, sites: ${sites.length}`,
+  );
+  const first: Check = { name: 'config', look: () => looks };
+  if (config === null) return [first];
+  return [first, ...proxyChecks({ config, clock: systemClock, cores: availableParallelism() })];
+}

@@ -1,0 +1,12 @@
+import type { Paint } from '../../shared/paint.ts';
+
+/** Where the config is, unless the command line says otherwise. */
+export const CONFIG_OPTION = ['-c, --config <file>', 'config file', 'proxy.yaml'] as const;
+
+/** What commands write to. */
+export interface Terminal {
+  out(text: string): void;
+  err(text: string): void;
+  /** Colours, where `out` is read at a terminal that shows them. */
+  readonly paint: Paint;
+}

@@ -1,0 +1,230 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { Command, Option } from 'commander';
+import { formatAddress, isWildcard } from '../../shared/address.ts';
+import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
+import type { CertificateUse } from '../../shared/certificates.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { writeJoinString } from '../../shared/join-string.ts';
+import { pinOf, readPrivateKey } from '../../shared/key-pair.ts';
+import { createLog, LOG_LEVELS } from '../../shared/log.ts';
+import type { LogLevel } from '../../shared/log.ts';
+import { NAME_PATTERN } from '../../shared/mux-opening.ts';
+import { EXIT, refuseUnknownCommand, runUntilSignal } from '../../shared/program.ts';
+import { softwareVersion } from '../../shared/version.ts';
+import { loadProxyConfig } from '../config.ts';
+import { initProxy } from '../init.ts';
+import { INVITE_MS, signInvite } from '../invite.ts';
+import { createProxy } from '../proxy.ts';
+import { openRegistry } from '../registry.ts';
+
+import { addDoctor } from './doctor.ts';
+import { CONFIG_OPTION } from './options.ts';
+import type { Terminal } from './options.ts';
+
+const PROGRAM = 'sallyport-proxy';
+const HEALTH_MS = 5_000;
+
+interface RunOptions {
+  config: string;
+  logLevel: LogLevel;
+  beside?: boolean;
+}
+
+/** The whole command line of `sallyport-proxy`: its verbs, options, examples. Nothing is run yet. */
+export function createProxyProgram(terminal: Terminal): Command {
+  const say = (text: string): void => terminal.out(`${text}\n`);
+  const warn = (text: string): void => terminal.err(`${PROGRAM}: ${text}\n`);
+  const program = new Command(PROGRAM)
+    .description('Answers the polls of phones in the DMZ, and leads their sessions to the relay inside.')
+    .version(softwareVersion(), '--version')
+    .showHelpAfterError('(--help tells more)');
+
+  program
+    .command('run', { isDefault: true })
+    .description('run the proxy until SIGTERM; SIGHUP re-reads certificates, keys and session doors')
+    .option(...CONFIG_OPTION)
+    .addOption(new Option('--log-level <level>', 'what to log').choices(LOG_LEVELS).default('info'))
+    .option(
+      '--beside',
+      'listen where a running proxy does, to take its place: then end that one by SIGTERM (Linux)',
+    )
+    .allowExcessArguments()
+    .action(async ({ config: file, logLevel, beside }: RunOptions, command: Command) => {
+      refuseUnknownCommand(command);
+      const config = loadProxyConfig(file, 'into files');
+      const log = createLog(logLevel);
+      const proxy = await createProxy(config, {
+        clock: systemClock,
+        log,
+        software: softwareVersion(),
+        beside: beside === true,
+      });
+      const reload = async (): Promise<Record<string, unknown>> => ({
+        doors: await proxy.reload(loadProxyConfig(file, 'into files')),
+      });
+      const ended = runUntilSignal({ reload, close: proxy.close }, log);
+      log.info('ready', { ...proxy.addresses, pin: proxy.pin });
+      process.exit(await ended);
+    });
+
+  program
+    .command('check')
+    .description('check the config file and name every fault')
+    .option(...CONFIG_OPTION)
+    .action(({ config: file }: { config: string }) => {
+      const config = loadProxyConfig(file, 'into files');
+      say(
+        `${file} is fine: ${config.poll.length} poll and ${config.doors.length} session doors, ${config.sites.length} sites`,
+      );
+      const shown = (name: string, cert: string): CertificateUse => ({
+        name,
+        notAfter: endOfChain(readFileSync(cert, 'utf8')),
+      });
+      const uses = [
+        ...config.poll.flatMap(({ listen, tls }) =>
+          tls === null ? [] : shown(`poll ${formatAddress(listen)}`, tls.cert),
+        ),
+        ...config.doors.flatMap(({ name, tls }) => (tls === 'relay' ? [] : shown(`door ${name}`, tls.cert))),
+        shown('relay', config.relay.tls.cert),
+      ];
+      for (const warning of expiryWarnings(uses, systemClock.wall())) say(`but ${warning}`);
+    });
+
+  program
+    .command('init <dir>')
+    .description('make a directory to run from: proxy.yaml, proxy.pem, proxy.key, state/')
+    .action(async (dir: string) => {
+      const { files, pin } = await initProxy(dir, new Date());
+      for (const file of files) say(`wrote ${file}`);
+      say(`pin ${pin}`);
+      say(`next: ${PROGRAM} run --config ${files[0]}`);
+    });
+
+  program
+    .command('invite <name>')
+    .description('invite a relay: the last line is its join string, good once and for 24 hours')
+    .option(...CONFIG_OPTION)
+    .option('--site <site>', 'site that the relay serves (default: the only one)')
+    .option('--url <wss-url>', 'what the relay shall dial (default: relay.advertise, or the listen address)')
+    .action((name: string, options: { config: string; site?: string; url?: string }) => {
+      const config = loadProxyConfig(options.config);
+      if (!NAME_PATTERN.test(name)) {
+        throw new SallyportError(
+          'CONFIG_INVALID',
+          `${JSON.stringify(name)} is no name: letters, digits, . _ - only`,
+        );
+      }
+      const site = options.site ?? (config.sites.length === 1 ? config.sites[0]!.name : '');
+      if (!config.sites.some((each) => each.name === site)) {
+        const names = config.sites.map((each) => each.name).join(', ');
+        throw new SallyportError(
+          'CONFIG_INVALID',
+          `which site? ${options.config} has ${names}; say it by --site`,
+        );
+      }
+      const url = dialUrl(config.relay.listen, config.relay.advertise, options.url);
+      const key = readPrivateKey(readFileSync(config.relay.tls.key, 'utf8'), config.relay.tls.key);
+      const now = systemClock.wall();
+      const token = signInvite(key, { relay: name, site }, now, randomBytes(16));
+      say(
+        `relay ${name} may join site ${site} at ${url}, once, until ${new Date(now + INVITE_MS).toISOString()}:`,
+      );
+      say(writeJoinString({ url, pin: pinOf(key), token }));
+    });
+
+  program
+    .command('relays')
+    .description('list the relays that may link')
+    .option(...CONFIG_OPTION)
+    .option('--json', 'as JSON')
+    .action(({ config: file, json }: { config: string; json?: boolean }) => {
+      const relays = openRegistry(loadProxyConfig(file).relay.state, warn).list();
+      if (json === true) return say(JSON.stringify(relays));
+      if (relays.length === 0)
+        return say(`no relay has joined; make one a join string: ${PROGRAM} invite NAME`);
+      for (const { name, site, pin, added, former } of relays) {
+        say(`${name}  site ${site}  joined ${added}  ${pin}`);
+        if (former !== undefined && Date.parse(former.until) > systemClock.wall()) {
+          say(`    its former key ${former.pin} is good until ${former.until}`);
+        }
+      }
+    });
+
+  program
+    .command('revoke <name>')
+    .description('forget a relay: its link is cut within 10 seconds')
+    .option(...CONFIG_OPTION)
+    .action((name: string, { config: file }: { config: string }) => {
+      const state = loadProxyConfig(file).relay.state;
+      if (!openRegistry(state, warn).remove(name)) {
+        throw new SallyportError(
+          'RELAY_UNKNOWN',
+          `no relay ${name} in ${state}; ${PROGRAM} relays lists them`,
+        );
+      }
+      say(`relay ${name} is revoked`);
+    });
+
+  program
+    .command('health')
+    .description('ask the running proxy: exit 0 when every site has its relay, 1 otherwise')
+    .option(...CONFIG_OPTION)
+    .option('--json', 'as JSON')
+    .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
+      const { ops } = loadProxyConfig(file);
+      const { status, text } = await get(`http://${formatAddress(ops.listen)}/readyz`);
+      const { reasons, warnings } = JSON.parse(text) as { reasons: string[]; warnings: string[] };
+      if (json === true) say(text.trim());
+      else {
+        say(status === 200 ? 'ready: every site has its relay' : `not ready: ${reasons.join('; ')}`);
+        for (const warning of warnings) say(`but ${warning}`);
+      }
+      process.exitCode = status === 200 ? EXIT.ok : EXIT.failure;
+    });
+
+  addDoctor(program, terminal);
+  return program;
+}
+
+function dialUrl(
+  listen: { host: string; port: number },
+  advertise: URL | null,
+  given: string | undefined,
+): string {
+  if (given !== undefined) {
+    const url = URL.parse(given);
+    if (url?.protocol !== 'wss:') {
+      throw new SallyportError('CONFIG_INVALID', `--url ${JSON.stringify(given)} is not a wss:// URL`);
+    }
+    return url.origin === 'null' ? `wss://${url.host}` : url.origin;
+  }
+  if (advertise !== null) return `wss://${advertise.host}`;
+  if (isWildcard(listen) || listen.port === 0) {
+    throw new SallyportError(
+      'CONFIG_INVALID',
+      `relays cannot dial ${formatAddress(listen)}: set relay.advertise in the config, or say --url wss://HOST:PORT`,
+    );
+  }
+  return `wss://${formatAddress(listen)}`;
+}
+
+function get(url: string): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { timeout: HEALTH_MS }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+    });
+    asked.on('timeout', () => asked.destroy(new Error(`no answer within ${HEALTH_MS} ms`)));
+    asked.on('error', (cause) =>
+      reject(
+        new SallyportError('LINK_DOWN', `no proxy answers at ${url}: ${describeError(cause)}`, { cause }),
+      ),
+    );
+    asked.end();
+  });
+}
