@@ -1,7 +1,7 @@
 /**
  * Runs test files side by side and ends with the line `N passed, N failed`, `, N skipped` where any are.
  *
- *   npm test                         every *.test.ts below tests/unit, tests/simulation and tests/system
+ *   npm test                         every *.test.ts below tests/unit, tests/simulation, tests/system and tests/browser
  *   npm test -- tests/unit/shared    files or directories, relative to the package's root
  *
  * Each file is a process of its own, run by Node itself (tap's own runner adds three module loaders and about
@@ -21,7 +21,7 @@ import { runTestFile, type FileResult } from './runner/file.ts';
 import { reportFile, reportTotals } from './runner/report.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const suites = ['tests/unit', 'tests/simulation', 'tests/system'];
+const suites = ['tests/unit', 'tests/simulation', 'tests/system', 'tests/browser'];
 const defaultJobs = 2;
 /** Names the directories of `t.testdir()`, so that two runs in one checkout do not share them. */
 const runName = `run-${process.pid}`;

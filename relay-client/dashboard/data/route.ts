@@ -23,9 +23,13 @@ export function href(path: readonly string[], fields: Record<string, string> = {
   return `#/${path.map(encodeURIComponent).join('/')}${search}`;
 }
 
-/** Changes the fields of the place in place, without a step in the browser's history. */
-export function replaceFields(path: readonly string[], fields: Record<string, string>): void {
-  history.replaceState(null, '', href(path, fields));
+/**
+ * Changes some fields of the place, without a step in the browser's history. The others stay as they are there now,
+ * which may be newer than what was drawn.
+ */
+export function changeFields(changes: Record<string, string>): void {
+  const { path, fields } = readPlace(location.hash);
+  history.replaceState(null, '', href(path, { ...fields, ...changes }));
   dispatchEvent(new HashChangeEvent('hashchange'));
 }
 

@@ -1,8 +1,8 @@
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { DeviceRowBody, UnknownDeviceBody } from '../../api/shapes.ts';
 import { useResource, useSettled } from '../data/use.ts';
-import { href, replaceFields } from '../data/route.ts';
+import { changeFields, href } from '../data/route.ts';
 import { Empty, Fault, Heading, Loading, Table } from '../parts/blocks.tsx';
 import { Ago, Badge, number, StateBadge } from '../parts/words.tsx';
 import { Point } from './overview.tsx';
@@ -34,11 +34,22 @@ export function Devices({ fields }: { fields: Readonly<Record<string, string>> }
   const [cursors, setCursors] = useState<string[]>([]);
   const change = (next: { q?: string; state?: string; sort?: string }): void => {
     setCursors([]);
-    replaceFields(['devices'], { q, state, sort: sort === 'device' ? '' : sort, ...next });
+    changeFields(next);
   };
+  /** What was typed and put into the address; another text there was followed or typed there. */
+  const put = useRef(fields['q'] ?? '');
   useEffect(() => {
-    if (q !== (fields['q'] ?? '')) change({ q });
+    if (q === put.current) return;
+    put.current = q;
+    change({ q });
   }, [q]);
+  useEffect(() => {
+    const there = fields['q'] ?? '';
+    if (there === put.current) return;
+    put.current = there;
+    setTyped(there);
+    setCursors([]);
+  }, [fields['q']]);
 
   const unknown = state === 'unknown';
   const cursor = cursors.at(-1);
@@ -99,7 +110,7 @@ export function Devices({ fields }: { fields: Readonly<Record<string, string>> }
             busy={!found.current}
             narrowed={q !== '' || state !== ''}
             sort={sort}
-            setSort={(by) => change({ sort: by })}
+            setSort={(by) => change({ sort: by === 'device' ? '' : by })}
           />
           <Pager
             page={cursors.length}
@@ -177,7 +188,7 @@ function DeviceTable(props: {
       columns={[
         {
           title: 'Device',
-          sort: 'device',
+          sort: ['device'],
           cell: ({ device }) => (
             <a href={href(['devices', device])} class="id">
               {device}
@@ -185,10 +196,15 @@ function DeviceTable(props: {
           ),
         },
         { title: 'State', cell: ({ state }) => <StateBadge state={state} /> },
-        { title: 'Pending', figure: true, sort: 'pending', cell: ({ pending }) => number(pending) },
+        {
+          title: 'Pending',
+          figure: true,
+          sort: ['-pending', 'pending'],
+          cell: ({ pending }) => number(pending),
+        },
         {
           title: 'Last poll',
-          sort: 'last_poll',
+          sort: ['-last_poll', 'last_poll'],
           cell: ({ last_poll: poll }) =>
             poll === null ? (
               <span class="muted">not seen</span>
@@ -206,7 +222,7 @@ function DeviceTable(props: {
         },
         {
           title: 'Last session',
-          sort: 'last_session',
+          sort: ['-last_session', 'last_session'],
           cell: ({ last_session: session }) =>
             session === null ? (
               <span class="muted">none</span>

@@ -190,7 +190,7 @@ export function ServiceTable({ services }: { services: ServiceBody[] }): JSX.Ele
         { title: 'State', cell: ({ up }) => <Badge tone={up ? 'good' : 'bad'}>{up ? 'up' : 'down'}</Badge> },
         { title: 'Since', cell: ({ since }) => <Ago at={since} /> },
         { title: 'Connections', figure: true, cell: ({ connections }) => number(connections) },
-        { title: 'Why', cell: ({ why }) => why ?? '' },
+        { title: 'Why', cell: ({ why }) => <span class="wrap">{why ?? ''}</span> },
       ]}
     />
   );

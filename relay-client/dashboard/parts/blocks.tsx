@@ -28,7 +28,7 @@ export function Panel(props: {
   children: ComponentChildren;
 }): JSX.Element {
   return (
-    <section class={`panel ${props.class ?? ''}`} aria-label={props.title}>
+    <section class={`panel ${props.class ?? ''}`}>
       <div class="panel-head">
         <h2>{props.title}</h2>
         {props.extra}
@@ -70,12 +70,12 @@ export interface Column<T> {
   /** Right-aligned figures. */
   figure?: boolean;
   cell: (row: T) => ComponentChildren;
-  /** What it sorts by, where it can. */
-  sort?: string;
+  /** The orders that its head sets, one after the other; `-` before one in which the largest come first. */
+  sort?: readonly string[];
 }
 
 export interface Sorting {
-  /** Of a column, with `-` before it where the largest come first. */
+  /** The order that is set. */
   by: string;
   set: (by: string) => void;
 }
@@ -132,20 +132,14 @@ function Head<T>({ column, sorting }: { column: Column<T>; sorting: Sorting | un
         {title}
       </th>
     );
-  const up = sorting.by === sort;
-  const down = sorting.by === `-${sort}`;
+  const now = sort.indexOf(sorting.by);
+  const down = sorting.by.startsWith('-');
+  const next = sort[(now + 1) % sort.length] ?? '';
   return (
-    <th scope="col" class={kind} aria-sort={up ? 'ascending' : down ? 'descending' : 'none'}>
-      <button
-        type="button"
-        class="sort"
-        onClick={() => sorting.set(up ? `-${sort}` : down ? sort : firstOrder(sort))}
-      >
-        {title} <span aria-hidden="true">{up ? '▲' : down ? '▼' : '↕'}</span>
+    <th scope="col" class={kind} aria-sort={now === -1 ? 'none' : down ? 'descending' : 'ascending'}>
+      <button type="button" class="sort" onClick={() => sorting.set(next)}>
+        {title} <span aria-hidden="true">{now === -1 ? '↕' : down ? '▼' : '▲'}</span>
       </button>
     </th>
   );
 }
-
-/** Ids are looked for from A on, figures and times from the top. */
-const firstOrder = (sort: string): string => (sort === 'device' ? sort : `-${sort}`);

@@ -45,7 +45,7 @@ export function ProxyTable({
           { title: 'Sessions', cell: ({ direct }: ProxyBody) => (direct ? 'direct' : 'relayed') },
           { title: 'Version', cell: ({ version }: ProxyBody) => version ?? '–' },
         ]),
-    { title: 'Why', cell: ({ why }) => <span class="why-cell">{why ?? ''}</span> },
+    { title: 'Why', cell: ({ why }) => <span class="wrap">{why ?? ''}</span> },
   ];
   return <Table caption="Links to proxies" rows={proxies} keyOf={({ url }) => url} columns={columns} />;
 }

@@ -1,0 +1,169 @@
+import t from 'tap';
+import { DEAD, IN_SESSION, PENDING, startBusyRelay, UNKNOWN } from '../fixtures/busy-relay.ts';
+import { obstacles, openPage, startBrowser, whyNoBrowser } from '../fixtures/browser.ts';
+import { startApi } from '../fixtures/start-api.ts';
+
+const skip = whyNoBrowser();
+
+/** Each page by its address, and words that stand on it once it has all. */
+const PAGES: readonly [hash: string, heading: string, words: string][] = [
+  ['#/', 'Overview', 'proxy-2.example'],
+  ['#/devices', 'Devices', 'Devices 1 to 50'],
+  ['#/devices?state=unknown', 'Devices', UNKNOWN],
+  [`#/devices/${PENDING}`, PENDING, 'not-coming'],
+  [`#/devices/${IN_SESSION}`, IN_SESSION, 'in session'],
+  [`#/devices/${DEAD}`, DEAD, 'Re-drive'],
+  ['#/campaigns', 'Campaigns', 'spring-2026'],
+  ['#/proxies', 'Proxies', 'expired'],
+  ['#/events', 'Events', 'accepted'],
+  ['#/nowhere', 'Not found', 'no such page'],
+];
+
+/** And with nothing to show: what is there to teach. */
+const EMPTY: readonly [hash: string, words: string][] = [
+  ['#/', 'Nothing has happened yet.'],
+  ['#/devices', 'No device was pushed to yet.'],
+  ['#/devices?state=unknown', 'No unknown device polls.'],
+  ['#/devices?q=zz', 'No device fits.'],
+  ['#/campaigns', 'No campaign was begun yet.'],
+  ['#/events', 'Nothing has happened yet.'],
+];
+
+t.test('every page can be used by everybody, dark and light, wide and narrow', { skip }, async (t) => {
+  const browser = await startBrowser(t);
+  const { url } = await startBusyRelay(t);
+  const { page, faults } = await openPage(t, browser, url);
+  for (const [hash, heading, words] of PAGES) {
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.goto(`${url}/${hash}`);
+    await page.getByRole('heading', { level: 1, name: heading, exact: true }).waitFor();
+    await page.getByText(words).first().waitFor();
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      t.same(await obstacles(page), [], `${hash} ${colorScheme}`);
+    }
+    await page.setViewportSize({ width: 360, height: 740 });
+    t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360, `${hash} fits 360 px`);
+    t.match(await page.title(), `${heading} · Sallyport`);
+    t.same(faults(), [], hash);
+  }
+});
+
+t.test('pages without anything to show say what to do', { skip }, async (t) => {
+  const browser = await startBrowser(t);
+  const { url, view } = await startApi(t);
+  view.state.proxies = [];
+  view.state.services = [];
+  const { page, faults } = await openPage(t, browser, url, { colorScheme: 'dark' });
+  for (const [hash, words] of EMPTY) {
+    await page.goto(`${url}/${hash}`);
+    await page.getByText(words).first().waitFor();
+    t.same(await obstacles(page), [], hash);
+  }
+  await page.goto(`${url}/#/proxies`);
+  await page.getByText('sallyport-relay join').waitFor();
+  t.same(faults(), []);
+});
+
+t.test('the keyboard reaches everything, and one sees where it is', { skip }, async (t) => {
+  const browser = await startBrowser(t);
+  const { url } = await startBusyRelay(t);
+  const { page } = await openPage(t, browser, `${url}/#/devices`);
+  await page.getByText('Devices 1 to 50').waitFor();
+  const focused = () =>
+    page.evaluate<string>(`(() => {
+      const at = document.activeElement;
+      const { outlineStyle, outlineWidth } = getComputedStyle(at);
+      const shown = outlineStyle !== 'none' && outlineWidth !== '0px' ? '' : ' UNSEEN';
+      return (at.getAttribute('aria-label') || at.placeholder || at.textContent || at.value).trim() + shown;
+    })()`);
+  t.match(await focused(), /^Devices/, 'the heading has the focus first');
+  await page.evaluate(`(() => {
+    document.body.tabIndex = -1;
+    document.body.focus();
+    document.body.removeAttribute('tabindex');
+  })()`);
+  const walked: string[] = [];
+  for (let i = 0; i < 40 && !walked.includes('Next →'); i++) {
+    await page.keyboard.press('Tab');
+    walked.push(await focused());
+    // Past the rows, of which each is a link.
+    if (walked.at(-1)?.startsWith('Last session') === true)
+      await page.evaluate('document.querySelector("tbody tr:last-child a").focus()');
+  }
+  t.match(walked, [
+    'Skip to content',
+    'Sallyport',
+    'Theme: system',
+    'Overview',
+    'Devices',
+    'Campaigns',
+    'Proxies',
+    'Events',
+    /^Part of an id/,
+  ]);
+  for (const stop of ['Devices', 'Device ▲', 'Pending ↕', 'Last poll ↕', 'Last session ↕', 'Next →'])
+    t.ok(walked.includes(stop), stop);
+  t.same(
+    walked.filter((stop) => stop.includes('UNSEEN')),
+    [],
+  );
+  await page.keyboard.press('Enter');
+  await page.getByText('Devices 51 to 100').waitFor();
+
+  await page.getByRole('button', { name: 'Theme' }).focus();
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Enter');
+  t.equal(await page.evaluate('document.documentElement.dataset.theme'), 'dark');
+  await page.reload();
+  await page.getByText('Devices 1 to 50').waitFor();
+  t.equal(await page.evaluate('document.documentElement.dataset.theme'), 'dark', 'remembered');
+
+  await page.keyboard.press('Tab');
+  await page.evaluate('document.querySelector(".skip").focus()');
+  await page.keyboard.press('Enter');
+  t.equal(
+    await page.evaluate('document.activeElement.id'),
+    'content',
+    'the skip link skips, and the page stays',
+  );
+  t.match(page.url(), /#\/devices$/);
+});
+
+t.test('devices are searched, filtered, sorted and turned over page by page', { skip }, async (t) => {
+  const browser = await startBrowser(t);
+  const { url } = await startBusyRelay(t);
+  const { page, faults } = await openPage(t, browser, `${url}/#/devices`);
+  const first = page.locator('tbody tr').first();
+  await page.getByText('Devices 1 to 50 and more').waitFor();
+  await page.getByRole('button', { name: 'Next' }).click();
+  await page.getByText('Devices 51 to 100').waitFor();
+  await page.getByRole('button', { name: 'Back' }).click();
+  await page.getByText('Devices 1 to 50').waitFor();
+
+  await page.getByRole('searchbox').fill('001AE8-0000-11');
+  await page.getByText('Devices 1 to 1').waitFor();
+  t.match(await first.textContent(), DEAD);
+  t.match(page.url(), /q=001AE8-0000-11/, 'the address says what is looked at');
+  await page.getByRole('searchbox').fill('');
+  await page.getByRole('radio', { name: 'Dead' }).check();
+  await page.getByText('Devices 1 to 1').waitFor();
+  t.match(await first.textContent(), /dead/);
+  await page.getByRole('radio', { name: 'All' }).check();
+
+  await page.getByRole('button', { name: 'Last poll' }).click();
+  await page
+    .getByRole('columnheader', { name: 'Last poll', exact: false })
+    .and(page.locator('[aria-sort=descending]'))
+    .waitFor();
+  await first.filter({ hasText: '00:1a:e8:00:00:00' }).waitFor();
+  await page.getByRole('button', { name: 'Last poll' }).click();
+  await first.filter({ hasText: '00:1a:e8:00:00:81' }).waitFor();
+  t.match(await first.textContent(), /15 min ago/, 'who has not polled for longest');
+  await page.getByRole('button', { name: 'Next' }).click();
+  await page.getByText('Devices 51 to 100').waitFor();
+
+  await page.getByRole('radio', { name: 'Unknown' }).check();
+  await page.getByText('192.0.2.7').waitFor();
+  t.same(faults(), []);
+});
