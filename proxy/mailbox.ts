@@ -3,18 +3,25 @@ import type { DeviceId } from '../shared/device-id.ts';
 import type { HeldChange, HeldEntry } from '../shared/protocol.ts';
 import type { Mark } from './marks.ts';
 
-/** One held message as the proxy knows it: no body, and times on this machine's own clock. */
+/**
+ * One held message as the proxy knows it: no body, and times on this machine's own clock. There are hundreds of thousands
+ * of them: each refers to the device's next one, since nearly all devices have one, and times are whole, since V8 keeps
+ * a broken number in an object of its own.
+ */
 interface HeldMessage {
   id: string;
-  kind: HeldEntry['kind'];
+  /** Whether it is of actions, which is kind `dls`. */
+  actions: boolean;
   generation: number;
   notBefore: Milliseconds;
   expiry: Milliseconds;
+  /** Another message of the device; null = there is none. */
+  next: HeldMessage | null;
 }
 
 /** A snapshot of which not all parts have come. */
 interface Incoming {
-  held: Map<DeviceId, HeldMessage[]>;
+  held: Map<DeviceId, HeldMessage>;
   messages: number;
   incarnation: string;
   seq: number;
@@ -25,6 +32,10 @@ export interface MailboxMarks {
   set(device: DeviceId, mark: Mark): void;
   /** The device is one of those that nobody knows. */
   remove(device: DeviceId): void;
+  /** Whether the device has a mark. */
+  has(device: DeviceId): boolean;
+  /** So many devices are about to get a mark that have none: makes room once, and not over and over. */
+  reserve(devices: number): void;
 }
 
 /** The pending messages of one site, in memory, as copied from its relay's outbox. */
@@ -47,8 +58,12 @@ export interface Mailbox {
   abandonSnapshot(): void;
   /** Applies changes in order. @returns what is wrong, or null */
   changes(seq: number, changes: HeldChange[]): string | null;
-  /** Makes devices known without changing what is pending for them. At the limit further ones stay unknown. */
-  known(devices: DeviceId[]): void;
+  /**
+   * Makes devices known without changing what is pending for them. At the limit further ones stay unknown.
+   *
+   * @param total - how many will have been told, these included, where that is known: room for all is made at once
+   */
+  known(devices: DeviceId[], total?: number): void;
   /**
    * Whether messages are offered in windows only: for {@link WINDOW_MS} when they fall due, then as long in each hour.
    * So it is where nobody inside sees whether a phone came, and a standing 202 would call it at each poll.
@@ -71,38 +86,46 @@ const NOTHING: Mark = { pending: false, generation: 0, notBefore: 0, expiry: 0 }
  */
 export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limit: number }): Mailbox {
   const { clock, marks, limit } = options;
-  let held = new Map<DeviceId, HeldMessage[]>();
+  let held = new Map<DeviceId, HeldMessage>();
   let messages = 0;
   let windows = false;
   let position: { incarnation: string; seq: number } | null = null;
   let incoming: Incoming | null = null;
-  const knownDevices = new Set<DeviceId>();
+  /** Devices that have a mark. */
+  let known = 0;
   /** Devices whose mark does not tell the whole future, and when it is over. */
   const staggered = new Map<DeviceId, Milliseconds>();
 
   const tooMany = `more than ${limit} held messages; raise limits.held at the proxy`;
 
-  const fromEntry = (entry: HeldEntry): HeldMessage => {
+  const fromEntry = (entry: HeldEntry, next: HeldMessage | null): HeldMessage => {
     const now = clock.monotonic();
     return {
       id: entry.id,
-      kind: entry.kind,
+      actions: entry.kind === 'dls',
       generation: entry.generation,
-      notBefore: now + entry.dueIn,
-      expiry: now + entry.expiresIn,
+      notBefore: Math.ceil(now + entry.dueIn),
+      expiry: Math.ceil(now + entry.expiresIn),
+      next,
     };
   };
 
+  function set(device: DeviceId, mark: Mark): void {
+    const isNew = !marks.has(device);
+    marks.set(device, mark);
+    if (isNew) known += 1;
+  }
+
   function mark(device: DeviceId): void {
-    const list = held.get(device);
-    if (list === undefined) {
+    const first = held.get(device);
+    if (first === undefined) {
       staggered.delete(device);
       return rest(device);
     }
-    knownDevices.add(device);
     const now = clock.monotonic();
+    const list = listOf(first);
     const window = windowOf(windows ? list.map((message) => inWindow(message, now)) : list, now);
-    marks.set(device, window.mark);
+    set(device, window.mark);
     const more = window.mark.pending && (windows || !window.whole);
     if (more) staggered.set(device, window.until);
     else staggered.delete(device);
@@ -110,39 +133,36 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
 
   /** Nothing is pending: the device stays known, unless too many are. */
   function rest(device: DeviceId): void {
-    if (knownDevices.size > limit || (knownDevices.size === limit && !knownDevices.has(device))) {
-      knownDevices.delete(device);
-      return marks.remove(device);
-    }
-    knownDevices.add(device);
-    marks.set(device, NOTHING);
+    if (known < limit) return set(device, NOTHING);
+    const has = marks.has(device);
+    if (has && known === limit) return marks.set(device, NOTHING);
+    marks.remove(device);
+    if (has) known -= 1;
   }
 
   /** Returns how many messages there are more now: 1, or 0 where it was there already. */
-  function hold(into: Map<DeviceId, HeldMessage[]>, entry: HeldEntry): 0 | 1 {
+  function hold(into: Map<DeviceId, HeldMessage>, entry: HeldEntry): 0 | 1 {
     const device = entry.device as DeviceId;
-    const list = into.get(device);
-    const message = fromEntry(entry);
-    if (list === undefined) {
-      into.set(device, [message]);
-      return 1;
-    }
-    const at = list.findIndex(({ id }) => id === entry.id);
-    if (at >= 0) {
-      if (list[at]!.generation <= message.generation) list[at] = message;
+    const first = into.get(device) ?? null;
+    for (let message = first; message !== null; message = message.next) {
+      if (message.id !== entry.id) continue;
+      if (message.generation <= entry.generation) Object.assign(message, fromEntry(entry, message.next));
       return 0;
     }
-    list.push(message);
+    into.set(device, fromEntry(entry, first));
     return 1;
   }
 
   function end(device: DeviceId, id: string, generation: number): void {
-    const list = held.get(device);
-    const at = list?.findIndex((message) => message.id === id) ?? -1;
-    if (list === undefined || at < 0 || list[at]!.generation > generation) return;
-    list.splice(at, 1);
+    const rest = listOf(held.get(device) ?? null);
+    const at = rest.findIndex((message) => message.id === id);
+    if (at < 0 || rest[at]!.generation > generation) return;
+    const before = rest[at - 1];
+    const after = rest[at]!.next;
     messages -= 1;
-    if (list.length === 0) held.delete(device);
+    if (before !== undefined) before.next = after;
+    else if (after !== null) held.set(device, after);
+    else held.delete(device);
   }
 
   function replace(next: Incoming): void {
@@ -151,6 +171,9 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     messages = next.messages;
     // What is gone goes first, so that there are never more marks than the limit allows.
     for (const device of before.keys()) if (!held.has(device)) mark(device);
+    let fresh = 0;
+    for (const device of held.keys()) if (!marks.has(device)) fresh += 1;
+    marks.reserve(fresh);
     for (const device of held.keys()) mark(device);
   }
 
@@ -191,8 +214,9 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
       position = { incarnation: position.incarnation, seq };
       return null;
     },
-    known(devices) {
-      for (const device of devices) if (!knownDevices.has(device)) rest(device);
+    known(devices, total = 0) {
+      if (total > known) marks.reserve(Math.min(total, limit) - known);
+      for (const device of devices) if (!marks.has(device)) rest(device);
     },
     windowed(on) {
       if (on === windows) return;
@@ -205,6 +229,12 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     },
     counts: () => ({ messages, devices: held.size }),
   };
+}
+
+function listOf(first: HeldMessage | null): HeldMessage[] {
+  const list: HeldMessage[] = [];
+  for (let message = first; message !== null; message = message.next) list.push(message);
+  return list;
 }
 
 /** A mark, whether nothing comes after it, and when it is to be made anew otherwise. */
@@ -224,8 +254,8 @@ const RENEWAL_MS: Milliseconds = 1_050;
  */
 function windowOf(list: HeldMessage[], now: Milliseconds): Stretch {
   const ahead = list.filter(({ expiry }) => expiry > now).sort((a, b) => a.notBefore - b.notBefore);
-  const actions = stretchOf(ahead.filter(({ kind }) => kind === 'dls'));
-  const calls = stretchOf(ahead.filter(({ kind }) => kind !== 'dls'));
+  const actions = stretchOf(ahead.filter((message) => message.actions));
+  const calls = stretchOf(ahead.filter((message) => !message.actions));
   if (actions === null) return calls ?? { mark: NOTHING, whole: true, until: now };
   const own = { ...actions, mark: { ...actions.mark, actions: true } };
   if (calls === null) return own;

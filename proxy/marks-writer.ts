@@ -86,7 +86,7 @@ export class MarksWriter {
       );
     }
     if (slot < 0 && this.used + 1 > this.table.capacity * LOAD_LIMIT) {
-      this.#rebuild();
+      this.#rebuild(this.known + 1);
       slot = findSlot(this.table, low, high);
     }
     if (slot < 0) {
@@ -101,6 +101,13 @@ export class MarksWriter {
     }
     this.known++;
     return slot;
+  }
+
+  /** Replaces the table, if it would have to be anyway, by one with room for so many more devices. */
+  reserve(devices: number): void {
+    const wanted = Math.min(this.known + devices, this.#limit);
+    const more = wanted - this.known;
+    if (more > 0 && this.used + more > this.table.capacity * LOAD_LIMIT) this.#rebuild(wanted);
   }
 
   /** Forgets the device of a slot. The slot stays its own, should it come back. */
@@ -142,12 +149,12 @@ export class MarksWriter {
     this.#hash.update(key, 0, SITE_BYTES + device.length);
   }
 
-  /** Replaces the table by one that has room, leaving out the slots of removed devices. */
-  #rebuild(): void {
+  /** Replaces the table by one that has room for so many devices, leaving out the slots of removed ones. */
+  #rebuild(devices: number): void {
     const old = this.table;
     const oldDevices = this.#devices;
     const oldSites = this.#sites;
-    const slots = slotsFor(this.known + 1);
+    const slots = slotsFor(devices);
     const table = openTable(new SharedArrayBuffer(tableBytes(slots)));
     this.#devices = new Array<DeviceId | undefined>(slots);
     this.#sites = new Uint16Array(slots);

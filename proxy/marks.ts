@@ -128,6 +128,10 @@ export interface Marks {
   gap(site: string, device: DeviceId, until: Milliseconds): boolean;
   /** Forgets a device; its polls are those of an unknown one. @returns false for an unknown device */
   remove(site: string, device: DeviceId): boolean;
+  /** Whether a device is known. */
+  has(site: string, device: DeviceId): boolean;
+  /** Makes room for so many more devices at once; without it the table grows step by step, and is replaced in each. */
+  reserve(devices: number): void;
   /** Says what holds for all of a site; what is left out stays as it is. At first nothing is alive or ok. */
   site(site: string, change: Partial<SiteMark>): void;
   /** What a poll would be told now, and why; null for an unknown device. */
@@ -211,6 +215,14 @@ class SharedMarks implements Marks {
     const slot = this.#writer.find(this.#number(site), device);
     if (slot >= 0) this.#writer.release(slot);
     return slot >= 0;
+  }
+
+  has(site: string, device: DeviceId): boolean {
+    return this.#writer.find(this.#number(site), device) >= 0;
+  }
+
+  reserve(devices: number): void {
+    this.#writer.reserve(devices);
   }
 
   site(site: string, change: Partial<SiteMark>): void {

@@ -115,6 +115,8 @@ export function createSite(
         options.onKnown(device);
       },
       remove: (device) => void marks.remove(name, device),
+      has: (device) => marks.has(name, device),
+      reserve: (devices) => marks.reserve(devices),
     },
   });
   const admission = createAdmission(clock, config.maxSessions);
@@ -227,7 +229,7 @@ export function createSite(
           if (!isOf(from)) return 'changes to what another outbox had sent';
           return apply(from, mailbox.changes(frame.seq, frame.changes));
         case 'known':
-          mailbox.known(frame.devices as DeviceId[]);
+          mailbox.known(frame.devices as DeviceId[], frame.total);
           return null;
         case 'quiet': {
           const device = frame.device as DeviceId;

@@ -92,7 +92,7 @@ const RELAY_CHECKS: Record<RelayFrame['type'], Record<string, Check>> = {
   },
   snapshot: { incarnation: text, seq: count, first: flag, last: flag, entries: list(holdShape) },
   changes: { seq: count, changes: list(change) },
-  known: { devices: list(device) },
+  known: { devices: list(device), total: orMissing(count) },
   quiet: { device, generation: count, ms: time },
   loud: { device },
   gap: { device },

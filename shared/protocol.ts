@@ -109,8 +109,11 @@ export type RelayFrame =
     }
   /** Changes after what the proxy said that it holds; afterwards it is at `seq`. */
   | { type: 'changes'; seq: number; changes: HeldChange[] }
-  /** Devices that the relay knows, pending or not: their polls are worth reporting. Sent after each resync. */
-  | { type: 'known'; devices: string[] }
+  /**
+   * Devices that the relay knows, pending or not: their polls are worth reporting. Sent after each resync. `total`: how many
+   * it knows in all, so that the proxy makes room once; relays of an older build do not say it.
+   */
+  | { type: 'known'; devices: string[]; total?: number }
   /** The device is in a session: answer its polls 200 for `ms` at most. */
   | { type: 'quiet'; device: string; generation: number; ms: Milliseconds }
   /** The session is over. */

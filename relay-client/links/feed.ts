@@ -5,8 +5,13 @@ import type { Change, Outbox, PendingEntry } from '../outbox/outbox.ts';
 
 /** Bytes that may wait on the control lane before the next part is read from the outbox. */
 const FEED_BACKLOG_BYTES = 1_048_576;
-/** Entries in one frame; at some 150 bytes each it stays well under the frame limit. */
-const PART = ENTRIES_PER_FRAME / 2;
+/**
+ * Entries in one frame. At some 150 bytes each its text stays under 128 kB: V8 puts what is larger among its large objects,
+ * and only a full collection frees those at the proxy again.
+ */
+const PART = ENTRIES_PER_FRAME / 4;
+/** Devices in one frame, at some 20 bytes each. */
+const KNOWN_PART = ENTRIES_PER_FRAME / 2;
 
 /** Keeps one proxy's copy of the outbox up to date. */
 export interface Feed {
@@ -71,13 +76,15 @@ export function createFeed(options: FeedOptions): Feed {
 
   /** Tells of all devices; between two pages goes what has changed, since polls are answered by it already. */
   async function known(upToDate: () => Promise<void>): Promise<void> {
+    const { devices: total } = await outbox.counts();
     let cursor: DeviceId | null = null;
     do {
       const page: Awaited<ReturnType<Outbox['devices']>> = await outbox.devices({
-        limit: PART,
+        limit: KNOWN_PART,
         ...(cursor === null ? {} : { cursor }),
       });
-      if (page.devices.length > 0) send({ type: 'known', devices: page.devices.map(({ device }) => device) });
+      if (page.devices.length > 0)
+        send({ type: 'known', devices: page.devices.map(({ device }) => device), total });
       cursor = page.next;
       await upToDate();
       await room();

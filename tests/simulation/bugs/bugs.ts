@@ -177,7 +177,13 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     what: 'a proxy offers a message until it is told of its end',
     promise: 'P10',
     seeds: 20,
-    changes: [{ file: 'proxy/mailbox.ts', find: 'expiry: now + entry.expiresIn,', put: 'expiry: Infinity,' }],
+    changes: [
+      {
+        file: 'proxy/mailbox.ts',
+        find: 'expiry: Math.ceil(now + entry.expiresIn),',
+        put: 'expiry: Infinity,',
+      },
+    ],
   },
   'full-drops-oldest': {
     what: 'a full outbox makes room by ending its oldest message',

@@ -12,7 +12,12 @@ t.test(
     const marks = new Map<string, Mark>();
     const mailbox = createMailbox({
       clock: createFakeClock(),
-      marks: { set: (device, mark) => void marks.set(device, mark), remove: () => undefined },
+      marks: {
+        set: (device, mark) => void marks.set(device, mark),
+        remove: () => undefined,
+        has: (device) => marks.has(device),
+        reserve: () => undefined,
+      },
       limit: 10,
     });
     const held = (generation: number): HeldEntry => ({

@@ -11,7 +11,12 @@ function start(dueIn: number, expiresIn = DAY_MS) {
   const marks = new Map<string, Mark>();
   const mailbox = createMailbox({
     clock,
-    marks: { set: (device, mark) => void marks.set(device, mark), remove: () => undefined },
+    marks: {
+      set: (device, mark) => void marks.set(device, mark),
+      remove: () => undefined,
+      has: (device) => marks.has(device),
+      reserve: () => undefined,
+    },
     limit: 10,
   });
   mailbox.windowed(true);

@@ -22,6 +22,7 @@ const whole = { incarnation: 'i', first: true, last: true };
 function start(limit = 100) {
   const clock = createFakeClock();
   const marks = new Map<string, Mark>();
+  const reserved: number[] = [];
   let written = 0;
   const mailbox = createMailbox({
     clock,
@@ -31,6 +32,8 @@ function start(limit = 100) {
         marks.set(device, mark);
       },
       remove: (device) => void marks.delete(device),
+      has: (device) => marks.has(device),
+      reserve: (devices) => void reserved.push(devices),
     },
     limit,
   });
@@ -49,7 +52,7 @@ function start(limit = 100) {
     }
     return found;
   };
-  return { clock, marks, mailbox, offered, offeredSeconds, written: () => written };
+  return { clock, marks, mailbox, offered, offeredSeconds, reserved, written: () => written };
 }
 
 const span = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
@@ -298,3 +301,20 @@ t.test('whenever actions are due the mark says so, and only then', async () => {
     { numRuns: 300 },
   );
 });
+
+t.test(
+  'room for all that a relay will tell is made once, within the limit, and only for what is new',
+  async (t) => {
+    const { mailbox, reserved } = start(5);
+    mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a'), entry('b', { device: OTHER })] });
+    t.same(reserved, [2], 'those of a snapshot');
+    mailbox.snapshot({ ...whole, seq: 2, entries: [entry('a'), entry('b', { device: OTHER })] });
+    t.same(reserved, [2, 0], 'none that have a mark already');
+    mailbox.known([DEVICE, '00:1a:e8:00:00:03'] as Parameters<typeof mailbox.known>[0], 4);
+    t.same(reserved, [2, 0, 2], 'those that are merely known, as many as there will be');
+    mailbox.known([], 1_000_000);
+    t.same(reserved, [2, 0, 2, 2], 'never more than the limit allows');
+    mailbox.known(['00:1a:e8:00:00:04'] as Parameters<typeof mailbox.known>[0]);
+    t.equal(reserved.length, 4, 'a relay of an older build says no number');
+  },
+);

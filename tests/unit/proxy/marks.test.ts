@@ -64,6 +64,27 @@ t.test('a device is unknown until it is set and after it is removed', async (t) 
   t.equal(poll('a'), 'offer', 'coming back it starts anew');
 });
 
+t.test(
+  'room that is reserved is made by one table, in which polls find what they found before',
+  async (t) => {
+    const { marks, poll } = rig({ limit: 6_000 });
+    marks.set(SITE, id('a'), ALWAYS);
+    t.ok(marks.has(SITE, id('a')));
+    t.notOk(marks.has(SITE, id('d1')));
+    marks.reserve(5_000);
+    t.equal(marks.stats().rebuilds, 1);
+    for (let n = 0; n < 5_000; n++) marks.set(SITE, id(`d${n}`), IDLE);
+    t.equal(marks.stats().rebuilds, 1, 'none more was needed');
+    t.equal(poll('a'), 'offer');
+    t.equal(poll('d4999'), 'nothing');
+    marks.reserve(100);
+    t.equal(marks.stats().rebuilds, 1, 'where there is room, none is made');
+    const { bytes } = marks.stats();
+    marks.reserve(1_000_000_000);
+    t.ok(marks.stats().bytes < 2 * bytes, 'nor more than the limit needs');
+  },
+);
+
 t.test('a mark is offered from its time until its expiry', async (t) => {
   const { clock, marks, poll } = rig();
   const now = clock.monotonic();

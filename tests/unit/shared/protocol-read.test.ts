@@ -42,7 +42,7 @@ const RELAY_FRAMES: { [T in RelayFrame['type']]: Extract<RelayFrame, { type: T }
       { op: 'end', id: 'm1', device: DEVICE, generation: 3 },
     ],
   },
-  known: { type: 'known', devices: [DEVICE] },
+  known: { type: 'known', devices: [DEVICE], total: 3 },
   quiet: { type: 'quiet', device: DEVICE, generation: 3, ms: 1_000 },
   loud: { type: 'loud', device: DEVICE },
   gap: { type: 'gap', device: DEVICE },
@@ -101,6 +101,7 @@ const ADDED = [
   'welcome.direct',
   'welcome.pollSecret',
   'health.courier',
+  'known.total',
   'drain.streams',
   'drain.successor',
 ];
