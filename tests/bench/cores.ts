@@ -9,19 +9,22 @@ export function pinned(cores: readonly number[]): string[] {
   return ['taskset', '-c', cores.join(',')];
 }
 
+/** Whether a program is on the PATH. */
+export function hasTool(name: string): boolean {
+  try {
+    execFileSync('sh', ['-c', `command -v ${name}`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * @param tools - each with the Debian package that it comes in
  * @throws Error naming every tool that is missing
  */
 export function requireTools(tools: Record<string, string>): void {
-  const missing = Object.keys(tools).filter((tool) => {
-    try {
-      execFileSync('sh', ['-c', `command -v ${tool}`], { stdio: 'ignore' });
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  const missing = Object.keys(tools).filter((tool) => !hasTool(tool));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((tool) => tools[tool]))].join(' ');
   throw new Error(`missing: ${missing.join(', ')} (Debian: apt install ${packages})`);

@@ -4,12 +4,11 @@
  */
 import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import { connect as connectTls } from 'node:tls';
 import { readAnswer } from './http-bytes.ts';
+import { serveJobs } from './jobs.ts';
 
 export interface LoadJob {
-  id: number;
   /**
    * `posts`: requests one after another on each of `width` kept connections. `sessions`: `width` clients that each
    * connect, ask once, and close, over and over. `bulk`: `width` connections that each take one long answer.
@@ -24,7 +23,13 @@ export interface LoadJob {
   warmMs: number;
   /** The request, and for `bulk` the request of the long answer. */
   request: string;
+  /** Connections beside it that take the long answer of `slowRequest`, some kilobytes at a time; 0 = none. */
+  slow: number;
+  slowRequest: string;
 }
+
+/** How often a slow reader reads: one piece of what has come. */
+const SLOW_READ_MS = 100;
 
 export interface LoadDone {
   /** Answers, or for `bulk` bytes, per second. */
@@ -126,6 +131,15 @@ function run(job: LoadJob): Promise<LoadDone> {
       });
     }
 
+    function takeSlowly(): void {
+      const socket = dial(job, () => void socket.write(job.slowRequest));
+      adopt(socket, () => over);
+      const again = setInterval(() => socket.resume(), SLOW_READ_MS);
+      socket.once('close', () => clearInterval(again));
+      socket.on('data', () => socket.pause());
+    }
+
+    for (let i = 0; i < job.slow; i++) takeSlowly();
     const start = { posts: post, sessions: session, bulk: take }[job.kind];
     for (let i = 0; i < job.width; i++) start();
     setTimeout(() => {
@@ -136,13 +150,4 @@ function run(job: LoadJob): Promise<LoadDone> {
   });
 }
 
-const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
-createInterface({ input: process.stdin }).on('line', (line) => {
-  const job = JSON.parse(line) as LoadJob;
-  run(job).then(
-    (done) => say({ msg: 'done', id: job.id, ...done }),
-    (error: unknown) => say({ msg: 'failed', id: job.id, why: String(error) }),
-  );
-});
-process.once('SIGTERM', () => process.exit(0));
-say({ msg: 'ready' });
+serveJobs(run);

@@ -1,6 +1,6 @@
 /**
  * The poll door alone, as a process of its own for the benchmark to measure: `node poll-server.ts '<json>'` with
- * `{ "cert": "c.pem", "key": "k.pem", "known": 1000 }`. Prints a line of JSON with its ports when it is ready.
+ * `{ "tls": { "cert": "c.pem", "key": "k.pem" }, "known": 1000 }`; `tls` null = no HTTPS. Prints a line of JSON with its ports when it is ready.
  */
 import { randomFillSync } from 'node:crypto';
 import { createMarks } from '../../proxy/marks.ts';
@@ -8,8 +8,12 @@ import { createPollDoor } from '../../proxy/poll/poll-door.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { parseDeviceId } from '../../shared/device-id.ts';
 import { createLog } from '../../shared/log.ts';
+import { deviceOf, isPending } from './peer.ts';
 
-const options = JSON.parse(process.argv[2] ?? '{}') as { cert: string; key: string; known: number };
+const options = JSON.parse(process.argv[2] ?? '{}') as {
+  tls: { cert: string; key: string } | null;
+  known: number;
+};
 const log = createLog('warn');
 const marks = createMarks({
   sites: ['default'],
@@ -19,9 +23,9 @@ const marks = createMarks({
 });
 marks.site('default', { aliveUntil: Infinity, upstreamOk: true });
 for (let i = 0; i < options.known; i++) {
-  const device = parseDeviceId(`001ae8${i.toString(16).padStart(6, '0')}`);
+  const device = parseDeviceId(deviceOf(i));
   if (device !== null) {
-    marks.set('default', device, { pending: i % 2 === 0, generation: 1, notBefore: 0, expiry: Infinity });
+    marks.set('default', device, { pending: isPending(i), generation: 1, notBefore: 0, expiry: Infinity });
   }
 }
 const listen = { host: '127.0.0.1', port: 0 };
@@ -30,7 +34,7 @@ const door = await createPollDoor(
   {
     listeners: [
       { ...common, tls: null },
-      { ...common, tls: { cert: options.cert, key: options.key, profile: 'modern' } },
+      ...(options.tls === null ? [] : [{ ...common, tls: { ...options.tls, profile: 'modern' as const } }]),
     ],
     sites: [{ name: 'default', pollPrefixes: null }],
     workers: 1,

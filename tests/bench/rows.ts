@@ -15,13 +15,17 @@ export interface BenchRow {
   goal: Goal | null;
   /** Whether the goal is reached; null without one. */
   met: boolean | null;
+  /** Why there is no figure of the peer although there should be; null = there is, or should not be. */
+  absent: string | null;
+  /** What was measured, a figure a round; `peer` is empty without one. */
+  raw: { ours: number[]; peer: number[] };
   /** Further figures of the same rounds, medians. */
   beside: Record<string, number>;
   note: string;
 }
 
-/** A ratio of at least this, or a figure of at most this, in the row's unit. */
-export type Goal = { ratio: number } | { most: number };
+/** A ratio of at least this, or a figure of at most or at least this, in the row's unit. */
+export type Goal = { ratio: number } | { most: number } | { least: number };
 
 /** What every benchmark is given. */
 export interface BenchOptions {
@@ -31,6 +35,8 @@ export interface BenchOptions {
   seconds: number;
   /** Whether a row is to be measured. */
   wanted: (bench: string, row: string) => boolean;
+  /** Whether to measure peers, too; without them rows are of ours alone, and go quicker. */
+  peers: boolean;
   /** Told what is going on, for whoever waits. */
   progress: (text: string) => void;
 }
@@ -69,21 +75,23 @@ export async function inTurn<Name extends string, Figure>(
   return figures;
 }
 
-/** A row of ours against a peer, of the same rounds. */
+/** A row of ours against a peer, of the same rounds; without the peer where that was not measured. */
 export function pairedRow(of: {
   bench: string;
   name: string;
   unit: string;
   ours: readonly number[];
-  peer: { name: string; values: readonly number[] };
+  peer: { name: string; values: readonly number[] } | null;
   /** Whether more is better; false = less is. */
   more: boolean;
   goal: Goal | null;
   beside?: Record<string, number>;
   note: string;
 }): BenchRow {
+  const { peer: against } = of;
+  if (against === null) return absoluteRow({ ...of, goal: null });
   const ratios = of.ours.map((ours, round) => {
-    const peer = of.peer.values[round] ?? NaN;
+    const peer = against.values[round] ?? NaN;
     return of.more ? ours / peer : peer / ours;
   });
   const ratio = median(ratios);
@@ -93,11 +101,13 @@ export function pairedRow(of: {
     name: of.name,
     unit: of.unit,
     ours,
-    peer: { name: of.peer.name, value: median(of.peer.values) },
+    peer: { name: against.name, value: median(against.values) },
     ratio,
     spread: spreadOf(ratios),
     goal: of.goal,
     met: meets(of.goal, ours, ratio),
+    absent: null,
+    raw: { ours: [...of.ours], peer: [...against.values] },
     beside: of.beside ?? {},
     note: of.note,
   };
@@ -109,7 +119,7 @@ export function absoluteRow(of: {
   name: string;
   unit: string;
   ours: readonly number[];
-  goal: { most: number };
+  goal: Exclude<Goal, { ratio: number }> | null;
   beside?: Record<string, number>;
   note: string;
 }): BenchRow {
@@ -124,12 +134,29 @@ export function absoluteRow(of: {
     spread: spreadOf(of.ours),
     goal: of.goal,
     met: meets(of.goal, ours, null),
+    absent: null,
+    raw: { ours: [...of.ours], peer: [] },
     beside: of.beside ?? {},
     note: of.note,
   };
 }
 
+/** A row whose peer is not there to be measured. @param of - `absent`: why, and how to get it */
+export function absentRow(of: {
+  bench: string;
+  name: string;
+  unit: string;
+  ours: readonly number[];
+  peer: string;
+  absent: string;
+  note: string;
+}): BenchRow {
+  const row = absoluteRow({ ...of, goal: null });
+  return { ...row, peer: { name: of.peer, value: NaN }, absent: of.absent };
+}
+
 function meets(goal: Goal | null, ours: number, ratio: number | null): boolean | null {
   if (goal === null) return null;
-  return 'ratio' in goal ? (ratio ?? 0) >= goal.ratio : ours <= goal.most;
+  if ('ratio' in goal) return (ratio ?? 0) >= goal.ratio;
+  return 'most' in goal ? ours <= goal.most : ours >= goal.least;
 }

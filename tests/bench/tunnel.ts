@@ -10,7 +10,7 @@ import { phoneDocument } from '../fixtures/wpi-documents.ts';
 import { pinned, requireTools } from './cores.ts';
 import { cpuMs } from './cpu.ts';
 import type { LoadDone, LoadJob } from './load.ts';
-import { startLoad } from './load-process.ts';
+import { startJobs } from './jobs.ts';
 import { inTurn, median, pairedRow } from './rows.ts';
 import type { BenchOptions, BenchRow } from './rows.ts';
 import { startSshReverse } from './ssh-reverse.ts';
@@ -19,6 +19,11 @@ const BENCH = 'tunnel';
 const CORES = [0, 1];
 /** Before a measurement begins, so that connections stand and code is warm. */
 const WARM_MS = 300;
+/** Readers beside some rows that take what they get slowly, and the time until all buffers on their way are full. */
+const SLOW = 50;
+const SLOW_WARM_MS = 1_500;
+/** What a job may take beyond its length. */
+const PATIENCE_MS = 20_000;
 /** Least ratio to `ssh -R` that is aimed at. */
 const RATIO = { ratio: 1 };
 /** Most latency that the tunnel may add to a request on its own. */
@@ -50,6 +55,8 @@ interface Work {
   name: string;
   kind: LoadJob['kind'];
   width: number;
+  /** Slow readers beside it, for the `tcp` service alone: they cost a measurement another second. */
+  slow?: number;
   rows: (figures: Record<WayName, Figures[]>, name: string, note: string) => BenchRow[];
 }
 
@@ -65,7 +72,7 @@ const rates =
         name,
         unit,
         ours: of('ours'),
-        peer: { name: 'ssh -R', values: of('ssh -R') },
+        peer: figures['ssh -R'].length === 0 ? null : { name: 'ssh -R', values: of('ssh -R') },
         more: true,
         goal: RATIO,
         beside: {
@@ -103,32 +110,56 @@ const WORKS: Work[] = [
   { name: 'bulk, 1 stream', kind: 'bulk', width: 1, rows: rates('MB/s', 1e6) },
   { name: 'bulk, 8 streams', kind: 'bulk', width: 8, rows: rates('MB/s', 1e6) },
   { name: 'added latency, 1 request in flight', kind: 'posts', width: 1, rows: added },
+  {
+    name: `small POSTs beside ${SLOW} slow readers`,
+    kind: 'posts',
+    width: 32,
+    slow: SLOW,
+    rows: rates('/s', 1),
+  },
+  {
+    name: `bulk, 1 stream beside ${SLOW} slow readers`,
+    kind: 'bulk',
+    width: 1,
+    slow: SLOW,
+    rows: rates('MB/s', 1e6),
+  },
 ];
+
+const SERVICES = ['tcp', 'wpi'] as const;
 
 /** Measures all rows. @throws Error naming the tool that is missing */
 export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow[]> {
+  const wanted = WORKS.some(({ name }) => SERVICES.some((each) => options.wanted(BENCH, `${name}, ${each}`)));
+  if (!wanted) return [];
   requireTools({ ssh: 'openssh-client', 'ssh-keygen': 'openssh-client', '/usr/sbin/sshd': 'openssh-server' });
   const wrap = pinned(CORES);
   const { routes, ssh } = await build(owner, wrap);
-  const load = await startLoad(owner, wrap);
+  const load = await startJobs<LoadJob, LoadDone>(owner, wrap, './load.ts');
   const rows: BenchRow[] = [];
   for (const work of WORKS) {
     for (const { service, tls, ways } of routes) {
       const name = `${work.name}, ${service}`;
+      if (work.slow !== undefined && service !== 'tcp') continue;
       if (!options.wanted(BENCH, name)) continue;
       options.progress(name);
-      const figures = await inTurn(['direct', 'ours', 'ssh -R'], options.rounds, async (way) => {
+      const contenders: WayName[] = options.peers ? ['direct', 'ours', 'ssh -R'] : ['ours'];
+      const figures: Record<WayName, Figures[]> = { direct: [], ours: [], 'ssh -R': [] };
+      const measured = await inTurn(contenders, options.rounds, async (way) => {
         const { port } = ways[way];
         const pids = ways[way].pids();
         const before = cpuMs(pids);
         const began = performance.now();
-        const done = await load.run({
+        const job = {
           ...{ kind: work.kind, width: work.width, port, tls, request: requestFor(work.kind) },
-          ...{ ms: options.seconds * 1000, warmMs: WARM_MS },
-        });
+          ...{ ms: options.seconds * 1000, warmMs: work.slow === undefined ? WARM_MS : SLOW_WARM_MS },
+          ...{ slow: work.slow ?? 0, slowRequest: requestFor('bulk') },
+        };
+        const done = await load.run(job, job.ms + job.warmMs + PATIENCE_MS);
         const answers = (done.rate * (performance.now() - began)) / 1000 / (work.kind === 'bulk' ? 1e6 : 1);
         return { ...done, cpuUs: ((cpuMs(pids) - before) * 1000) / answers };
       });
+      Object.assign(figures, measured);
       rows.push(...work.rows(figures, name, `${NOTES[service]}; ${ssh}`));
     }
   }
