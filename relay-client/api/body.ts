@@ -32,10 +32,12 @@ export function demandType(request: IncomingMessage, types: readonly string[]): 
   );
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 /** @throws ApiError `REQUEST_INVALID`; never quotes the text, which may hold a secret */
 export function parseJson(bytes: Buffer): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return JSON.parse(utf8.decode(bytes));
   } catch {
     throw new ApiError('REQUEST_INVALID', 'The body is no valid JSON in UTF-8', { field: 'body' });
   }

@@ -136,30 +136,44 @@ async function pushLines(
   const { limits, clock } = context;
   let batch: Read[] = [];
   let taken = 0;
-  const commit = async (): Promise<void> => {
-    const results = await commitBatch(context, batch, log);
-    batch = [];
+  /** Settled when all batches so far are committed, and their results written. */
+  let told: Promise<void> = Promise.resolve();
+  const tell = async (results: BulkResult[]): Promise<void> => {
     response.write(results.map((result) => `${JSON.stringify(result)}\n`).join(''));
     // Results wait here rather than the reading, so that a caller may send everything before he reads anything.
     if (response.writableLength > limits.bulkBacklogBytes) await once(response, 'drain', { signal });
   };
-  for await (const line of readLines(request.iterator({ destroyOnReturn: false }), limits.bulkLineBytes)) {
-    if (taken === limits.bulkLines) {
-      batch.push({
-        line: line.number,
-        push: null,
-        refused: new ApiError(
-          'TOO_LARGE',
-          `More than ${limits.bulkLines} lines; nothing from here on was read`,
-        ),
-      });
-      break;
+  /** One batch is at the disk while the next one is read. */
+  const commit = async (): Promise<void> => {
+    const before = told;
+    const results = commitBatch(context, batch, log);
+    batch = [];
+    told = before.then(async () => tell(await results));
+    // It is awaited below; until then nobody looks at it.
+    told.catch(() => undefined);
+    await before;
+  };
+  try {
+    for await (const line of readLines(request.iterator({ destroyOnReturn: false }), limits.bulkLineBytes)) {
+      if (taken === limits.bulkLines) {
+        batch.push({
+          line: line.number,
+          push: null,
+          refused: new ApiError(
+            'TOO_LARGE',
+            `More than ${limits.bulkLines} lines; nothing from here on was read`,
+          ),
+        });
+        break;
+      }
+      taken++;
+      batch.push(readLine(line, { ...around, now: clock.wall() }, taken - 1, limits.bulkLineBytes));
+      if (batch.length >= limits.bulkBatch) await commit();
     }
-    taken++;
-    batch.push(readLine(line, { ...around, now: clock.wall() }, taken - 1, limits.bulkLineBytes));
-    if (batch.length >= limits.bulkBatch) await commit();
+    await commit();
+  } finally {
+    await told;
   }
-  await commit();
 }
 
 function readLine(

@@ -27,6 +27,8 @@ import type {
   Sequence,
 } from './outbox.ts';
 import { checkResults, clampLimit, clipFacts, clipText, pushRequest } from './push-request.ts';
+import { createRecentChanges } from './recent-changes.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import { busy, closed } from './refusals.ts';
 import { createStoreTime } from './store-time.ts';
 import type { KeptTime } from './store-time.ts';
@@ -51,8 +53,12 @@ export interface Opened {
 /** An outbox, and how its carrier reports a commit to it. */
 export interface Front {
   outbox: Outbox;
-  /** Called after each commit, after the promises of its calls were settled. */
-  committed(seq: Sequence): void;
+  /**
+   * Called after each commit, after the promises of its calls were settled.
+   *
+   * @param changes - all that it recorded; left out by a carrier whose ledger is asked for changes instead
+   */
+  committed(seq: Sequence, changes?: readonly RecordedChange[]): void;
 }
 
 export interface FrontOptions {
@@ -95,6 +101,7 @@ export function createFront(options: FrontOptions): Front {
   const { carrier, clock, random, limits, opened } = options;
   const now = createStoreTime(clock, opened.time);
   const createId = createIdMaker(random);
+  const recent = createRecentChanges(opened.sequence, limits.history);
   const listeners = new Set<(seq: Sequence) => void>();
   let incarnation = opened.incarnation;
   let sequence = opened.sequence;
@@ -275,7 +282,11 @@ export function createFront(options: FrontOptions): Front {
     campaigns: (after, limit) => call('campaigns', [after, clampLimit(limit)]),
 
     sequence: () => sequence,
-    changes: (after, limit) => call('changes', [after, clampLimit(limit)]),
+    async changes(after, limit) {
+      if (closing !== null) throw closed();
+      const most = clampLimit(limit);
+      return recent.read(after, most, { seq: sequence, at: now().at }) ?? call('changes', [after, most]);
+    },
     async *snapshot(limit) {
       let seq: Sequence | null = null;
       let cursor: HeldCursor | null = null;
@@ -331,9 +342,10 @@ export function createFront(options: FrontOptions): Front {
 
   return {
     outbox,
-    committed(seq) {
+    committed(seq, changes) {
       if (seq === sequence) return;
       sequence = seq;
+      if (changes !== undefined) recent.add(seq, changes);
       for (const listener of [...listeners]) listener(seq);
     },
   };

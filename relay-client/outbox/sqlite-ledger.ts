@@ -7,6 +7,7 @@ import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from '
 import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type { Accepted, Change, EndState, HistoryEntry, Message, OutboxLimits, Sequence } from './outbox.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import { messageSum, storeSum, sumOf } from './row-sums.ts';
 import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { deviceRecord, historyEntry, messageOf, pendingOf } from './sqlite-rows.ts';
@@ -30,6 +31,8 @@ export interface SqliteLedger extends Ledger {
   readonly dirty: boolean;
   /** Changed rows since the last commit, roughly: what a checkpoint will have to carry. */
   readonly weight: number;
+  /** What was recorded since the last commit, for those who follow. */
+  readonly recorded: readonly RecordedChange[];
   /** How accepted = ended + held was broken since the last commit; null = it was not. */
   miscount(): string | null;
   /** Writes the counters and trims the history; call it before COMMIT when dirty. */
@@ -56,6 +59,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
   let dirty = false;
   let weight = 0;
   let added = 0;
+  let recorded: RecordedChange[] = [];
   /** Accepted messages that are neither held nor ended: none, or there is a fault in here. */
   let balance = 0;
   /** Until then no ended message is past its memory, so that a push needn't look for one. */
@@ -65,7 +69,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
 
   function record(
     now: Now,
-    row: Pick<MessageRow, 'device' | 'generation'> & { id: string | null },
+    row: MessageRow | (Pick<MessageRow, 'device' | 'generation'> & { id: null }),
     event: HistoryEntry['event'],
     what: string,
     facts: HistoryEntry['facts'] = {},
@@ -73,6 +77,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     const text = Object.keys(facts).length === 0 ? null : JSON.stringify(facts);
     const values = [++store.seq, now.wall, row.device, row.id, row.generation, event, what, text];
     sql.addHistory.run(...values, sumOf(values));
+    if (row.id !== null) recorded.push(recordedChange(store.seq, row, event));
     changed(now);
     added++;
   }
@@ -298,6 +303,9 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     get weight() {
       return weight;
     },
+    get recorded() {
+      return recorded;
+    },
     miscount() {
       const { accepted, held, cleared, superseded, expired, cancelled, dead } = store;
       const missing = accepted - held - cleared - superseded - expired - cancelled - dead;
@@ -316,6 +324,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       dirty = false;
       weight = 0;
       added = 0;
+      recorded = [];
     },
     rolledBack() {
       store = readStore(db);
@@ -546,4 +555,10 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     },
   };
   return ledger;
+}
+
+function recordedChange(seq: Sequence, row: MessageRow, event: HistoryEntry['event']): RecordedChange {
+  const { id, device, generation, kind } = row;
+  if (!HOLDING.has(event)) return { op: 'end', seq, id, device, generation };
+  return { op: 'hold', seq, id, device, kind, generation, dueAt: row.due_at, expiresAt: row.expires_at };
 }

@@ -1,5 +1,6 @@
 import type { Method, Now, Refusal } from './ledger.ts';
 import type { KeptTime } from './store-time.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import type { Incarnation, OutboxCounts, OutboxLimits, Sequence } from './outbox.ts';
 
 /** What the worker is started with. */
@@ -39,7 +40,7 @@ export type FromWorker =
       loss: Record<string, unknown> | null;
     }
   | { type: 'refused'; refusal: Refusal }
-  | { type: 'committed'; sequence: Sequence; answers: Answer[] }
+  | { type: 'committed'; sequence: Sequence; answers: Answer[]; changes: RecordedChange[] }
   | { type: 'backedUp'; answer: Answer }
   /** The books are wrong; the store goes on. */
   | { type: 'violation'; what: string }

@@ -5,6 +5,7 @@ import { describeError, isSallyportError, SallyportError } from '../../shared/er
 import { revive } from './front.ts';
 import { callLedger } from './ledger.ts';
 import type { Refusal } from './ledger.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import { storageFailure } from './sqlite-errors.ts';
 import { createSqliteLedger } from './sqlite-ledger.ts';
 import type { SqliteLedger } from './sqlite-ledger.ts';
@@ -61,6 +62,8 @@ function serve(port: MessagePort, start: WorkerStart): void {
   const commit = db.prepare('COMMIT');
   const rollback = db.prepare('ROLLBACK');
   const inbox: ToWorker[] = [];
+  /** Committed, and not told yet. */
+  let changes: RecordedChange[] = [];
   /** Made when there is a chore to do. */
   let caretaker: Worker | null = null;
   let over = false;
@@ -90,7 +93,8 @@ function serve(port: MessagePort, start: WorkerStart): void {
     }
     try {
       const answers = transact(calls).filter((answer) => answer.id !== 0);
-      send({ type: 'committed', sequence: ledger.store.seq, answers });
+      send({ type: 'committed', sequence: ledger.store.seq, answers, changes });
+      changes = [];
     } catch (error) {
       return fail(error);
     }
@@ -111,6 +115,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
       const { weight } = ledger;
       if (ledger.dirty) ledger.beforeCommit();
       commit.run();
+      changes.push(...ledger.recorded);
       ledger.committed();
       const miscount = ledger.miscount();
       if (miscount !== null) send({ type: 'violation', what: miscount });

@@ -114,7 +114,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     switch (message.type) {
       case 'committed':
         message.answers.forEach(settle);
-        front?.committed(message.sequence);
+        front?.committed(message.sequence, message.changes);
         return;
       case 'backedUp':
         return settle(message.answer);

@@ -54,6 +54,8 @@ export function following(t: Test, makeLab: MakeLab): void {
     const outbox = await open();
     const { id } = await hold(outbox, contactMe(phone(1), { ttl: DAY, delay: HOUR }));
     outbox.note(phone(1), 'start-up');
+    // A note rides along with the next call that the store itself has to answer.
+    await outbox.counts();
     clock.advance(1000);
     t.same(await outbox.changes(0, 10), {
       seq: 2,
