@@ -129,7 +129,7 @@ async function measureSize(owner: Owner, devices: number, progress: (text: strin
   const jobs = await startJobs<PushJob, PushDone>(owner, pinned(OTHER_CORES), './push-process.ts');
   const { pushed } = await pushAtRate(gate, jobs, {
     ...{ rate: PUSHES.rate, pushes: PUSHES.count, first: 0, untilOffered: false },
-    step: Math.floor(devices / PUSHES.count),
+    ...{ step: PENDING_SHARE, among: devices },
   });
   const page = await listPages(gate);
 

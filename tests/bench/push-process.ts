@@ -17,6 +17,8 @@ export interface PushJob {
   /** Device numbers: `first`, `first` + `step`, … */
   first: number;
   step: number;
+  /** Beyond this number they begin from 0 again; missing = they never do. */
+  among?: number;
   /** Whether to poll for the 202; else only the push itself is timed. */
   untilOffered: boolean;
 }
@@ -65,7 +67,7 @@ async function run(job: PushJob): Promise<PushDone> {
   const began = performance.now();
   while (all.length < job.pushes) {
     const due = Math.min(job.pushes, Math.floor(((performance.now() - began) * job.rate) / 1000));
-    while (all.length < due) all.push(one(deviceOf(job.first + all.length * job.step)));
+    while (all.length < due) all.push(one(deviceOf((job.first + all.length * job.step) % (job.among ?? Infinity))));
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   try {
