@@ -2,8 +2,10 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 
-/** Bytes from which on it pays to wait for more that may come in the same turn of the event loop. */
+/** Bytes from which on it pays to wait for more that may come in this turn of the event loop, or the next. */
 const BIG_BYTES = 8_192;
+/** Bytes for which no more turns are waited. */
+const GATHERED_BYTES = 131_072;
 
 /** What bytes are led to. */
 export interface Taker {
@@ -77,15 +79,18 @@ const isSide = (stream: Duplex): stream is Duplex & Side => 'leadTo' in stream &
 
 function sideOfDuplex(stream: Duplex): Side {
   let gathering = false;
-  /** Big pieces that come in one go, such as one TLS record each, leave by one write. */
-  const gather = (): void => {
-    gathering = true;
-    stream.cork();
-    setImmediate(() => {
+  /** Bytes sent since the gathering began. */
+  let gathered = 0;
+  /**
+   * Big pieces, such as one TLS record each, leave by one write: those of one turn of the event loop, and of the next as
+   * long as each brings more. A single download would else come and go record by record, at half as much again the cost.
+   */
+  const gather = (seen: number): void =>
+    void setImmediate(() => {
+      if (gathered > seen && gathered < GATHERED_BYTES) return gather(gathered);
       gathering = false;
       stream.uncork();
     });
-  };
   return {
     copies: false,
     leadTo(taker) {
@@ -97,7 +102,13 @@ function sideOfDuplex(stream: Duplex): Side {
       stream.resume();
     },
     send(bytes) {
-      if (bytes.length >= BIG_BYTES && !gathering) gather();
+      if (bytes.length >= BIG_BYTES && !gathering) {
+        gathering = true;
+        gathered = 0;
+        stream.cork();
+        gather(bytes.length);
+      }
+      gathered += bytes.length;
       return stream.write(bytes);
     },
     finish: () => void stream.end(),
