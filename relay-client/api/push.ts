@@ -59,7 +59,8 @@ export function toPush(device: DeviceId, body: PushBody, around: PushSurrounding
     device,
     kind: body.kind ?? 'contact-me',
     ttl,
-    delay: notBefore + (around.spread === 0 ? 0 : Math.floor(around.spread * placeOf(device, around.campaign))),
+    delay:
+      notBefore + (around.spread === 0 ? 0 : Math.floor(around.spread * placeOf(device, around.campaign))),
     // The delay until a date is another at each try; the date is the same.
     ...(body.key === undefined ? {} : { key: body.key, content: JSON.stringify([ttl, date, around.spread]) }),
     ...(actions === null ? {} : { actions: JSON.stringify(actions) }),

@@ -67,7 +67,8 @@ async function run(job: PushJob): Promise<PushDone> {
   const began = performance.now();
   while (all.length < job.pushes) {
     const due = Math.min(job.pushes, Math.floor(((performance.now() - began) * job.rate) / 1000));
-    while (all.length < due) all.push(one(deviceOf((job.first + all.length * job.step) % (job.among ?? Infinity))));
+    while (all.length < due)
+      all.push(one(deviceOf((job.first + all.length * job.step) % (job.among ?? Infinity))));
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   try {
