@@ -26,11 +26,11 @@ export interface MarksSeed {
   port: MessagePort;
 }
 
-/** What a poll is told. `unknown` and `nothing` are one to the phone: 200. */
-export type PollResult = 'offer' | 'nothing' | 'unknown';
-
-/** By how much is true of a device: that it is known, and that it is offered something. */
-const RESULTS: readonly PollResult[] = ['unknown', 'nothing', 'offer'];
+/** What a poll is told, by {@link MarksReader.poll}'s number. `unknown` and `nothing` are one to the phone: 200. */
+export const POLL_RESULTS = ['unknown', 'nothing', 'offer'] as const;
+export type PollResult = (typeof POLL_RESULTS)[number];
+/** The number of `offer`. */
+export const OFFER = 2;
 
 /** The marks as a poll worker reads them. */
 export interface MarksReader {
@@ -42,8 +42,9 @@ export interface MarksReader {
    * @param key - the site's number in 4 bytes (little-endian), then the canonical device id
    * @param end - where the device id ends in `key`
    * @param now - `clock.monotonic()`, at most a moment old
+   * @returns an index of {@link POLL_RESULTS}: a word would be looked up in memory, and one that is seldom told takes longer
    */
-  poll(key: Uint8Array, end: number, site: number, now: Milliseconds): PollResult;
+  poll(key: Uint8Array, end: number, site: number, now: Milliseconds): 0 | 1 | 2;
   /** Takes a newer table if there is one, so that an idle thread does not hold on to old memory. */
   refresh(): void;
 }
@@ -75,7 +76,7 @@ class SharedMarksReader implements MarksReader {
     this.#table = openTable(seed.table);
   }
 
-  poll(key: Uint8Array, end: number, site: number, now: Milliseconds): PollResult {
+  poll(key: Uint8Array, end: number, site: number, now: Milliseconds): 0 | 1 | 2 {
     this.refresh();
     this.#hash.update(key, 0, end);
     const table = this.#table;
@@ -93,7 +94,8 @@ class SharedMarksReader implements MarksReader {
     this.#notePoll(table.signed, table.lastPoll + slot, tick, known);
     if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);
     this.known = known;
-    return RESULTS[known + offer] ?? 'unknown';
+    // How much is true of it: that it is known, and that it is offered something.
+    return (known + offer) as 0 | 1 | 2;
   }
 
   refresh(): void {

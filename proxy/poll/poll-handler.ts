@@ -1,6 +1,6 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import { NO_SITE, SITE_BYTES } from '../marks-layout.ts';
-import type { MarksReader } from '../marks-reader.ts';
+import { OFFER, type MarksReader } from '../marks-reader.ts';
 import { answer, type Persistence, type PollStatus } from './answer.ts';
 import type { Connection, ConnectionEvents } from './connection.ts';
 import type { Connections } from './connections.ts';
@@ -118,7 +118,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     // Called for every poll, so that the time of an answer does not tell which devices are known.
     unknown.note(reader, connection.address, time, known);
     counters.add('unknown_polls', 1 - known);
-    const status = result === 'offer' ? 202 : 200;
+    const status = result === OFFER ? 202 : 200;
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.
     if (connection.polls === 2) connection.noDelay();

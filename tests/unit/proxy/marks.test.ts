@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { ADMIT_ALL, SITE_BYTES, TICK_MS, writeSite } from '../../../proxy/marks-layout.ts';
-import { openMarks, type MarksReader, type PollResult } from '../../../proxy/marks-reader.ts';
+import { openMarks, POLL_RESULTS, type MarksReader, type PollResult } from '../../../proxy/marks-reader.ts';
 import { createMarks, type Mark, type Marks, type PolledDevice } from '../../../proxy/marks.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { createFakeClock, type FakeClock } from '../../fixtures/fake-clock.ts';
@@ -38,7 +38,7 @@ function rig(options: { sites?: string[]; capacity?: number; limit?: number } = 
     poll(device, site = 0) {
       writeSite(key, site);
       const end = SITE_BYTES + key.write(device, SITE_BYTES, 'latin1');
-      return reader.poll(key, end, site, clock.monotonic());
+      return POLL_RESULTS[reader.poll(key, end, site, clock.monotonic())];
     },
   };
 }
