@@ -106,7 +106,7 @@ function sideOfDuplex(stream: Duplex): Side {
         gathering = true;
         gathered = 0;
         stream.cork();
-        gather(bytes.length);
+        gather(0);
       }
       gathered += bytes.length;
       return stream.write(bytes);

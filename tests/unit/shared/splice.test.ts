@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { duplexPair } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import t from 'tap';
 import type { Test } from 'tap';
 import { cutOff, splice } from '../../../shared/splice.ts';
@@ -56,4 +56,54 @@ t.test('a splice that is cut right behind an end on one side comes to its end', 
   await new Promise((resolve) => stream.once('end', () => resolve(undefined)));
   stream.destroy();
   t.equal(await over, true);
+});
+
+/** A connection whose writes can be counted: how many bytes each took. */
+function counted(): { stream: Duplex; writes: number[] } {
+  const writes: number[] = [];
+  const stream = new Duplex({
+    read: () => undefined,
+    writev(chunks, done) {
+      writes.push(chunks.reduce((sum, { chunk }) => sum + (chunk as Buffer).length, 0));
+      done();
+    },
+    writableHighWaterMark: 1_048_576,
+  });
+  return { stream, writes };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const PIECE = Buffer.alloc(16_384);
+
+t.test('big pieces that come turn after turn leave together, and none waits once no more come', async (t) => {
+  const { stream, writes } = counted();
+  const [near, far] = duplexPair({ readableHighWaterMark: 1_048_576, writableHighWaterMark: 1_048_576 });
+  splice(near, stream);
+  await turn();
+  for (let n = 0; n < 6; n++) {
+    far.write(PIECE);
+    await turn();
+  }
+  for (let n = 0; n < 4; n++) await turn();
+  t.equal(
+    writes.reduce((sum, bytes) => sum + bytes, 0),
+    6 * PIECE.length,
+    'all have left within a few turns',
+  );
+  t.ok(writes.length <= 2, `by ${writes.length} writes`);
+
+  writes.length = 0;
+  for (let n = 0; n < 32; n++) {
+    far.write(PIECE);
+    await turn();
+  }
+  t.ok(Math.max(...writes) <= 131_072 + 2 * PIECE.length, 'a stream without end is not held for its end');
+  far.end('small');
+  for (let n = 0; n < 4; n++) await turn();
+  t.equal(
+    writes.reduce((sum, bytes) => sum + bytes, 0),
+    32 * PIECE.length + 5,
+  );
+  t.ok(stream.writableEnded, 'and its end comes behind it');
+  stream.destroy();
 });
