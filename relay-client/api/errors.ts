@@ -45,6 +45,8 @@ const MEANINGS: Partial<Record<ErrorCode, Meaning>> = {
   LOGIN_LIMITED: { status: 429 },
   OUTBOX_FULL: { status: 503, retryAfter: 60 },
   OUTBOX_LOCKED: { status: 503, retryAfter: 10 },
+  OUTBOX_UNAVAILABLE: { status: 503, retryAfter: 5 },
+  OUTBOX_UNCERTAIN: { status: 503, retryAfter: 5 },
   CLOSED: { status: 503, retryAfter: 10 },
   OUTBOX_STORAGE: { status: 507 },
 };

@@ -47,6 +47,8 @@ export interface Opened {
   incarnation: Incarnation;
   /** The time that it remembers. */
   time: KeptTime;
+  /** By which store time runs; default: the front's clock. */
+  clock?: Clock;
   sequence: Sequence;
 }
 
@@ -59,6 +61,8 @@ export interface Front {
    * @param changes - all that it recorded; left out by a carrier whose ledger is asked for changes instead
    */
   committed(seq: Sequence, changes?: readonly RecordedChange[]): void;
+  /** Called when another relay that shares the store has begun a new incarnation. */
+  renewed(incarnation: Incarnation): void;
 }
 
 export interface FrontOptions {
@@ -99,10 +103,11 @@ const CLOCK_SET_MS = 1000;
  */
 export function createFront(options: FrontOptions): Front {
   const { carrier, clock, random, limits, opened } = options;
-  const now = createStoreTime(clock, opened.time);
+  const now = createStoreTime(opened.clock ?? clock, opened.time);
   const createId = createIdMaker(random);
   const recent = createRecentChanges(opened.sequence, limits.history);
   const listeners = new Set<(seq: Sequence) => void>();
+  const renewals = new Set<() => void>();
   let incarnation = opened.incarnation;
   let sequence = opened.sequence;
   let waiting = 0;
@@ -282,6 +287,10 @@ export function createFront(options: FrontOptions): Front {
     campaigns: (after, limit) => call('campaigns', [after, clampLimit(limit)]),
 
     sequence: () => sequence,
+    async refresh() {
+      await call('counts', []);
+      return sequence;
+    },
     async changes(after, limit) {
       if (closing !== null) throw closed();
       const most = clampLimit(limit);
@@ -305,6 +314,12 @@ export function createFront(options: FrontOptions): Front {
       const own = (seq: Sequence): void => listener(seq);
       listeners.add(own);
       return () => void listeners.delete(own);
+    },
+
+    onRenewed(listener) {
+      const own = (): void => listener();
+      renewals.add(own);
+      return () => void renewals.delete(own);
     },
 
     async renew() {
@@ -347,6 +362,10 @@ export function createFront(options: FrontOptions): Front {
       sequence = seq;
       if (changes !== undefined) recent.add(seq, changes);
       for (const listener of [...listeners]) listener(seq);
+    },
+    renewed(fresh) {
+      incarnation = fresh;
+      for (const listener of [...renewals]) listener();
     },
   };
 }

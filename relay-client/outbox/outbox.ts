@@ -217,8 +217,8 @@ export const ENDED_MEMORY_MS: Milliseconds = 7 * 24 * 3_600_000;
 /**
  * An open outbox. Every promise that changes something resolves after the change is durable, or rejects
  * with nothing changed: REQUEST_INVALID, TOO_LARGE, KEY_REUSED, OUTBOX_FULL, OUTBOX_BUSY, OUTBOX_STORAGE (no room on
- * the disk), NOT_FOUND, CLOSED. Only when the disk itself failed is it unknown what was changed; see `onFatal` of
- * the engine. Operations take effect in the order in which they were begun.
+ * the disk), OUTBOX_UNAVAILABLE (the server is away), NOT_FOUND, CLOSED. Only when the disk itself failed (see `onFatal`
+ * of the engine), and with OUTBOX_UNCERTAIN, is it unknown what was changed. Operations take effect in the order in which they were begun.
  *
  * Reads give at most 10 000 rows, whatever `limit` says.
  */
@@ -313,8 +313,10 @@ export interface Outbox {
   /** Campaigns with a record, in the order of their names, after `after` (empty = from the start). */
   campaigns(after: string, limit: number): Promise<{ name: string; settings: string }[]>;
 
-  /** The newest committed sequence. */
+  /** The newest committed sequence, as far as is known here: another relay may have gone on. */
   sequence(): Sequence;
+  /** Asks the store itself for the newest committed sequence; from then on `sequence` is no older. */
+  refresh(): Promise<Sequence>;
   /**
    * Changes after `after` in order, at most `limit`, and the sequence reached; null = no longer kept, or `after` is
    * still to come: take a snapshot. There is more unless the sequence reached is the newest: notes count towards
@@ -331,6 +333,11 @@ export interface Outbox {
   /** Calls `listener` after each commit that changed something. Returns the way to stop. */
   onCommit(listener: (seq: Sequence) => void): () => void;
 
+  /**
+   * Calls `listener` when another relay that shares the store has begun a new incarnation: what was read before may be
+   * of another past. Returns the way to stop.
+   */
+  onRenewed(listener: () => void): () => void;
   /** Starts a new incarnation, because a proxy has proved that this store went back in time. */
   renew(): Promise<Incarnation>;
   /** Ends once all operations that were begun have ended. */

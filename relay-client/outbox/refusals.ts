@@ -45,6 +45,13 @@ export function busy(limit: number): SallyportError {
   );
 }
 
+export function pushesWait(where: string, detail: string): SallyportError {
+  return new SallyportError(
+    'OUTBOX_BUSY',
+    `The outbox at PostgreSQL ${where} is held up by another relay or session (${detail}). Nothing was changed; try again in a moment.`,
+  );
+}
+
 export function keyReused(device: DeviceId, key: string, id: MessageId): SallyportError {
   return new SallyportError(
     'KEY_REUSED',

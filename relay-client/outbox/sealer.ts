@@ -11,6 +11,8 @@ export type SealedUse = 'actions' | 'results';
  * other. Sealed text is `sealed-1.KEY-ID.BASE64URL`.
  */
 export interface Sealer {
+  /** How everything begins that is sealed now: it names the key. */
+  readonly mark: string;
   seal(use: SealedUse, id: MessageId, text: string): string;
   /** @throws SallyportError OUTBOX_KEY_MISSING, OUTBOX_DAMAGED */
   open(use: SealedUse, id: MessageId, sealed: string): string;
@@ -70,6 +72,7 @@ export function createSealer(keys: readonly Buffer[], where: string): Sealer {
   }
 
   return {
+    mark: `${SEALED}.${newest.id}.`,
     seal(use, id, text) {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv('aes-256-gcm', newest.seal, nonce).setAAD(context(use, id));

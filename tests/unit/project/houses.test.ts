@@ -29,6 +29,7 @@ const doors = {
   'csv-parse': ['relay-client/cli/values.ts'],
   'https-proxy-agent': ['relay-client/links/dial.ts'],
   'lru-cache': ['proxy/', 'relay-client/', 'shared/'],
+  pg: ['relay-client/outbox/postgres-client.ts'],
   pino: ['shared/log.ts'],
   'prom-client': ['proxy/', 'relay-client/', 'shared/'],
   undici: ['relay-client/'],

@@ -2,13 +2,16 @@ import fc from 'fast-check';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Test } from 'tap';
 import { createModelDisk, createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { Outbox, OutboxLimits } from '../../../relay-client/outbox/outbox.ts';
+import { openPostgresOutbox } from '../../../relay-client/outbox/postgres.ts';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
 import { isSallyportError } from '../../../shared/errors.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import type { FakeClock } from '../../fixtures/fake-clock.ts';
+import { startPostgres, whyNoPostgres } from '../../fixtures/postgres.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
 import { contactMe, DAY, dls, HOUR, phone } from './conformance/lab.ts';
 
@@ -24,7 +27,6 @@ const LIMITS: Partial<OutboxLimits> = {
   strangers: 1,
 };
 
-const RUNS = 15;
 const STEPS = 150;
 
 /** What happens to both: an operation, or time, or a restart. `pick` gives the n-th newest of the ids known so far; the newest dead one comes before all. */
@@ -222,91 +224,126 @@ function balanced({ counts }: Awaited<ReturnType<typeof everything>>): boolean {
   return counts.accepted === counts.held + Object.values(counts.ended).reduce((sum, count) => sum + count, 0);
 }
 
-/** Two outboxes that live by one clock and draw the same ids. */
-function pair(clock: FakeClock, path: string, seed: number) {
-  const disk = createModelDisk();
-  const randoms = [seededRandom(seed), seededRandom(seed)] as const;
-  return {
-    model: () => createModelOutbox({ clock, random: randoms[0], disk, limits: LIMITS }),
-    sqlite: () =>
-      openSqliteOutbox({
-        path,
-        clock,
-        random: randoms[1],
-        log: silentLog,
-        limits: LIMITS,
-        onFatal: (error) => {
-          throw error;
-        },
-      }),
-  };
+/** An engine that is held against the model. */
+interface Engine {
+  name: string;
+  runs: number;
+  skip?: string | false;
+  /** Readies an empty place for a store; returns what opens it. */
+  prepare(t: Test): Promise<(run: { path: string; clock: FakeClock; seed: number }) => Promise<Open>>;
 }
+
+/** Opens the store again and again. */
+type Open = () => Promise<Outbox>;
+
+const fatal = (error: Error): never => {
+  throw error;
+};
+
+const engines: Engine[] = [
+  {
+    name: 'SQLite',
+    runs: 15,
+    prepare:
+      async () =>
+      async ({ path, clock, seed }) => {
+        const random = seededRandom(seed);
+        return () =>
+          openSqliteOutbox({ path, clock, random, log: silentLog, limits: LIMITS, onFatal: fatal });
+      },
+  },
+  {
+    name: 'PostgreSQL',
+    runs: 4,
+    skip: whyNoPostgres(),
+    async prepare(t) {
+      const server = await startPostgres(t);
+      const url = await server.database();
+      return async ({ path, clock, seed }) => {
+        await server.sql(url, 'DROP SCHEMA IF EXISTS sallyport CASCADE');
+        const random = seededRandom(seed);
+        const common = { clock, random, log: silentLog, limits: LIMITS, onFatal: fatal };
+        return () =>
+          openPostgresOutbox({ ...common, url, keyFile: `${path}.key`, relay: 'test', serverTime: false });
+      };
+    },
+  },
+];
 
 t.setTimeout(170_000);
 
-t.test('SQLite does whatever the model does, over restarts and jumps of time', async (t) => {
-  const root = t.testdir();
-  const property = fc.asyncProperty(
-    fc.array(fc.tuple(step, fc.boolean()), { minLength: STEPS / 2, maxLength: STEPS, size: 'max' }),
-    fc.nat(),
-    async (steps, seed) => {
-      const clock = createFakeClock();
-      const path = await mkdtemp(join(root, 'run-'));
-      const engines = pair(clock, path, seed);
-      let model = engines.model();
-      let sqlite = await engines.sqlite();
-      const ids: string[] = [];
-      const dead: string[] = [];
-      const pick = (n: number): string => [...ids, ...dead.slice(-1)].at(-1 - n) ?? 'none';
-      let begun: { name: string; outcomes: [Promise<unknown>, Promise<unknown>] }[] = [];
+for (const engine of engines)
+  t.test(
+    `${engine.name} does whatever the model does, over restarts and jumps of time`,
+    { skip: engine.skip ?? false },
+    async (t) => {
+      const root = t.testdir();
+      const prepared = await engine.prepare(t);
+      const property = fc.asyncProperty(
+        fc.array(fc.tuple(step, fc.boolean()), { minLength: STEPS / 2, maxLength: STEPS, size: 'max' }),
+        fc.nat(),
+        async (steps, seed) => {
+          const clock = createFakeClock();
+          const path = await mkdtemp(join(root, 'run-'));
+          const disk = createModelDisk();
+          const random = seededRandom(seed);
+          const openModel = () => createModelOutbox({ clock, random, disk, limits: LIMITS });
+          const open = await prepared({ path, clock, seed });
+          let model = openModel();
+          let real = await open();
+          const ids: string[] = [];
+          const dead: string[] = [];
+          const pick = (n: number): string => [...ids, ...dead.slice(-1)].at(-1 - n) ?? 'none';
+          let begun: { name: string; outcomes: [Promise<unknown>, Promise<unknown>] }[] = [];
 
-      /** Waits for what was begun together, and compares. */
-      const settle = async (): Promise<void> => {
-        for (const { name, outcomes } of begun) {
-          const [expected, found] = await Promise.all(outcomes);
-          if (!t.same(found, expected, name)) throw new Error(`they differ in ${name}`);
-          const results = Array.isArray(expected) ? (expected as unknown[]) : [expected];
-          for (const result of results) {
-            const { id, state, message } = (result ?? {}) as {
-              id?: string;
-              state?: string;
-              message?: unknown;
-            };
-            if (id !== undefined && state === 'dead') dead.push(id);
-            const accepted = message as { id?: string } | undefined;
-            if (accepted?.id !== undefined) ids.push(accepted.id);
-          }
-        }
-        begun = [];
-      };
+          /** Waits for what was begun together, and compares. */
+          const settle = async (): Promise<void> => {
+            for (const { name, outcomes } of begun) {
+              const [expected, found] = await Promise.all(outcomes);
+              if (!t.same(found, expected, name)) throw new Error(`they differ in ${name}`);
+              const results = Array.isArray(expected) ? (expected as unknown[]) : [expected];
+              for (const result of results) {
+                const { id, state, message } = (result ?? {}) as {
+                  id?: string;
+                  state?: string;
+                  message?: unknown;
+                };
+                if (id !== undefined && state === 'dead') dead.push(id);
+                const accepted = message as { id?: string } | undefined;
+                if (accepted?.id !== undefined) ids.push(accepted.id);
+              }
+            }
+            begun = [];
+          };
 
-      try {
-        for (const [each, together] of steps) {
-          if (each.type === 'operation') {
-            const { name, run } = each;
-            begun.push({ name, outcomes: [outcome(run(model, pick)), outcome(run(sqlite, pick))] });
-            if (together) continue;
+          try {
+            for (const [each, together] of steps) {
+              if (each.type === 'operation') {
+                const { name, run } = each;
+                begun.push({ name, outcomes: [outcome(run(model, pick)), outcome(run(real, pick))] });
+                if (together) continue;
+              }
+              await settle();
+              if (each.type === 'time') {
+                clock.advance(each.advance);
+                clock.jumpWall(each.jump);
+              } else if (each.type === 'reopen') {
+                await Promise.all([model.close(), real.close()]);
+                model = openModel();
+                real = await open();
+              }
+            }
+            await settle();
+            const expected = await everything(model);
+            const same = t.same(await everything(real), expected, 'they tell the same');
+            if (!same || !balanced(expected)) throw new Error('they differ in the end');
+          } finally {
+            await Promise.all([model.close(), real.close()]);
           }
-          await settle();
-          if (each.type === 'time') {
-            clock.advance(each.advance);
-            clock.jumpWall(each.jump);
-          } else if (each.type === 'reopen') {
-            await Promise.all([model.close(), sqlite.close()]);
-            model = engines.model();
-            sqlite = await engines.sqlite();
-          }
-        }
-        await settle();
-        const expected = await everything(model);
-        const same = t.same(await everything(sqlite), expected, 'they tell the same');
-        if (!same || !balanced(expected)) throw new Error('they differ in the end');
-      } finally {
-        await Promise.all([model.close(), sqlite.close()]);
-      }
-      await rm(path, { recursive: true });
+          await rm(path, { recursive: true });
+        },
+      );
+
+      await fc.assert(property, { numRuns: engine.runs, endOnFailure: true });
     },
   );
-
-  await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
-});

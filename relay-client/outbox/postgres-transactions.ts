@@ -1,0 +1,151 @@
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { isSallyportError } from '../../shared/errors.ts';
+import type { Method, Now } from './ledger.ts';
+import type { PostgresConnection } from './postgres-client.ts';
+import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
+import { CHANNEL } from './postgres-schema.ts';
+import { STATEMENTS } from './postgres-statements.ts';
+import type { Books, StatementName } from './postgres-statements.ts';
+
+/** How long one transaction may take before its connection is given up. */
+const TRANSACTION_MS: Milliseconds = 25_000;
+
+interface Call {
+  method: Method;
+  now: Now;
+  args: readonly unknown[];
+  resolve(result: never): void;
+  reject(error: Error): void;
+}
+
+/** A commit was asked for, and no answer came: it may have taken place. */
+export class Doubt extends Error {
+  readonly batch: number;
+  /** Tell the callers what came of their calls, if it did. */
+  readonly answers: (() => void)[];
+
+  constructor(batch: number, answers: (() => void)[], cause: unknown) {
+    super('the commit was not answered', { cause });
+    this.batch = batch;
+    this.answers = answers;
+  }
+}
+
+/** Makes calls of a ledger in transactions, one at a time. */
+export interface Transactions {
+  /** What the ledger reads and writes by, while one runs. */
+  readonly store: LedgerStore;
+  /**
+   * Makes calls in one transaction; the answers are to be given once it returns. A call that the ledger refuses changed
+   * nothing and spoils nothing.
+   *
+   * @throws {@link Doubt}, or whatever the server or the connection says; then nothing was changed
+   */
+  run(
+    connection: PostgresConnection,
+    ledger: PostgresLedger,
+    calls: readonly Call[],
+    changing: boolean,
+  ): Promise<{ answers: (() => void)[] }>;
+}
+
+export function createTransactions(options: { clock: Clock; writer: string; relay: string }): Transactions {
+  const { clock } = options;
+  let current: PostgresConnection | null = null;
+  let pending: Promise<unknown>[] = [];
+  /** What went wrong first; whatever follows in the transaction goes wrong because of it. */
+  let spoiled: unknown = null;
+  let batches = 0;
+
+  const ask = <Row extends object>(
+    name: StatementName,
+    values: (string | number | null)[],
+  ): Promise<Row[]> => {
+    if (current === null) throw new Error('no transaction runs');
+    return current.ask<Row>(name, STATEMENTS[name], values);
+  };
+
+  /** Not waited for: the commit that follows is. */
+  const note = (asked: Promise<unknown>): void => {
+    asked.catch((error: unknown) => (spoiled ??= error));
+    pending.push(asked);
+  };
+
+  const store: LedgerStore = {
+    read: async (name, ...values) => ask(name, values),
+    write: (name, ...values) => note(ask(name, values)),
+  };
+
+  async function transact(
+    connection: PostgresConnection,
+    ledger: PostgresLedger,
+    calls: readonly Call[],
+    changing: boolean,
+  ): Promise<{ answers: (() => void)[] }> {
+    note(
+      connection.run(
+        changing
+          ? 'BEGIN ISOLATION LEVEL READ COMMITTED'
+          : 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+      ),
+    );
+    const [books] = await ask<Books>(changing ? 'lockStore' : 'readStore', []);
+    if (books === undefined) throw new Error('the row of the table store is gone');
+    ledger.begin(books);
+    const answers: (() => void)[] = [];
+    for (const call of calls) answers.push(await makeCall(ledger, call, books.store_time));
+    if (ledger.dirty) {
+      const batch = ++batches;
+      ledger.beforeCommit();
+      store.write('keepBatch', options.writer, options.relay, batch, Math.floor(clock.wall()));
+      if (ledger.books.seq !== books.seq || ledger.books.incarnation !== books.incarnation) {
+        store.write('notify', CHANNEL, String(ledger.books.seq));
+      }
+      const committed = connection.run('COMMIT');
+      note(committed);
+      try {
+        await Promise.all(pending);
+      } catch (error) {
+        throw new Doubt(batch, answers, spoiled ?? error);
+      }
+      // The server answers ROLLBACK to the commit of a transaction in which something failed.
+      if ((await committed) !== 'COMMIT') throw new Error('the server rolled the transaction back');
+    } else {
+      note(connection.run('COMMIT'));
+      await Promise.all(pending);
+    }
+    return { answers };
+  }
+
+  return {
+    store,
+    async run(connection, ledger, calls, changing) {
+      current = connection;
+      pending = [];
+      spoiled = null;
+      const late = clock.after(TRANSACTION_MS, () => connection.destroy());
+      try {
+        return await transact(connection, ledger, calls, changing);
+      } catch (error) {
+        throw error instanceof Doubt ? error : (spoiled ?? error);
+      } finally {
+        late.cancel();
+        current = null;
+      }
+    },
+  };
+}
+
+/** @returns how the caller hears what came of it */
+async function makeCall(ledger: PostgresLedger, call: Call, storeTime: Milliseconds): Promise<() => void> {
+  // Relays' times agree but for a little; time in the store never goes back.
+  const now = { ...call.now, at: Math.max(call.now.at, storeTime) };
+  try {
+    const method = ledger[call.method] as (now: Now, ...args: readonly unknown[]) => Promise<unknown>;
+    const result = await method.call(ledger, now, ...call.args);
+    return () => call.resolve(result as never);
+  } catch (error) {
+    if (!isSallyportError(error)) throw error;
+    return () => call.reject(error);
+  }
+}

@@ -1,0 +1,427 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { systemClock } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { createFront } from './front.ts';
+import type { Carrier, Front } from './front.ts';
+import { createIncarnation } from './ids.ts';
+import type { RandomBytes } from './ids.ts';
+import { CHANGING } from './ledger.ts';
+import type { Arguments, Ledger, Method, Now } from './ledger.ts';
+import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
+import type { Outbox, OutboxLimits } from './outbox.ts';
+import { connectPostgres, failureOf, serverName, uncertain, unavailable } from './postgres-client.ts';
+import type { PostgresConnection } from './postgres-client.ts';
+import { createPostgresLedger } from './postgres-ledger.ts';
+import type { PostgresLedger } from './postgres-ledger.ts';
+import { openPostgresSealer, openPostgresStore } from './postgres-store.ts';
+import type { FoundStore } from './postgres-store.ts';
+import { createTransactions, Doubt } from './postgres-transactions.ts';
+import { closed, noRoom, pushesWait } from './refusals.ts';
+import type { Sealer } from './sealer.ts';
+
+export interface PostgresOutboxOptions {
+  /** The database, as `postgres://user:password@host:port/database?sslmode=…`. It holds one outbox. */
+  url: URL;
+  /** File of the keys that seal actions; every relay of the site has a copy. Made (0600) by the first one. */
+  keyFile: string;
+  /** This relay's name, for whoever looks at the server. */
+  relay: string;
+  clock: Clock;
+  random: RandomBytes;
+  log: Log;
+  limits?: Partial<OutboxLimits>;
+  /** Whether store time begins at the server's clock, so that all relays have one; default true. Else at `clock`. */
+  serverTime?: boolean;
+  /** Told once, when the database was put back in time under us: whoever runs the relay must then end it. */
+  onFatal(error: Error): void;
+  /** Told when accepted = ended + held does not hold, which is a fault of ours. */
+  onViolation?: (what: string) => void;
+}
+
+/** Pushes that one transaction takes at most; bounds how long the first caller waits for the last. */
+const BATCH_LIMIT = 1000;
+/** How long what sessions came to, and who is in doubt, waits for a server that went away. */
+const HOLD_MS = 30_000;
+/** How often the server is asked for the newest sequence where no notification came. */
+const LOOK_MS = 1_000;
+/** Tries to connect again come after these times, the last one for ever. */
+const RETRY_MS = [100, 250, 500, 1_000, 2_000];
+
+/**
+ * What comes from sessions waits for a server that went away, for it can be told once only. Everything else is refused
+ * at once, and whoever asked may try again.
+ */
+const PATIENT: ReadonlySet<Method> = new Set<Method>(['clear', 'end', 'advance', 'fruitless']);
+
+interface Call {
+  method: Method;
+  now: Now;
+  args: readonly unknown[];
+  since: number;
+  /** Made in a transaction of its own, because one of those it shared one with has spoiled it. */
+  alone: boolean;
+  /** Nobody waits for the result. */
+  note: boolean;
+  resolve(result: never): void;
+  reject(error: Error): void;
+}
+
+/**
+ * Opens the outbox in a PostgreSQL database, which several relays of one site share. Calls go through one connection,
+ * those that wait together in one transaction. A server that goes away is dialled again for ever.
+ *
+ * @throws SallyportError OUTBOX_UNAVAILABLE, OUTBOX_DAMAGED (also: written by a newer version), OUTBOX_KEY_MISSING,
+ * KEY_INVALID, FILE_UNREADABLE, each naming the server or the key file
+ */
+export async function openPostgresOutbox(options: PostgresOutboxOptions): Promise<Outbox> {
+  const { url, clock, random, log } = options;
+  // The way to a real server takes real time, whatever the clock that messages live by.
+  const wire = systemClock;
+  const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
+  const where = serverName(url);
+  const writer = randomUUID();
+  const began = wire.monotonic();
+  const queue: Call[] = [];
+  let connection: PostgresConnection | null = null;
+  let why = 'it was not reached yet';
+  let downSince = began;
+  let doubt: { batch: number; calls: Call[]; settle(): void; since: number } | null = null;
+  let ledger: PostgresLedger | null = null;
+  let sealer: Sealer | null = null;
+  let front: Front | null = null;
+  let known = { seq: 0, incarnation: '' };
+  let working: Promise<void> | null = null;
+  let retry: Timer | null = null;
+  let attempts = 0;
+  let over: Error | null = null;
+  let looking = false;
+  /** Another connection is being made, not because the server went away. */
+  let mending = false;
+
+  const transactions = createTransactions({ clock: wire, writer, relay: options.relay });
+
+  async function connect(first: boolean): Promise<FoundStore> {
+    let fresh: PostgresConnection | null = null;
+    try {
+      fresh = await connectPostgres({
+        url,
+        applicationName: `sallyport-relay ${options.relay}`,
+        onLost: (detail) => {
+          if (fresh !== null) lose(fresh, detail);
+        },
+        onNotification: look,
+      });
+      const incarnation = createIncarnation(first ? random : randomBytes);
+      const found = await openPostgresStore(fresh, {
+        url,
+        incarnation,
+        writer,
+        now: Math.floor(wire.wall()),
+        make: first,
+      });
+      sealer ??= await openPostgresSealer(fresh, options.keyFile, where);
+      ledger ??= createPostgresLedger(transactions.store, limits, sealer);
+      if (over !== null) throw over;
+      connection = fresh;
+      return found;
+    } catch (error) {
+      fresh?.destroy();
+      throw error;
+    }
+  }
+
+  /** A connection is no longer used: whatever went wrong on it is not looked into. */
+  function lose(from: PostgresConnection, detail: string): void {
+    from.destroy();
+    if (connection !== from) return;
+    connection = null;
+    why = detail;
+    downSince = wire.monotonic();
+    log.error('the outbox is not reachable; pushes are refused meanwhile', { server: where, why });
+    putOff();
+    again();
+  }
+
+  function putOff(): void {
+    for (const call of queue.splice(0)) later(call);
+  }
+
+  /** Puts a call off until the server is back, or refuses it. */
+  function later(call: Call): void {
+    if (call.note ? queue.length < limits.waiting : PATIENT.has(call.method)) queue.push(call);
+    else call.reject(unavailable(where, why));
+  }
+
+  function again(): void {
+    if (retry !== null || over !== null) return;
+    const delay = RETRY_MS[Math.min(attempts, RETRY_MS.length - 1)] ?? 0;
+    attempts++;
+    retry = wire.after(delay, () => {
+      void reconnect().finally(() => {
+        retry = null;
+        if (connection === null) again();
+      });
+    });
+  }
+
+  async function reconnect(): Promise<void> {
+    try {
+      const found = await connect(false);
+      attempts = 0;
+      log.info('the outbox is reachable again', {
+        server: where,
+        ms: Math.round(wire.monotonic() - downSince),
+      });
+      const open = doubt;
+      doubt = null;
+      if (open !== null && found.batch >= open.batch) open.settle();
+      else if (open !== null) putBack(open.calls);
+      saw(found.books);
+      work();
+    } catch (error) {
+      why = describeError(error);
+      if (isSallyportError(error)) log.error('the outbox cannot be used', { server: where, why });
+    }
+  }
+
+  /** It did not take place: what may wait is done now, the rest is refused. */
+  function putBack(calls: Call[]): void {
+    queue.unshift(...calls.filter(({ method, note }) => note || PATIENT.has(method)));
+    for (const call of calls) {
+      if (!call.note && !PATIENT.has(call.method))
+        call.reject(unavailable(where, 'it went away before the commit'));
+    }
+  }
+
+  function saw(books: { seq: number; incarnation: string }): void {
+    const { seq, incarnation } = books;
+    if (known.incarnation !== '' && seq < known.seq) {
+      return fail(
+        new SallyportError(
+          'OUTBOX_STORAGE',
+          `The outbox at PostgreSQL ${where} went back from change ${known.seq} to ${seq} while it was in use: was it ` +
+            'restored? Starting again tells the proxies everything anew.',
+        ),
+      );
+    }
+    const renewed = known.incarnation !== '' && incarnation !== known.incarnation;
+    known = { seq, incarnation };
+    if (renewed) {
+      log.warn('outbox has a new incarnation', { server: where, incarnation });
+      front?.renewed(incarnation);
+    }
+    front?.committed(seq);
+  }
+
+  function fail(error: SallyportError): void {
+    if (over !== null) return;
+    log.error('outbox failed', { server: where, code: error.code, error: error.message });
+    stop(error);
+    options.onFatal(error);
+  }
+
+  function stop(error: Error): void {
+    over = error;
+    retry?.cancel();
+    upkeep.cancel();
+    connection?.destroy();
+    connection = null;
+    for (const call of queue.splice(0)) call.reject(error);
+    if (doubt !== null) for (const call of doubt.calls) call.reject(uncertain(where));
+    doubt = null;
+  }
+
+  /** Learns what other relays have changed. */
+  function look(): void {
+    if (looking || over !== null || connection === null || front === null) return;
+    looking = true;
+    const seen = (): void => void (looking = false);
+    enqueue('counts', { at: 0, wall: 0, ahead: 0 }, [], seen, seen);
+  }
+
+  function enqueue(
+    method: Method,
+    now: Now,
+    args: readonly unknown[],
+    resolve: (result: never) => void,
+    reject: (error: Error) => void,
+    note = false,
+  ): void {
+    if (over !== null) return reject(over);
+    const call: Call = { method, now, args, since: wire.monotonic(), alone: false, note, resolve, reject };
+    if (connection === null && !mending) return later(call);
+    queue.push(call);
+    if (!note) work();
+  }
+
+  function work(): void {
+    working ??= (async () => {
+      // Calls of one turn of the event loop go into one transaction.
+      await new Promise((resolve) => setImmediate(resolve));
+      while (connection !== null && queue.length > 0) await makeCalls(connection, takeBatch());
+    })().finally(() => {
+      working = null;
+      if (connection !== null && queue.some(({ note }) => !note)) work();
+    });
+  }
+
+  function takeBatch(): Call[] {
+    const batch: Call[] = [];
+    let size = 0;
+    while (queue.length > 0 && size < BATCH_LIMIT) {
+      const [next] = queue as [Call];
+      if (next.alone && batch.length > 0) break;
+      batch.push(next);
+      queue.shift();
+      size += sizeOf(next);
+      if (next.alone) break;
+    }
+    return batch;
+  }
+
+  async function makeCalls(on: PostgresConnection, calls: Call[]): Promise<void> {
+    if (ledger === null) return;
+    const changing = calls.some(({ method }) => CHANGING.has(method));
+    try {
+      const { answers } = await transactions.run(on, ledger, calls, changing);
+      const miscount = changing ? ledger.miscount() : null;
+      if (miscount !== null) {
+        log.error('the outbox does not add up', { server: where, what: miscount });
+        options.onViolation?.(miscount);
+      }
+      if (!changing) saw(ledger.books);
+      answers.forEach((settle) => settle());
+      if (changing) saw(ledger.books);
+    } catch (error) {
+      const cause = error instanceof Doubt ? error.cause : error;
+      const failure = failureOf(cause);
+      if (error instanceof Doubt && failure.kind === 'lost') {
+        // The next connection finds out whether it took place.
+        const settle = (): void => error.answers.forEach((each) => each());
+        doubt = { batch: error.batch, calls, settle, since: wire.monotonic() };
+        return lose(on, failure.detail);
+      }
+      if (failure.kind === 'lost') {
+        queue.unshift(...calls);
+        lose(on, failure.detail);
+        return putOff();
+      }
+      log.warn('a transaction of the outbox failed', {
+        server: where,
+        why: failure.detail,
+        calls: calls.length,
+      });
+      if (calls.length > 1) {
+        queue.unshift(...calls.map((call) => Object.assign(call, { alone: true })));
+      } else {
+        for (const call of calls) call.reject(meaningOf(failure));
+      }
+      // Nothing that an error leaves behind on a connection is used again.
+      mending = true;
+      on.destroy();
+      connection = null;
+      try {
+        saw((await connect(false)).books);
+      } catch (lost) {
+        why = describeError(lost);
+        downSince = wire.monotonic();
+        again();
+      } finally {
+        mending = false;
+      }
+      if (connection === null) putOff();
+    }
+  }
+
+  function meaningOf({ kind, detail }: ReturnType<typeof failureOf>): SallyportError {
+    if (kind === 'full') return noRoom(`PostgreSQL ${where}`, detail);
+    if (kind === 'wait') return pushesWait(where, detail);
+    return new SallyportError('OUTBOX_STORAGE', `The outbox at PostgreSQL ${where} failed: ${detail}.`);
+  }
+
+  /** Once a second: asks for news, and lets nobody wait for ever. */
+  function upkeepNow(): void {
+    const now = wire.monotonic();
+    if (connection !== null) return look();
+    for (const call of queue.splice(0)) {
+      if (now - call.since < HOLD_MS || call.note) queue.push(call);
+      else call.reject(unavailable(where, why));
+    }
+    if (doubt !== null && now - doubt.since >= HOLD_MS) {
+      for (const call of doubt.calls) call.reject(uncertain(where));
+      doubt = null;
+    }
+  }
+
+  const upkeep = wire.every(LOOK_MS, upkeepNow);
+  let found: FoundStore;
+  try {
+    found = await connect(true);
+  } catch (error) {
+    upkeep.cancel();
+    if (isSallyportError(error)) throw error;
+    throw unavailable(where, describeError(error));
+  }
+  const { books, renewed, dangers } = found;
+  known = { seq: books.seq, incarnation: books.incarnation };
+
+  const carrier: Carrier = {
+    call: <M extends Method>(method: M, now: Now, args: Arguments<M>) =>
+      new Promise<ReturnType<Ledger[M]>>((resolve, reject) => enqueue(method, now, args, resolve, reject)),
+    carryNote: (now, args) => enqueue('note', now, args, ignore, ignore, true),
+    async close(now) {
+      if (over !== null) return;
+      if (connection !== null) await new Promise((resolve) => enqueue('touch', now, [], resolve, resolve));
+      while (working !== null) await working;
+      const last = connection;
+      connection = null;
+      stop(closed());
+      await last?.end();
+      log.info('outbox closed', { server: where });
+    },
+  };
+
+  front = createFront({
+    carrier,
+    opened: {
+      incarnation: books.incarnation,
+      time: { storeTime: books.store_time, wallAhead: books.wall_ahead },
+      sequence: books.seq,
+      ...(options.serverTime === false ? {} : { clock: serverClock(found.wall) }),
+    },
+    clock,
+    random,
+    limits,
+  });
+  for (const danger of dangers) log.error('the server of the outbox is not safe', { server: where, danger });
+  if (renewed === 'restored') {
+    log.warn('outbox is not the database that was last opened; a new incarnation begins', {
+      server: where,
+      incarnation: books.incarnation,
+    });
+  }
+  log.info('outbox opened', {
+    server: where,
+    incarnation: books.incarnation,
+    sequence: books.seq,
+    held: books.held,
+    ms: Math.round(wire.monotonic() - began),
+  });
+  return front.outbox;
+}
+
+/** The server's clock, as it was when we asked. */
+function serverClock(wall: Milliseconds): Clock {
+  const since = systemClock.monotonic();
+  return { ...systemClock, wall: () => wall + systemClock.monotonic() - since };
+}
+
+function ignore(): void {
+  // A note may get lost.
+}
+
+function sizeOf({ method, args: [first] }: Call): number {
+  return method === 'pushMany' && Array.isArray(first) ? Math.max(1, first.length) : 1;
+}
