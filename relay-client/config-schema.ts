@@ -71,6 +71,21 @@ const addressRange = z.string('a range such as 127.64.0.0/16').superRefine((text
   }
 });
 
+/** How servers of PostgreSQL can be trusted, as its own client has them. */
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'];
+const DATABASE_WORDS = 'a URL such as postgres://user:password@host:5432/database?sslmode=verify-full';
+
+const database = z.string(DATABASE_WORDS).transform((text, context): URL => {
+  const url = URL.parse(text);
+  const mode = url?.searchParams.get('sslmode') ?? null;
+  if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol) || url.pathname.length < 2)
+    context.addIssue({ code: 'custom', message: DATABASE_WORDS });
+  else if (mode !== null && !SSL_MODES.includes(mode))
+    context.addIssue({ code: 'custom', message: `an sslmode that is one of ${SSL_MODES.join(', ')}` });
+  else return url;
+  return z.NEVER;
+});
+
 /** The config file as written, field by field; `beside` resolves its paths. docs/configuration.md is held against it. */
 export const relaySchema = (beside: (path: string) => string) => {
   const file = fields.file(beside);
@@ -111,8 +126,15 @@ export const relaySchema = (beside: (path: string) => string) => {
       former_key: file.nullable().default(null),
       proxies: proxiesSchema(file),
       outbox: z
-        .strictObject({ path: fields.path, key: fields.path.nullable().default(null) }, 'a map with path')
-        .prefault({ path: DEFAULT_OUTBOX }),
+        .strictObject(
+          {
+            path: fields.path.default(DEFAULT_OUTBOX),
+            postgres: database.nullable().default(null),
+            key: fields.path.nullable().default(null),
+          },
+          'a map with path or postgres',
+        )
+        .prefault({}),
       services: z
         .array(z.discriminatedUnion('kind', [wpi, tcp], 'a service of kind wpi or tcp'), 'a list of services')
         .default([]),

@@ -21,8 +21,11 @@ export interface RelayConfig {
   /** File of the key before it, by which contact-me addresses were made; null = none. */
   formerKey: string | null;
   proxies: ProxyConfig[];
-  /** Directory of the SQLite outbox, and the file of the keys that seal what is secret in it. */
-  outbox: { path: string; keyFile: string };
+  /**
+   * Directory of the SQLite outbox, or, with `postgres`, of what is this relay's own beside that database; and the file of
+   * the keys that seal what is secret in the outbox.
+   */
+  outbox: { path: string; keyFile: string; postgres: URL | null };
   services: (WpiServiceConfig | TcpServiceConfig)[];
   /** Where contact-me requests of services are caught; null = nowhere. `advertise` null = the address that was bound. */
   contactMe: {
@@ -65,6 +68,7 @@ export function loadRelayConfig(file: string, looking?: 'into files'): RelayConf
     proxies: written.proxies.map(readProxy),
     outbox: {
       path: beside(written.outbox.path),
+      postgres: written.outbox.postgres,
       keyFile:
         written.outbox.key === null ? `${beside(written.outbox.path)}.key` : beside(written.outbox.key),
     },

@@ -1,8 +1,9 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../shared/clock.ts';
+import { isSallyportError } from '../shared/errors.ts';
 import type { MetricSample } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
-import type { Outbox } from './outbox/outbox.ts';
+import type { Outbox, OutboxCounts } from './outbox/outbox.ts';
 import type { ServiceMetrics } from './services/metrics.ts';
 import type { CourierMetrics } from './courier/courier.ts';
 import type { Service } from './services/service.ts';
@@ -107,13 +108,22 @@ export function createRelayMetrics(parts: {
         await read(this);
       },
     });
+  /** Null while the outbox is away, which must not keep all other figures from being read. */
+  const counts = (): Promise<OutboxCounts | null> =>
+    parts.outbox.counts().catch((error: unknown) => {
+      if (isSallyportError(error, 'OUTBOX_UNAVAILABLE')) return null;
+      throw error;
+    });
   gauge('sallyport_outbox_messages', 'Messages held, and ever ended, by state', ['state'], async (g) => {
-    const { held, ended: ends } = await parts.outbox.counts();
-    g.set({ state: 'held' }, held);
-    for (const [state, count] of Object.entries(ends)) g.set({ state }, count);
+    const found = await counts();
+    if (found === null) return;
+    g.set({ state: 'held' }, found.held);
+    for (const [state, count] of Object.entries(found.ended)) g.set({ state }, count);
   });
   gauge('sallyport_outbox_accepted', 'Messages ever accepted', [], async (g) => {
-    g.set((await parts.outbox.counts()).accepted);
+    const found = await counts();
+    if (found === null) g.remove();
+    else g.set(found.accepted);
   });
   gauge('sallyport_outbox_sequence', 'Newest committed change', [], (g) => g.set(parts.outbox.sequence()));
   gauge('sallyport_link_up', '1 while the proxy is linked and holds what is pending', ['proxy'], (g) => {

@@ -46,29 +46,35 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
   const { outbox, clock, log } = options;
   let held = new Map<DeviceId, Held>();
   let reached: Sequence | null = null;
+  /** Incarnations that began since; what was read in one tells nothing of another. */
+  let renewals = 0;
   let running = false;
   let again = false;
   let closed = false;
 
   const takeSnapshot = async (): Promise<void> => {
     const fresh = new Map<DeviceId, Held>();
+    const began = renewals;
     let at: Sequence = outbox.sequence();
     for await (const { seq, entries } of outbox.snapshot(STEP)) {
       at = seq;
       for (const entry of entries) hold(fresh, entry, clock);
     }
+    if (renewals !== began) return;
     held = fresh;
     reached = at;
   };
 
   const catchUp = async (): Promise<void> => {
-    if (reached === null) await takeSnapshot();
+    while (reached === null && !closed) await takeSnapshot();
     while (!closed && reached !== null && reached < outbox.sequence()) {
       const part = await outbox.changes(reached, STEP);
       if (part === null) {
         await takeSnapshot();
         continue;
       }
+      // A new incarnation began meanwhile: what was read is of another past.
+      if (reached === null) return catchUp();
       for (const change of part.changes) apply(held, change, clock);
       if (part.seq <= reached && part.changes.length === 0) return;
       reached = part.seq;
@@ -111,7 +117,14 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
     return null;
   };
 
-  const stop = outbox.onCommit(followOn);
+  const stops = [
+    outbox.onCommit(followOn),
+    outbox.onRenewed(() => {
+      reached = null;
+      renewals++;
+      followOn();
+    }),
+  ];
   const ready = follow();
   // Who doesn't wait for it learns of a failure by the next commit's reading.
   ready.catch(() => undefined);
@@ -133,7 +146,7 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
     count: () => held.size,
     close() {
       closed = true;
-      stop();
+      for (const stop of stops) stop();
     },
   };
 }

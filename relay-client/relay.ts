@@ -6,7 +6,7 @@ import { watchExpiry } from '../shared/certificates.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { describeError, SallyportError } from '../shared/errors.ts';
+import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { pollPath, pollSecretOf } from '../shared/poll-secret.ts';
 import type { RelayFrame } from '../shared/protocol.ts';
@@ -26,8 +26,8 @@ import type { DialLane } from './links/link.ts';
 import { createLinks } from './links/links.ts';
 import { createLookup } from './links/lookup.ts';
 import { createRelayMetrics } from './metrics.ts';
-import { openSqliteOutbox } from './outbox/sqlite.ts';
-import type { SqliteOutboxOptions } from './outbox/sqlite.ts';
+import { openOutbox } from './outbox/open.ts';
+import type { OutboxOptions } from './outbox/open.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { createPendingView } from './pending-view.ts';
 import { createPollSource } from './poll-source.ts';
@@ -59,7 +59,7 @@ const HEALTH_MS: Milliseconds = 200;
 export interface RelayWorld {
   random: (size: number) => Uint8Array;
   readIdentity: (config: RelayConfig, clock: Clock) => Promise<Identity>;
-  openOutbox: (options: SqliteOutboxOptions) => Promise<Outbox>;
+  openOutbox: (options: OutboxOptions) => Promise<Outbox>;
   dialLane: typeof dialLane;
   createLookup: typeof createLookup;
   /** Dials upstream without TLS. */
@@ -69,7 +69,7 @@ export interface RelayWorld {
 const machine: RelayWorld = {
   random: (size) => randomBytes(size),
   readIdentity,
-  openOutbox: openSqliteOutbox,
+  openOutbox,
   dialLane,
   createLookup,
   dialTcp,
@@ -138,8 +138,8 @@ async function open(
   const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
 
   const outbox = await world.openOutbox({
-    path: config.outbox.path,
-    keyFile: config.outbox.keyFile,
+    ...config.outbox,
+    relay: config.name,
     clock,
     random,
     log,
@@ -435,7 +435,10 @@ async function open(
     void (async () => {
       const next = await outbox.nextExpiry();
       if (next !== null && next <= 0) await outbox.expire();
-    })().catch((error: unknown) => log.error('expiry failed', { why: describeError(error) }));
+    })().catch((error: unknown) => {
+      if (isSallyportError(error, 'OUTBOX_UNAVAILABLE')) return;
+      log.error('expiry failed', { why: describeError(error) });
+    });
   });
 
   const campaigns = await createCampaigns({

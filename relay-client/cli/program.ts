@@ -26,7 +26,7 @@ export function createRelayProgram(io: Io): Command {
   addRun(program);
   addSetUp(program, say);
   addDoctor(program, apiOf, io);
-  addKeepCommands(program, (file) => loadRelayConfig(file).outbox.path, say);
+  addKeepCommands(program, directoryOf, say);
   addPollPath(program, readSecret, say);
   addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => apiOf(file), io);
   return program;
@@ -48,4 +48,14 @@ async function readSecret(file: string): Promise<Uint8Array> {
   // Loaded late, as with run.
   const { readPollSecret } = await import('../secrets.ts');
   return readPollSecret(loadRelayConfig(file));
+}
+
+/** The directory of an outbox that is kept in one. */
+function directoryOf(config: string): string {
+  const { path, postgres } = loadRelayConfig(config).outbox;
+  if (postgres === null) return path;
+  throw new SallyportError(
+    'CONFIG_INVALID',
+    `the outbox of ${config} is in PostgreSQL; keep copies of it with pg_dump (docs/several-relays.md)`,
+  );
 }

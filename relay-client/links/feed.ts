@@ -1,3 +1,5 @@
+import { isSallyportError } from '../../shared/errors.ts';
+import type { Clock } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { ENTRIES_PER_FRAME } from '../../shared/protocol.ts';
 import type { HeldChange, HeldEntry, RelayFrame } from '../../shared/protocol.ts';
@@ -13,6 +15,9 @@ const PART = ENTRIES_PER_FRAME / 4;
 /** Devices in one frame, at some 20 bytes each. */
 const KNOWN_PART = ENTRIES_PER_FRAME / 2;
 
+/** How long to wait for an outbox whose server is away before it is read again. */
+const RETRY_MS = 1_000;
+
 /** Keeps one proxy's copy of the outbox up to date. */
 export interface Feed {
   /** Resolves after `stop`; rejects when the outbox fails. */
@@ -24,6 +29,7 @@ export interface Feed {
 
 export interface FeedOptions {
   outbox: Outbox;
+  clock: Clock;
   /** What the proxy still holds. */
   holds: { incarnation: string; seq: number } | null;
   send: (frame: RelayFrame) => void;
@@ -47,6 +53,18 @@ export function createFeed(options: FeedOptions): Feed {
     });
   const room = (): Promise<void> => woken(() => options.backlog() < FEED_BACKLOG_BYTES);
 
+  /** While the outbox is away the proxy's copy stays as it is, and the link with it. */
+  async function patiently<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await read();
+      } catch (error) {
+        if (stopped || !isSallyportError(error, 'OUTBOX_UNAVAILABLE', 'OUTBOX_BUSY')) throw error;
+        await new Promise<void>((resolve) => options.clock.after(RETRY_MS, resolve));
+      }
+    }
+  }
+
   /** Sends everything held; returns the sequence that it is as of. */
   async function snapshot(): Promise<number> {
     const { incarnation } = outbox;
@@ -68,21 +86,20 @@ export function createFeed(options: FeedOptions): Feed {
   }
 
   async function changes(after: number): Promise<number> {
-    const found = await outbox.changes(after, PART);
-    if (found === null) return snapshot();
+    const found = await patiently(() => outbox.changes(after, PART));
+    if (found === null) return patiently(snapshot);
     send({ type: 'changes', seq: found.seq, changes: found.changes.map(toChange) });
     return found.seq;
   }
 
   /** Tells of all devices; between two pages goes what has changed, since polls are answered by it already. */
   async function known(upToDate: () => Promise<void>): Promise<void> {
-    const { devices: total } = await outbox.counts();
+    const { devices: total } = await patiently(() => outbox.counts());
     let cursor: DeviceId | null = null;
     do {
-      const page: Awaited<ReturnType<Outbox['devices']>> = await outbox.devices({
-        limit: KNOWN_PART,
-        ...(cursor === null ? {} : { cursor }),
-      });
+      const page: Awaited<ReturnType<Outbox['devices']>> = await patiently(() =>
+        outbox.devices({ limit: KNOWN_PART, ...(cursor === null ? {} : { cursor }) }),
+      );
       if (page.devices.length > 0)
         send({ type: 'known', devices: page.devices.map(({ device }) => device), total });
       cursor = page.next;
@@ -93,7 +110,7 @@ export function createFeed(options: FeedOptions): Feed {
 
   async function run(): Promise<void> {
     const { holds } = options;
-    let sent = holds === null || holds.incarnation !== outbox.incarnation ? await snapshot() : holds.seq;
+    let sent = holds === null || holds.incarnation !== outbox.incarnation ? await patiently(snapshot) : holds.seq;
     const upToDate = async (): Promise<void> => {
       while (sent < outbox.sequence() && !stopped) {
         sent = await changes(sent);

@@ -160,7 +160,7 @@ export function createLink(options: LinkOptions): Link {
       return close(CLOSE.violation, `the proxy knows this relay for site ${frame.site}, not ${options.site}`);
     }
     const { holds } = frame;
-    if (holds !== null && holds.incarnation === outbox.incarnation && holds.seq > outbox.sequence()) {
+    if (holds !== null && (await isAhead(holds))) {
       log.error('the outbox went back in time: was a backup restored?', {
         holds: holds.seq,
         has: outbox.sequence(),
@@ -169,10 +169,12 @@ export function createLink(options: LinkOptions): Link {
       if (wrong !== null) violation(wrong);
       return;
     }
+    if (over !== null) return;
     await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame)));
     if (over !== null) return;
     feed = createFeed({
       outbox,
+      clock,
       holds: frame.holds,
       send,
       backlog: () => control?.backlog() ?? 0,
@@ -191,6 +193,13 @@ export function createLink(options: LinkOptions): Link {
         close(CLOSE.going, 'the outbox failed');
       },
     );
+  }
+
+  /** Whether a proxy is ahead of the outbox. What is known here of one that relays share may be a moment old. */
+  async function isAhead(position: { incarnation: string; seq: number }): Promise<boolean> {
+    const ahead = (): boolean => position.incarnation === outbox.incarnation && position.seq > outbox.sequence();
+    if (ahead()) await outbox.refresh();
+    return ahead();
   }
 
   async function openStreamLane({ link, credit }: Welcome): Promise<void> {
@@ -236,7 +245,10 @@ export function createLink(options: LinkOptions): Link {
         return 'a second welcome';
       case 'applied':
         if (frame.incarnation !== outbox.incarnation) return null;
-        if (frame.seq > outbox.sequence()) return `applied ${frame.seq}, which was never sent`;
+        if (frame.seq > outbox.sequence()) {
+          checkApplied(frame);
+          return null;
+        }
         if (applied !== null && frame.seq < applied) return `applied ${frame.seq} after ${applied}`;
         applied = frame.seq;
         options.onChange();
@@ -262,6 +274,19 @@ export function createLink(options: LinkOptions): Link {
       default:
         return never(frame);
     }
+  }
+
+  /** Another relay may have told the proxy what is not known here yet; or the proxy lies. */
+  function checkApplied(position: { incarnation: string; seq: number }): void {
+    isAhead(position).then(
+      (ahead) => {
+        if (ahead) return violation(`applied ${position.seq}, which was never sent`);
+        if (position.incarnation !== outbox.incarnation) return;
+        applied = Math.max(applied ?? 0, position.seq);
+        options.onChange();
+      },
+      (error: unknown) => log.debug('what the proxy applied cannot be checked', { why: describeError(error) }),
+    );
   }
 
   async function start(): Promise<void> {

@@ -114,6 +114,7 @@ export function createLinks(options: LinksOptions): Links {
   /** What proxies are told of this relay's going away; null = it stays. */
   let leaving: RelayFrame | null = null;
 
+  const stopRenewals = outbox.onRenewed(reconnectAll);
   let places: Place[] = [];
   const names: { url: string; since: Milliseconds; following: Following }[] = [];
   for (const target of options.targets) {
@@ -252,10 +253,12 @@ export function createLinks(options: LinksOptions): Links {
           options.log.error('outbox cannot start anew; trying again', { why: describeError(error) });
         },
       )
-      .finally(() => {
-        for (const { reconnect } of places) reconnect.current()?.close(CLOSE.going, 'the outbox starts anew');
-      });
+      .finally(reconnectAll);
     return null;
+  }
+
+  function reconnectAll(): void {
+    for (const { reconnect } of places) reconnect.current()?.close(CLOSE.going, 'the outbox starts anew');
   }
 
   function changed(place: Place): void {
@@ -344,6 +347,7 @@ export function createLinks(options: LinksOptions): Links {
     async close() {
       for (const { following } of names) following.stop();
       for (const { last } of places) last?.cancel();
+      stopRenewals();
       await Promise.all(places.map(({ reconnect }) => reconnect.stop('the relay is going away')));
     },
   };

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { systemClock } from '../../shared/clock.ts';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { createFront } from './front.ts';
@@ -34,6 +34,8 @@ export interface PostgresOutboxOptions {
   limits?: Partial<OutboxLimits>;
   /** Whether store time begins at the server's clock, so that all relays have one; default true. Else at `clock`. */
   serverTime?: boolean;
+  /** How long what sessions came to, and who is in doubt, waits for a server that went away; default 30 s. */
+  patience?: Milliseconds;
   /** Told once, when the database was put back in time under us: whoever runs the relay must then end it. */
   onFatal(error: Error): void;
   /** Told when accepted = ended + held does not hold, which is a fault of ours. */
@@ -42,8 +44,7 @@ export interface PostgresOutboxOptions {
 
 /** Pushes that one transaction takes at most; bounds how long the first caller waits for the last. */
 const BATCH_LIMIT = 1000;
-/** How long what sessions came to, and who is in doubt, waits for a server that went away. */
-const HOLD_MS = 30_000;
+const PATIENCE_MS: Milliseconds = 30_000;
 /** How often the server is asked for the newest sequence where no notification came. */
 const LOOK_MS = 1_000;
 /** Tries to connect again come after these times, the last one for ever. */
@@ -79,6 +80,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   const { url, clock, random, log } = options;
   // The way to a real server takes real time, whatever the clock that messages live by.
   const wire = systemClock;
+  const patience = options.patience ?? PATIENCE_MS;
   const limits = { ...DEFAULT_OUTBOX_LIMITS, ...options.limits };
   const where = serverName(url);
   const writer = randomUUID();
@@ -111,7 +113,9 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         onLost: (detail) => {
           if (fresh !== null) lose(fresh, detail);
         },
-        onNotification: look,
+        onNotification: (seq) => {
+          if (Number(seq) > known.seq) look();
+        },
       });
       const incarnation = createIncarnation(first ? random : randomBytes);
       const found = await openPostgresStore(fresh, {
@@ -346,10 +350,10 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     const now = wire.monotonic();
     if (connection !== null) return look();
     for (const call of queue.splice(0)) {
-      if (now - call.since < HOLD_MS || call.note) queue.push(call);
+      if (now - call.since < patience || call.note) queue.push(call);
       else call.reject(unavailable(where, why));
     }
-    if (doubt !== null && now - doubt.since >= HOLD_MS) {
+    if (doubt !== null && now - doubt.since >= patience) {
       for (const call of doubt.calls) call.reject(uncertain(where));
       doubt = null;
     }

@@ -236,7 +236,7 @@ function configOf(world: World, proxies: string[]): RelayConfig {
       via: null,
     })),
     formerKey: null,
-    outbox: { path: '/nowhere', keyFile: '' },
+    outbox: { path: '/nowhere', keyFile: '', postgres: null },
     services: [
       {
         name: 'wpi',
