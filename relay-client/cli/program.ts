@@ -10,6 +10,7 @@ import { addDeskCommands } from './desk.ts';
 import { addDoctor } from './doctor.ts';
 import type { Io } from './io.ts';
 import { addKeepCommands } from './keep.ts';
+import { addMigrate } from './migrate.ts';
 import { addPollPath } from './poll-path.ts';
 import { addRun } from './run.ts';
 import { addSetUp } from './set-up.ts';
@@ -27,6 +28,7 @@ export function createRelayProgram(io: Io): Command {
   addSetUp(program, say);
   addDoctor(program, apiOf, io);
   addKeepCommands(program, directoryOf, say);
+  addMigrate(program, (file) => loadRelayConfig(file).outbox, io);
   addPollPath(program, readSecret, say);
   addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => apiOf(file), io);
   return program;

@@ -110,7 +110,8 @@ export function createFeed(options: FeedOptions): Feed {
 
   async function run(): Promise<void> {
     const { holds } = options;
-    let sent = holds === null || holds.incarnation !== outbox.incarnation ? await patiently(snapshot) : holds.seq;
+    let sent =
+      holds === null || holds.incarnation !== outbox.incarnation ? await patiently(snapshot) : holds.seq;
     const upToDate = async (): Promise<void> => {
       while (sent < outbox.sequence() && !stopped) {
         sent = await changes(sent);

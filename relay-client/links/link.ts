@@ -197,7 +197,8 @@ export function createLink(options: LinkOptions): Link {
 
   /** Whether a proxy is ahead of the outbox. What is known here of one that relays share may be a moment old. */
   async function isAhead(position: { incarnation: string; seq: number }): Promise<boolean> {
-    const ahead = (): boolean => position.incarnation === outbox.incarnation && position.seq > outbox.sequence();
+    const ahead = (): boolean =>
+      position.incarnation === outbox.incarnation && position.seq > outbox.sequence();
     if (ahead()) await outbox.refresh();
     return ahead();
   }
@@ -285,7 +286,8 @@ export function createLink(options: LinkOptions): Link {
         applied = Math.max(applied ?? 0, position.seq);
         options.onChange();
       },
-      (error: unknown) => log.debug('what the proxy applied cannot be checked', { why: describeError(error) }),
+      (error: unknown) =>
+        log.debug('what the proxy applied cannot be checked', { why: describeError(error) }),
     );
   }
 

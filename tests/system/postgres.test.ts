@@ -23,109 +23,117 @@ async function until<T>(what: string, ask: () => Promise<T>, good: (value: T) =>
   }
 }
 
-t.test('PostgreSQL crashes and comes back: nobody is lied to, and nothing else stops', { skip }, async (t) => {
-  const server = await startPostgres(t, { durable: true });
-  const url = await server.database();
-  url.password = PASSWORD;
-  const released = Promise.withResolvers<void>();
-  const inSession = Promise.withResolvers<void>();
-  const gate = await startGate(t, {
-    relay: { outbox: { postgres: url.href } },
-    service: {
-      async intercept(request) {
-        if (!request.body.includes('reply-to')) return undefined;
-        inSession.resolve();
-        await released.promise;
-        return undefined;
+t.test(
+  'PostgreSQL crashes and comes back: nobody is lied to, and nothing else stops',
+  { skip },
+  async (t) => {
+    const server = await startPostgres(t, { durable: true });
+    const url = await server.database();
+    url.password = PASSWORD;
+    const released = Promise.withResolvers<void>();
+    const inSession = Promise.withResolvers<void>();
+    const gate = await startGate(t, {
+      relay: { outbox: { postgres: url.href } },
+      service: {
+        async intercept(request) {
+          if (!request.body.includes('reply-to')) return undefined;
+          inSession.resolve();
+          await released.promise;
+          return undefined;
+        },
       },
-    },
-  });
-  const [waits, called] = [mac(1), mac(2)];
-  t.equal((await gate.call('POST', `/v1/devices/${waits}/messages?wait=proxy`, {})).status, 201);
-  t.equal((await gate.call('POST', `/v1/devices/${called}/messages?wait=proxy`, {})).status, 201);
-  await gate.polls(waits, 202);
+    });
+    const [waits, called] = [mac(1), mac(2)];
+    t.equal((await gate.call('POST', `/v1/devices/${waits}/messages?wait=proxy`, {})).status, 201);
+    t.equal((await gate.call('POST', `/v1/devices/${called}/messages?wait=proxy`, {})).status, 201);
+    await gate.polls(waits, 202);
 
-  const phone = createPhone({
-    deviceId: called,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
-  void gate.service.enqueue(called, [{ action: 'WriteItems', items: { realm: 'example' } }]);
-  const session = phone.openSession('solicited');
-  await inSession.promise;
+    const phone = createPhone({
+      deviceId: called,
+      service: gate.phoneService,
+      pollUrl: gate.pollUrl,
+      pollIntervalMs: 0,
+      contactListen: false,
+    });
+    t.teardown(() => phone.close());
+    void gate.service.enqueue(called, [{ action: 'WriteItems', items: { realm: 'example' } }]);
+    const session = phone.openSession('solicited');
+    await inSession.promise;
 
-  // Pushes without end, each to a device of its own, so that afterwards each can be asked for.
-  const outcomes = new Map<string, { status: number; code: unknown }>();
-  let next = 100;
-  let pushing = true;
-  const pusher = async (): Promise<void> => {
-    while (pushing) {
-      const device = mac((next += 1));
-      const { status, body } = await gate.call('POST', `/v1/devices/${device}/messages`, { key: 'job' });
-      outcomes.set(device, { status, code: body['code'] });
-      if (status !== 201) await new Promise((resolve) => setTimeout(resolve, 100));
+    // Pushes without end, each to a device of its own, so that afterwards each can be asked for.
+    const outcomes = new Map<string, { status: number; code: unknown }>();
+    let next = 100;
+    let pushing = true;
+    const pusher = async (): Promise<void> => {
+      while (pushing) {
+        const device = mac((next += 1));
+        const { status, body } = await gate.call('POST', `/v1/devices/${device}/messages`, { key: 'job' });
+        outcomes.set(device, { status, code: body['code'] });
+        if (status !== 201) await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    };
+    const pushers = Array.from({ length: PUSHERS }, pusher);
+    await until(
+      'pushes are taken',
+      async () => outcomes.size,
+      (size) => size > 50,
+    );
+    await server.stop('immediate');
+    await until(
+      'pushes are refused',
+      async () => [...outcomes.values()].filter(({ status }) => status === 503).length,
+      (count) => count > 5,
+    );
+    const refused = await fetch(`${gate.api}/v1/devices/${mac(3)}/messages`, {
+      method: 'POST',
+      body: '{}',
+      headers: { 'content-type': 'application/json' },
+    });
+    t.equal(refused.status, 503);
+    t.ok(Number(refused.headers.get('retry-after')) > 0, 'says when to try again');
+    t.match(await refused.json(), { code: 'OUTBOX_UNAVAILABLE' });
+    t.equal(await gate.poll(waits), 202, 'polls are answered meanwhile');
+    t.equal((await fetch(`${gate.api}/readyz`)).status, 503, 'the relay says that it is not ready');
+    t.equal((await fetch(`${gate.api}/metrics`)).status, 200, 'its figures can be read');
+    released.resolve();
+    t.match(await session, { outcome: 'completed' }, 'the session went on to its end');
+
+    await server.start();
+    await until(
+      'pushes are taken again',
+      async () => [...outcomes.values()].at(-1)?.status,
+      (status) => status === 201,
+    );
+    pushing = false;
+    await Promise.all(pushers);
+    await gate.polls(called, 200, DEADLINE_MS);
+    t.match(
+      (await gate.call('GET', `/v1/devices/${called}`)).body,
+      { pending: 0 },
+      'what the session came to was kept until the server was back',
+    );
+    t.equal(await gate.poll(waits), 202);
+    const lies: string[] = [];
+    let [taken, kept] = [0, 0];
+    for (const [device, { status, code }] of outcomes) {
+      const answer = await gate.call('GET', `/v1/devices/${device}`);
+      const there = answer.status === 200 && answer.body['pending'] === 1;
+      if (status === 201 ? !there : there) lies.push(`${device}: ${status} ${String(code)}, there: ${there}`);
+      if (status === 201) taken += 1;
+      else kept += 1;
     }
-  };
-  const pushers = Array.from({ length: PUSHERS }, pusher);
-  await until('pushes are taken', async () => outcomes.size, (size) => size > 50);
-  await server.stop('immediate');
-  await until(
-    'pushes are refused',
-    async () => [...outcomes.values()].filter(({ status }) => status === 503).length,
-    (count) => count > 5,
-  );
-  const refused = await fetch(`${gate.api}/v1/devices/${mac(3)}/messages`, {
-    method: 'POST',
-    body: '{}',
-    headers: { 'content-type': 'application/json' },
-  });
-  t.equal(refused.status, 503);
-  t.ok(Number(refused.headers.get('retry-after')) > 0, 'says when to try again');
-  t.match(await refused.json(), { code: 'OUTBOX_UNAVAILABLE' });
-  t.equal(await gate.poll(waits), 202, 'polls are answered meanwhile');
-  t.equal((await fetch(`${gate.api}/readyz`)).status, 503, 'the relay says that it is not ready');
-  t.equal((await fetch(`${gate.api}/metrics`)).status, 200, 'its figures can be read');
-  released.resolve();
-  t.match(await session, { outcome: 'completed' }, 'the session went on to its end');
+    t.same(lies, [], `of ${taken} accepted none is missing, and of ${kept} refused none is there`);
 
-  await server.start();
-  await until(
-    'pushes are taken again',
-    async () => [...outcomes.values()].at(-1)?.status,
-    (status) => status === 201,
-  );
-  pushing = false;
-  await Promise.all(pushers);
-  await gate.polls(called, 200, DEADLINE_MS);
-  t.match(
-    (await gate.call('GET', `/v1/devices/${called}`)).body,
-    { pending: 0 },
-    'what the session came to was kept until the server was back',
-  );
-  t.equal(await gate.poll(waits), 202);
-  const lies: string[] = [];
-  let [taken, kept] = [0, 0];
-  for (const [device, { status, code }] of outcomes) {
-    const answer = await gate.call('GET', `/v1/devices/${device}`);
-    const there = answer.status === 200 && answer.body['pending'] === 1;
-    if (status === 201 ? !there : there) lies.push(`${device}: ${status} ${String(code)}, there: ${there}`);
-    if (status === 201) taken += 1;
-    else kept += 1;
-  }
-  t.same(lies, [], `of ${taken} accepted none is missing, and of ${kept} refused none is there`);
-
-  const before = (await gate.call('GET', '/v1/status')).body;
-  gate.relay.signal('SIGKILL');
-  await gate.relay.exited;
-  await gate.startRelay();
-  const after = (await gate.call('GET', '/v1/status')).body;
-  t.same(after['outbox'], before['outbox'], 'a relay killed finds all of it again');
-  t.equal(after['incarnation'], before['incarnation'], 'in the same incarnation');
-  await gate.polls(waits, 202);
-  const said = JSON.stringify(gate.relay.lines);
-  t.ok(said.includes('outbox opened'));
-  t.notOk(said.includes(PASSWORD), 'the password is in no line of the log');
-});
+    const before = (await gate.call('GET', '/v1/status')).body;
+    gate.relay.signal('SIGKILL');
+    await gate.relay.exited;
+    await gate.startRelay();
+    const after = (await gate.call('GET', '/v1/status')).body;
+    t.same(after['outbox'], before['outbox'], 'a relay killed finds all of it again');
+    t.equal(after['incarnation'], before['incarnation'], 'in the same incarnation');
+    await gate.polls(waits, 202);
+    const said = JSON.stringify(gate.relay.lines);
+    t.ok(said.includes('outbox opened'));
+    t.notOk(said.includes(PASSWORD), 'the password is in no line of the log');
+  },
+);

@@ -267,7 +267,7 @@ else {
     // It does what a relay does that is stopped (SIGSTOP) in the middle of a transaction.
     const sitting = server.sql(
       url,
-      "BEGIN; SET LOCAL lock_timeout = 0; LOCK TABLE sallyport.store; SELECT pg_sleep(2); COMMIT",
+      'BEGIN; SET LOCAL lock_timeout = 0; LOCK TABLE sallyport.store; SELECT pg_sleep(2); COMMIT',
     );
     await outbox.push(contactMe(phone(1)));
     await sitting.catch(() => undefined);
