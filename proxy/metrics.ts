@@ -73,6 +73,9 @@ export function createMetrics(parts: MeasuredParts): Metrics {
   counter('sallyport_polls_unknown_total', 'Polls by devices that no relay knows', [], (c) => {
     c.inc(pollDoor.stats().unknown.polls);
   });
+  counter('sallyport_polls_wrong_secret_total', 'Polls without the right secret in their path', [], (c) => {
+    c.inc(pollDoor.stats().wrongSecret);
+  });
   gauge('sallyport_poll_connections', 'Poll connections open', [], (g) =>
     g.set(pollDoor.stats().connections.open),
   );

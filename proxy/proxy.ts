@@ -13,6 +13,7 @@ import { createMetrics } from './metrics.ts';
 import { createOps } from './ops.ts';
 import type { Ops } from './ops.ts';
 import { createPollDoor } from './poll/poll-door.ts';
+import { watchWrongSecrets } from './poll/wrong-secrets.ts';
 import { openRegistry } from './registry.ts';
 import { createRelayDoor } from './relay-door.ts';
 import { createSessionSlots } from './session-door.ts';
@@ -201,6 +202,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
     const expiry = watchExpiry({ uses: certificates, clock, log });
     const timers = [
       expiry,
+      watchWrongSecrets({ count: () => pollDoor.stats().wrongSecret, clock, log }),
       clock.every(TICK_MS, () => sites.forEach((site) => site.tick())),
       clock.every(TELEMETRY_MS, tell),
       clock.every(METRICS_MS, tellMetrics),

@@ -28,6 +28,8 @@ export interface ProxyState {
   version: string | null;
   /** Its site's phones reach the service by themselves (`sessions: direct`); false before the first hello. */
   direct: boolean;
+  /** Its site's phones have to poll under a secret in their path; null before the first hello. */
+  pollSecret: boolean | null;
   /** Streams open through it. */
   streams: number;
 }
@@ -95,6 +97,8 @@ export interface RelayView {
   series(after: number): readonly SeriesPoint[];
   /** The newest warnings of all devices and of none, newest first. */
   recentWarnings(): readonly RecentWarning[];
+  /** What in the config does not fit what the proxies say, in sentences. */
+  misfits(): string[];
   lastPoll(device: DeviceId): PolledDevice | null;
   /** Devices that polled; `next` is the rank of the last one where there are more. */
   devicesByPoll(query: PollQuery): { devices: DeviceId[]; next: DeviceRank | null };

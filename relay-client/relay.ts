@@ -42,6 +42,7 @@ import { createSessions } from './sessions/sessions.ts';
 import { createFiguresOfProxies } from './series/proxy-figures.ts';
 import type { PollRate } from './series/proxy-figures.ts';
 import { createSeries } from './series/series.ts';
+import { pollSecretWarnings } from './teacher/poll-secret-fit.ts';
 import { createTeacher } from './teacher/teacher.ts';
 import { createLookout } from './warnings/lookout.ts';
 import { createRecentWarnings } from './warnings/recent.ts';
@@ -364,6 +365,11 @@ async function open(
   const teaches = config.services.some((service) => service.kind === 'wpi' && service.teach != null);
   links.onChange((proxy) => {
     emit({ type: 'link', proxy });
+    if (proxy.state === 'up') {
+      for (const why of pollSecretWarnings(config.services, [proxy])) {
+        log.warn('taught phones would poll in vain', { why });
+      }
+    }
     if (teaches && proxy.direct && proxy.state === 'up') {
       log.warn('nobody is taught at a direct site: its phones do not come through this relay', {
         proxy: proxy.url,
@@ -411,6 +417,7 @@ async function open(
         connections: service.connections(),
       })),
     certificates,
+    misfits: () => pollSecretWarnings(config.services, links.states()),
     proxyFigures: proxyFigures.of,
     pollRate,
     pickups: series.pickups,

@@ -28,6 +28,7 @@ const NAMES = [
   'accepted',
   'open',
   'unknown_polls',
+  'wrong_secret_polls',
   'unknown_reports',
 ] as const;
 
@@ -46,6 +47,8 @@ export interface PollStats {
   connections: { accepted: number; open: number };
   /** Polls of unknown devices, and how many of them were reported with the device's name. */
   unknown: { polls: number; reported: number };
+  /** Polls without the right secret, where the site wants one. */
+  wrongSecret: number;
   /** Poll workers running, and how many died and were replaced. */
   workers: { running: number; replaced: number };
 }
@@ -89,6 +92,7 @@ export function sumCounters(buffers: readonly SharedArrayBuffer[], workers: Poll
     cut: sums(CUT_REASONS),
     connections: { accepted: sum('accepted'), open: sum('open') },
     unknown: { polls: sum('unknown_polls'), reported: sum('unknown_reports') },
+    wrongSecret: sum('wrong_secret_polls'),
     workers,
   };
 }

@@ -110,7 +110,8 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     if (kind !== 'poll') return refuse(connection, kind);
     // Without the right secret it is looked up all the same, as a device of a site that there is not: nothing is told,
     // noted or timed by what the marks hold of it, and an unknown device takes as long with the right secret.
-    reader.key[SITE_BYTES - 1] = (1 - isOpen(bytes)) * NO_SITE;
+    const wrong = 1 - isOpen(bytes);
+    reader.key[SITE_BYTES - 1] = wrong * NO_SITE;
     const result = marks.poll(reader.key, reader.keyEnd, reader.site, time);
     const known = marks.known;
     // Asking a socket for its peer is a system call: once for a connection, and whoever polls.
@@ -118,6 +119,8 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     // Called for every poll, so that the time of an answer does not tell which devices are known.
     unknown.note(reader, connection.address, time, known);
     counters.add('unknown_polls', 1 - known);
+    // Added for every poll, so that nothing branches on the secret.
+    counters.add('wrong_secret_polls', wrong);
     const status = result === OFFER ? 202 : 200;
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.

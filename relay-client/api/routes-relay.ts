@@ -228,6 +228,6 @@ async function ready({ outbox, view, clock, limits }: Context): Promise<ReadyBod
       .finally(() => timer.cancel());
   });
   if (!answered) reasons.push(`the outbox gave no answer within ${limits.readyMs} ms`);
-  const warnings = expiryWarnings(view.certificates(), clock.wall());
+  const warnings = [...expiryWarnings(view.certificates(), clock.wall()), ...view.misfits()];
   return { ready: reasons.length === 0, reasons, warnings };
 }

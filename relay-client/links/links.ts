@@ -101,7 +101,8 @@ interface Place {
   shown: string;
   software: string | null;
   direct: boolean;
-  pollSecret: boolean;
+  /** Null before the first welcome. */
+  pollSecret: boolean | null;
   /** Set while what runs on it is waited for, before it is let go. */
   last: Timer | null;
 }
@@ -168,8 +169,8 @@ export function createLinks(options: LinksOptions): Links {
   function unknown({ url, since, following }: (typeof names)[number]): ProxyState[] {
     const why = following.problem();
     if (why === null) return [];
-    const nothing = { roundTripMs: null, lag: null, applied: null, version: null, direct: false, streams: 0 };
-    return [{ url, state: 'down', since, why, ...nothing }];
+    const nothing = { roundTripMs: null, lag: null, applied: null, version: null, direct: false };
+    return [{ url, state: 'down', since, why, ...nothing, pollSecret: null, streams: 0 }];
   }
 
   function keep(target: LinkTarget): Place {
@@ -189,7 +190,7 @@ export function createLinks(options: LinksOptions): Links {
       shown: 'connecting',
       software: null,
       direct: false,
-      pollSecret: false,
+      pollSecret: null,
       last: null,
       reconnect: keepConnected({
         clock,
@@ -292,6 +293,7 @@ export function createLinks(options: LinksOptions): Links {
       applied,
       version: place.software,
       direct: place.direct,
+      pollSecret: place.pollSecret,
       streams: [link, ...place.reconnect.leaving()].reduce((sum, each) => sum + (each?.streams() ?? 0), 0),
     };
   }
@@ -310,7 +312,7 @@ export function createLinks(options: LinksOptions): Links {
 
   return {
     states: () => [...places.map(stateOf), ...names.flatMap(unknown)],
-    pollSecret: () => places.some(({ pollSecret }) => pollSecret),
+    pollSecret: () => places.some(({ pollSecret }) => pollSecret === true),
     quiet: (device, generation, ms) => say({ type: 'quiet', device, generation, ms }),
     loud: (device) => say({ type: 'loud', device }),
     gap: (device) => say({ type: 'gap', device }),

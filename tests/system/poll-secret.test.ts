@@ -62,6 +62,21 @@ t.test('a taught phone polls under its secret and is called; without it a poll t
   const logs: Program[] = [gate.proxy, gate.relay];
   await change(gate, (config) => {
     for (const service of config['services'] as Record<string, unknown>[]) {
+      service['teach'] = { 'dcmp-url': gate.pollUrl };
+    }
+  });
+  logs.push(gate.relay);
+  const misfit =
+    /wpi teaches phones a poll address without a secret, but the site at wss:.* wants one.*write \{poll_secret\}/;
+  const { warnings } = (await gate.call('GET', '/readyz')).body as { warnings: string[] };
+  t.match(warnings, [misfit], 'readiness warns');
+  await gate.relay.line(
+    ({ msg, why }) => msg === 'taught phones would poll in vain' && misfit.test(String(why)),
+  );
+  const doctor = await runProgram('sallyport-relay', ['doctor', '--config', gate.relayConfig]);
+  t.match(doctor.stdout, new RegExp(`^warn {2}running .*${misfit.source}`, 'm'), 'and so does doctor');
+  await change(gate, (config) => {
+    for (const service of config['services'] as Record<string, unknown>[]) {
       service['teach'] = { 'dcmp-url': `${gate.pollUrl}{poll_secret}/`, 'poll-interval': 100 };
     }
   });
@@ -79,6 +94,7 @@ t.test('a taught phone polls under its secret and is called; without it a poll t
   const own = await told(gate, PHONE);
   t.match(own['poll_secret'], /^[0-9a-f]{32}$/);
   t.equal(phone.pollUrl, `${gate.pollUrl}${own['poll_secret']}/`);
+  t.same((await gate.call('GET', '/readyz')).body['warnings'], [], 'all fits now');
   const done = gate.service.enqueue(phone.deviceId, [{ action: 'WriteItems', items: { realm: 'one' } }]);
   t.equal((await gate.service.contact(phone.deviceId)).status, 204);
   t.equal((await done)[0]?.status, 'accepted', 'it polled, was told 202 and came');

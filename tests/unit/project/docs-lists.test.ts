@@ -74,6 +74,7 @@ t.test("docs/metrics.md lists exactly the proxy's metrics", async (t) => {
         cut: {},
         connections: { open: 0 },
         unknown: { polls: 0 },
+        wrongSecret: 0,
         workers: { replaced: 0 },
       }),
     },

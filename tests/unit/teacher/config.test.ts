@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { pollSecretWarnings } from '../../../relay-client/teacher/poll-secret-fit.ts';
 import type { Test } from 'tap';
 import { stringify } from 'yaml';
 import { loadRelayConfig } from '../../../relay-client/config.ts';
@@ -59,4 +60,24 @@ t.test('a service that sees nothing of the sessions is told why it cannot teach'
     message:
       /has 1 fault:\n.*services\[0\]\.teach is .*; expected nothing: a service of kind tcp passes sessions unread/,
   });
+});
+
+t.test('a taught poll address that does not fit what a proxy wants is warned of', async (t) => {
+  const teaching = (url: string | null) => [
+    { name: 'wpi', kind: 'wpi', teach: url === null ? null : { 'dcmp-url': url } } as unknown as Parameters<
+      typeof pollSecretWarnings
+    >[0][number],
+  ];
+  const proxies = (...wants: (boolean | null)[]) =>
+    wants.map((pollSecret, i) => ({ url: `wss://p${i}`, pollSecret }));
+  const [plain, secret] = ['http://p/dcmp/', 'http://p/dcmp/{poll_secret}/'];
+  t.same(pollSecretWarnings(teaching(plain), proxies(false, null)), []);
+  t.same(pollSecretWarnings(teaching(secret), proxies(true, null)), []);
+  t.same(pollSecretWarnings(teaching(null), proxies(true)), []);
+  t.match(pollSecretWarnings(teaching(plain), proxies(false, true)), [
+    /at wss:\/\/p1 wants one.*\{poll_secret\}\//,
+  ]);
+  t.match(pollSecretWarnings(teaching(secret), proxies(false, true)), [
+    /at wss:\/\/p0 wants none.*take \{poll_secret\} out/,
+  ]);
 });

@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import t from 'tap';
 import { createPollSecrets } from '../../../../proxy/poll/poll-secrets.ts';
 import { createRoutes } from '../../../../proxy/poll/routes.ts';
+import { watchWrongSecrets } from '../../../../proxy/poll/wrong-secrets.ts';
 import { parseDeviceId } from '../../../../shared/device-id.ts';
+import { silentLog } from '../../../../shared/log.ts';
 import type { DeviceId } from '../../../../shared/device-id.ts';
 import { POLL_SECRET_DIGITS, pollSecretOf } from '../../../../shared/poll-secret.ts';
 import { createHandlerRig, IDLE_DEVICE, PENDING_DEVICE } from '../../../fixtures/poll-handler.ts';
@@ -40,6 +42,28 @@ t.test('the secret of a device is as written down', async (t) => {
   t.equal(POLL_SECRET_DIGITS, 32);
   // echo -n 00:1a:e8:00:00:01 | openssl dgst -sha256 -mac HMAC -macopt hexkey:$(printf '07%.0s' {1..32}) | cut -c-32
   t.equal(RIGHT, '0a43efa85248e5dd16b27efce2464aa0');
+});
+
+t.test('wrong secrets are counted, and told of once a minute at most, without any id', async (t) => {
+  const rig = openRig();
+  await answerTo(rig, `/dcmp/${RIGHT}/contact-me`);
+  await answerTo(rig, `/dcmp/${pollSecretOf(SECRET, STRANGER)}/contact-me`, STRANGER);
+  t.equal(rig.stats().wrongSecret, 0, 'right ones are not, of unknown devices neither');
+  const lines: [string, unknown][] = [];
+  const log = { ...silentLog, warn: (msg: string, fields?: object) => void lines.push([msg, fields]) };
+  const watch = watchWrongSecrets({ count: () => rig.stats().wrongSecret, clock: rig.clock, log });
+  for (let i = 0; i < 5; i++) await answerTo(rig, '/dcmp/guess/contact-me');
+  rig.clock.advance(180_000);
+  await answerTo(rig, '/dcmp/guess/contact-me');
+  rig.clock.advance(60_000);
+  t.strictSame(lines, [
+    ['polls without the right secret', { polls: 5, total: 5 }],
+    ['polls without the right secret', { polls: 1, total: 6 }],
+  ]);
+  watch.cancel();
+  const open = createHandlerRig({});
+  await answerTo(open, '/dcmp/contact-me');
+  t.equal(open.stats().wrongSecret, 0, 'where none is wanted, none is wrong');
 });
 
 t.test('a poll under the secret of its device is told what is pending, in every spelling', async (t) => {
@@ -94,6 +118,7 @@ t.test(
       rig.clock.advance(10_000);
       t.strictSame([...rig.marks.scan()].flat(), [], 'nobody is told that the phone polled');
       t.match(rig.unknown.take(), [{ site: 'site0', device: PENDING_DEVICE }]);
+      t.equal(rig.stats().wrongSecret, 1, 'it is counted');
     }
     t.equal(
       await answerTo(openRig([]), `/dcmp/${RIGHT}/contact-me`),
