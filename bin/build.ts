@@ -1,16 +1,18 @@
 /**
  * Compiles what the package ships into dist/, in the same tree as the sources, because Node refuses to strip
- * types below node_modules; and the dashboard's pages. Files that the programs read at run time (pages, schemas) are copied beside their
- * module. Exit code 1 on a type error.
+ * types below node_modules; and the dashboard's pages. Files that the programs read at run time (pages, schemas) are
+ * copied beside their module. Exit code 1 on a type error.
+ *
+ *   npm run build [-- DIR]    DIR: where to, instead of dist/
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const rooms = ['proxy', 'relay-client', 'shared', 'tests/phones'];
-const dist = join(root, 'dist');
+const dist = resolve(root, process.argv[2] ?? 'dist');
 
 /** Of the dashboard's pages only what was built of them. */
 const pages = join(root, 'relay-client/dashboard/');
@@ -23,7 +25,7 @@ const run = (args: string[]): number =>
 
 rmSync(dist, { recursive: true, force: true });
 const tsc = join(root, 'node_modules/typescript/bin/tsc');
-const status = run(['bin/dashboard.ts']) || run([tsc, '-p', 'tsconfig.build.json']);
+const status = run(['bin/dashboard.ts']) || run([tsc, '-p', 'tsconfig.build.json', '--outDir', dist]);
 if (status === 0) {
   for (const room of rooms) {
     cpSync(join(root, room), join(dist, room), {

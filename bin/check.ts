@@ -1,6 +1,7 @@
 /**
- * Everything that must hold before a change goes in: types, lint, format, tests. All steps run, so that one
- * run names all that is wrong; the last line is the test run's `N passed, N failed`. Exit code 0 if all held.
+ * Everything that must hold before a change goes in: types, lint, format, tests, and the Debian packages, installed. All
+ * steps run, so that one run names all that is wrong; the last line counts both test runs, `N passed, N failed`. Exit code
+ * 0 if all held.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +13,7 @@ const steps = [
   { name: 'lint', args: ['node_modules/eslint/bin/eslint.js', '.'] },
   { name: 'format', args: ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'] },
   { name: 'tests', args: ['tests/run.ts'] },
+  { name: 'packages', args: ['tests/run.ts', 'tests/packages'] },
 ];
 const totalsLine = /^\d+ passed, \d+ failed(, \d+ skipped)?$/;
 
@@ -19,7 +21,7 @@ interface StepResult {
   name: string;
   ok: boolean;
   seconds: string;
-  /** The tests' last line, held back so that it can end our own output too. */
+  /** A test run's last line, held back so that it can end our own output too. */
   totals: string | undefined;
 }
 
@@ -58,6 +60,12 @@ for (const { name, ok, seconds } of results)
   process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)\n`);
 const failing = results.filter(({ ok }) => !ok).map(({ name }) => name);
 process.stdout.write(failing.length === 0 ? 'all steps hold\n' : `failing: ${failing.join(', ')}\n`);
-const totals = results.find((result) => result.totals !== undefined)?.totals;
-if (totals !== undefined) process.stdout.write(`${totals}\n`);
+const counted = results
+  .flatMap(({ totals }) => totals ?? [])
+  .map((totals) => totals.match(/\d+/g)!.map(Number));
+const [passed, failed, skipped] = [0, 1, 2].map((i) =>
+  counted.reduce((sum, counts) => sum + (counts[i] ?? 0), 0),
+);
+if (counted.length > 0)
+  process.stdout.write(`${passed} passed, ${failed} failed${skipped === 0 ? '' : `, ${skipped} skipped`}\n`);
 process.exitCode = failing.length === 0 ? 0 : 1;

@@ -7,7 +7,7 @@
 # pages where they are missing or old. It ends in `exec`, so signals and the exit code are the
 # program's own.
 #
-# SALLYPORT_NODE   the Node to use, instead of the pinned one or the one on PATH; 24 or newer.
+# SALLYPORT_NODE   the Node to use, instead of the package's, the pinned one or the one on PATH; 24 or newer.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 program=$1
@@ -61,6 +61,9 @@ if [ -n "$SALLYPORT_NODE" ]; then
   is_new_enough "$SALLYPORT_NODE" ||
     fail "SALLYPORT_NODE=$SALLYPORT_NODE is not Node.js 24 or newer; point it at one, or unset it"
   node=$SALLYPORT_NODE
+elif [ -x "$root/node" ]; then
+  # A Debian package brings its own.
+  node=$root/node
 elif [ -f "$root/package-lock.json" ] && [ -x "$root/node_modules/.bin/node" ]; then
   node=$root/node_modules/.bin/node
 elif is_new_enough node; then

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { ConfigError } from './config-file.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
@@ -6,6 +7,16 @@ import { visibleLines } from './visible.ts';
 
 /** Exit codes of both programs. */
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+/**
+ * The config that a command means when it is told none: the one in the current directory, else the one where packages
+ * keep it, else the one in the current directory that is not there, so that the error names it.
+ */
+export function defaultConfigFile(name: 'proxy' | 'relay'): string {
+  const here = `${name}.yaml`;
+  const installed = `/etc/sallyport-${name}/${here}`;
+  return !existsSync(here) && existsSync(installed) ? installed : here;
+}
 
 /**
  * Says on standard error why a program cannot go on, and how it must exit: 2 for a bad config or bad words, else 1.

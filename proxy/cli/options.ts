@@ -1,7 +1,8 @@
 import type { Paint } from '../../shared/paint.ts';
+import { defaultConfigFile } from '../../shared/program.ts';
 
 /** Where the config is, unless the command line says otherwise. */
-export const CONFIG_OPTION = ['-c, --config <file>', 'config file', 'proxy.yaml'] as const;
+export const CONFIG_OPTION = ['-c, --config <file>', 'config file', defaultConfigFile('proxy')] as const;
 
 /** What commands write to. */
 export interface Terminal {

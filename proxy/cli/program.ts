@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../../shared/address.ts';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
@@ -96,8 +97,13 @@ export function createProxyProgram(terminal: Terminal): Command {
   program
     .command('init <dir>')
     .description('make a directory to run from: proxy.yaml, proxy.pem, proxy.key, state/')
-    .action(async (dir: string) => {
-      const { files, pin } = await initProxy(dir, new Date());
+    .option('--state <dir>', "where relays' public keys shall be kept (default: DIR/state)")
+    .action(async (dir: string, { state }: { state?: string }) => {
+      const { files, pin } = await initProxy(
+        dir,
+        new Date(),
+        state === undefined ? undefined : resolve(state),
+      );
       for (const file of files) say(`wrote ${file}`);
       say(`pin ${pin}`);
       say(`next: ${PROGRAM} run --config ${files[0]}`);

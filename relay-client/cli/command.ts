@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { createDeskClient } from '../api/client.ts';
 import type { DeskClient } from '../api/client.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import { defaultConfigFile } from '../../shared/program.ts';
 import type { Io } from './io.ts';
 
 /** Where the API is and what opens it. */
@@ -16,7 +17,7 @@ export interface ApiAddress {
 export type ResolveApi = (options: { config?: string }) => ApiAddress | Promise<ApiAddress>;
 
 /** Where the relay's config is, unless the command line says otherwise. */
-export const DEFAULT_CONFIG = 'relay.yaml';
+export const DEFAULT_CONFIG = defaultConfigFile('relay');
 /** The option by which commands that work without a running relay find its config. */
 export const CONFIG_OPTION = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
 

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import { systemClock } from '../../shared/clock.ts';
@@ -28,13 +29,17 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
     .command('join <join-string>')
     .description('register at a proxy with the last line of its invite; once more adds another proxy')
     .requiredOption('--dir <dir>', 'where relay.key and relay.yaml are, or shall be')
+    .option('--outbox <dir>', 'where the outbox shall be, in a new config (default: DIR/outbox)')
     .option('--via <http-url>', 'corporate HTTP proxy to go through')
     .option(
       '--new-key',
       'replace the key of the relay that is there: make DIR/relay.key.new and register that',
     )
     .action(
-      async (joinString: string, { dir, via, newKey }: { dir: string; via?: string; newKey?: boolean }) => {
+      async (
+        joinString: string,
+        { dir, outbox, via, newKey }: { dir: string; outbox?: string; via?: string; newKey?: boolean },
+      ) => {
         const { joinProxy } = await import('../links/join.ts');
         const viaUrl = via === undefined ? null : URL.parse(via);
         if (via !== undefined && viaUrl?.protocol !== 'http:') {
@@ -44,6 +49,7 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
           now: new Date(),
           via: viaUrl,
           newKey: newKey === true,
+          ...(outbox === undefined ? {} : { outbox: resolve(outbox) }),
         });
         say(`relay ${joined.relay} has joined site ${joined.site} at ${joined.url}`);
         if (newKey === true) {

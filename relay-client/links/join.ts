@@ -34,7 +34,8 @@ export interface Joined {
  * Registers this relay at the proxy that a join string names, and writes the proxy into `DIR/relay.yaml`. The private
  * key is made here and never leaves; so is the outbox's key, with a new config.
  *
- * @param options - `via`: a corporate HTTP proxy to go through. `newKey`: registers the relay that is there with another
+ * @param options - `via`: a corporate HTTP proxy to go through. `outbox`: the outbox's directory in a new config, if not
+ *   `outbox` beside it. `newKey`: registers the relay that is there with another
  *   key, in `DIR/relay.key.new`, beside its present one
  * @throws SallyportError INVITE_INVALID, FILE_UNREADABLE, FILE_UNWRITABLE, KEY_INVALID, CONFIG_INVALID, and what
  *   dialling can throw
@@ -42,7 +43,7 @@ export interface Joined {
 export async function joinProxy(
   joinString: string,
   dir: string,
-  options: { now: Date; via: URL | null; newKey?: boolean },
+  options: { now: Date; via: URL | null; newKey?: boolean; outbox?: string },
 ): Promise<Joined> {
   const ticket = readJoinString(joinString);
   const keyFile = options.newKey === true ? NEXT_KEY_FILE : KEY_FILE;
@@ -69,7 +70,7 @@ export async function joinProxy(
   const answer = readAnswer(await postJson(target, PATHS.join, { token: ticket.token }), url);
   const text =
     config === null
-      ? newConfig(answer, ticket, options.via)
+      ? newConfig(answer, ticket, options.via, options.outbox)
       : withProxy(config, file, ticket, answer.site, options.via);
   write(file, text);
   return { relay: answer.relay, site: answer.site, url: ticket.url, config: file, added: config !== null };
@@ -115,7 +116,13 @@ function write(file: string, text: string): void {
   }
 }
 
-function newConfig({ relay, site }: Joining, ticket: JoinTicket, via: URL | null): string {
+function newConfig(
+  { relay, site }: Joining,
+  ticket: JoinTicket,
+  via: URL | null,
+  outbox: string | undefined,
+): string {
+  const store = outbox === undefined ? 'path: ./outbox' : `path: ${quote(outbox)}, key: ${OUTBOX_KEY_FILE}`;
   return `# Sallyport relay. Relative paths are relative to this file. Check with: sallyport-relay check --config THIS
 name: ${quote(relay)}
 site: ${quote(site)}
@@ -123,7 +130,7 @@ key: ${KEY_FILE}             # this relay's private key; it never leaves this ho
 proxies:
   - url: ${quote(ticket.url)}
     pin: ${quote(ticket.pin)}
-${via === null ? '' : `    via: ${quote(via.href)}\n`}outbox: { path: ./outbox }   # its key is outbox.key: keep a copy of it, apart from copies of the outbox
+${via === null ? '' : `    via: ${quote(via.href)}\n`}outbox: { ${store} }   # its key is outbox.key: keep a copy of it, apart from copies of the outbox
 services: []                 # where the proxy's doors lead, by the name that the door says; for example:
 #  - name: wpi
 #    kind: wpi

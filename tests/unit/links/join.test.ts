@@ -50,6 +50,15 @@ t.test('a join makes a key and a config that the relay can run with, for its own
   }
 });
 
+t.test('the outbox may be elsewhere; its key stays with the config', async (t) => {
+  const proxy = await openProxy(t, { relay: 'hq-1', site: 'default' });
+  const dir = join(t.testdir({}), 'relay');
+  const outbox = join(t.testdir({}), 'kept: #1');
+  const { config } = await joinProxy(proxy.joinString, dir, { ...OPTIONS, outbox });
+  t.match(loadRelayConfig(config).outbox, { path: outbox, keyFile: join(dir, 'outbox.key') });
+  t.ok(existsSync(join(dir, 'outbox.key')));
+});
+
 t.test('names that YAML would take for something else stay names', async (t) => {
   for (const name of ['123', '1e3', 'true', 'null', 'no']) {
     const proxy = await openProxy(t, { relay: name, site: name });
