@@ -7,13 +7,20 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const steps = [
+
+interface Step {
+  name: string;
+  args: string[];
+  env?: NodeJS.ProcessEnv;
+}
+
+const steps: Step[] = [
   { name: 'types', args: ['node_modules/typescript/bin/tsc', '-p', '.'] },
   { name: 'types of the pages', args: ['node_modules/typescript/bin/tsc', '-p', 'relay-client/dashboard'] },
   { name: 'lint', args: ['node_modules/eslint/bin/eslint.js', '.'] },
   { name: 'format', args: ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'] },
   { name: 'tests', args: ['tests/run.ts'] },
-  { name: 'packages', args: ['tests/run.ts', 'tests/packages'] },
+  { name: 'packages', args: ['tests/run.ts', 'tests/packages'], env: { TEST_FILE_S: '400' } },
 ];
 const totalsLine = /^\d+ passed, \d+ failed(, \d+ skipped)?$/;
 
@@ -25,11 +32,15 @@ interface StepResult {
   totals: string | undefined;
 }
 
-function runStep({ name, args }: { name: string; args: string[] }): Promise<StepResult> {
+function runStep({ name, args, env }: Step): Promise<StepResult> {
   process.stdout.write(`\n== ${name}\n`);
   const startedAt = performance.now();
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, args, {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    });
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
     process.once('SIGTERM', forward).once('SIGINT', forward);
     let rest = '';

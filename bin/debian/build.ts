@@ -30,6 +30,18 @@ export interface BuildOptions {
   compression: 'xz' | 'none';
 }
 
+/** What programs of one compilation print as help, since asking takes a third of a second. */
+const helps = new Map<string, string>();
+
+function helpOf(dist: string, file: string, main: string, words: string[]): string {
+  const key = JSON.stringify([dist, main, words]);
+  const known = helps.get(key);
+  if (known !== undefined) return known;
+  const text = execFileSync(process.execPath, ['--no-warnings', file, ...words], { encoding: 'utf8' });
+  helps.set(key, text);
+  return text;
+}
+
 /** What of a package of npm runs: no types, no maps, no tests, no commands of its own; licences are in one file. */
 function filesOf(folder: string): string[] {
   const { bin = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
@@ -114,14 +126,8 @@ export function buildPackage(packaged: Packaged, options: BuildOptions): string 
   const doc = `usr/share/doc/${name}`;
   const date = new Date(seconds * 1000).toISOString().slice(0, 10);
   for (const command of packaged.commands) {
-    const help = (...words: string[]): string =>
-      execFileSync(
-        process.execPath,
-        ['--no-warnings', join(stage, home, 'dist', command.room, 'main.js'), ...words],
-        {
-          encoding: 'utf8',
-        },
-      );
+    const main = join('dist', command.room, 'main.js');
+    const help = (...words: string[]): string => helpOf(dist, join(stage, home, main), main, words);
     const verbs = [...help('--help').matchAll(/^ {2}([a-z][a-z-]*)(?: {2}| \[| <|$)/gm)].map(
       ([, verb = '']) => verb,
     );
