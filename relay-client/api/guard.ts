@@ -58,10 +58,10 @@ export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions
   return {
     admit(request) {
       if (token === null) return 'anybody';
-      const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
-      if (given !== undefined && sameSecret(given, token)) return 'token';
-      if (given === undefined && sessionOf(request, sessions) !== null) return 'session';
-      const why = given === undefined ? 'No token was sent' : 'The token is not the one of this relay';
+      const given = tokenOf(request);
+      if (given !== null && sameSecret(given, token)) return 'token';
+      if (given === null && sessionOf(request, sessions) !== null) return 'session';
+      const why = given === null ? 'No token was sent' : 'The token is not the one of this relay';
       throw new ApiError(
         'UNAUTHORIZED',
         `${why}; send "Authorization: Bearer" with the content of the token file, or sign in on the dashboard`,
@@ -71,8 +71,10 @@ export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions
       );
     },
     host(request) {
-      // Who sends a token has been told it, and no page can send one that it does not know.
-      if (names === null || (token !== null && request.headers.authorization !== undefined)) return;
+      if (names === null) return;
+      // Who sends the token has been told it; no page knows it.
+      const given = tokenOf(request);
+      if (token !== null && given !== null && sameSecret(given, token)) return;
       const name = hostName(request.headers.host ?? '');
       if (names.has(name)) return;
       throw new ApiError(
@@ -96,6 +98,11 @@ export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions
       );
     },
   };
+}
+
+/** The token that a program sends; null = none. */
+function tokenOf(request: IncomingMessage): string | null {
+  return /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? null;
 }
 
 /** The cookie's name bears the port, because browsers send the cookies of a host to all its ports. */

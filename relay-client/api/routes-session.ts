@@ -51,11 +51,11 @@ export function sessionRoutes({ token, sessions, limit, log }: SessionRoutesPart
       );
     }
     limit.succeeded(address);
-    const { id, csrf, idle } = sessions.begin();
+    const { id, csrf } = sessions.begin();
     log.info('signed in', { address });
     return {
       status: 200,
-      headers: { 'set-cookie': cookie(request, id, Math.floor(idle / 1000)) },
+      headers: { 'set-cookie': cookie(request, id, Math.floor(sessions.life / 1000)) },
       json: standing(csrf),
     };
   }

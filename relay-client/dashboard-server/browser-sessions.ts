@@ -9,13 +9,13 @@ export interface BrowserSessions {
   find(id: string): BrowserSession | null;
   end(id: string): void;
   count(): number;
+  /** The longest that one lasts, however much it is used. */
+  readonly life: Milliseconds;
 }
 
 export interface BrowserSession {
   /** What a page must send with everything that changes something. */
   readonly csrf: string;
-  /** From now until it is over, unless it is used. */
-  readonly idle: Milliseconds;
 }
 
 export interface BrowserSessionLimits {
@@ -65,7 +65,7 @@ export function createBrowserSessions(
       const id = randomBytes(ID_BYTES).toString('base64url');
       const csrf = randomBytes(ID_BYTES).toString('base64url');
       kept.set(digest(id), { csrf, begunAt: now, usedAt: now });
-      return { id, csrf, idle: limits.idle };
+      return { id, csrf };
     },
     find(id) {
       const key = digest(id);
@@ -76,10 +76,11 @@ export function createBrowserSessions(
       if (over(session, now)) return null;
       session.usedAt = now;
       kept.set(key, session);
-      return { csrf: session.csrf, idle: limits.idle };
+      return { csrf: session.csrf };
     },
     end: (id) => void kept.delete(digest(id)),
     count: () => kept.size,
+    life: limits.life,
   };
 }
 

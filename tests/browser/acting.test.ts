@@ -122,7 +122,7 @@ t.test('a phone is pushed to, and the page sees it come, through real programs',
   t.teardown(() => phone.close());
   await phone.start();
   const overview = await openPage(t, browser, gate.api);
-  await overview.page.getByText('nothing needs you').waitFor();
+  await overview.page.getByText('● nothing needs you').waitFor();
   await overview.page.getByText('● up').first().waitFor();
   const { page, faults } = await openPage(t, browser, `${gate.api}/#/devices/${id}`);
   await page.getByText('Nothing was pushed to it yet.').waitFor();

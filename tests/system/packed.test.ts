@@ -119,6 +119,10 @@ t.test('the packed and installed package', async (t) => {
     t.equal(await gate.poll(device), 200);
     t.equal((await gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, {})).status, 201);
     await gate.polls(device, 202);
+    const page = await fetch(`${gate.api}/`);
+    t.equal(page.status, 200, 'the dashboard was built into the package');
+    const script = /assets\/[^"]+\.js/.exec(await page.text())?.[0] ?? 'none';
+    t.equal((await fetch(`${gate.api}/${script}`)).status, 200);
     t.equal(await gate.relay.stop(), 0);
     t.equal(await gate.proxy.stop(), 0);
   });

@@ -1,5 +1,5 @@
 import { execPath } from 'node:process';
-import { existsSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -46,6 +46,50 @@ t.test('a later run installs nothing and says nothing', async (t) => {
   t.equal(end.stderr, '');
   t.equal(statSync(stamp).mtimeMs, before);
 });
+
+t.test(
+  "a relay's launcher builds the dashboard's pages once, and again when a source is newer",
+  async (t) => {
+    const checkout = makeCheckout(t);
+    const page = checkout.write('relay-client/dashboard/page.tsx', 'old');
+    checkout.write('relay-client/main.ts', `console.log('relay')`);
+    // As the builder: a new file by a new name, and a line for each run.
+    checkout.write(
+      'bin/dashboard.ts',
+      `import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+mkdirSync('relay-client/dashboard/built', { recursive: true });
+appendFileSync('builds', 'run\\n');
+writeFileSync('relay-client/dashboard/built/pages.json', 'built');
+`,
+    );
+    const start = (name: string) => checkout.start(`bin/${name}`).ended;
+    const builds = (): number =>
+      readFileSync(join(checkout.path, 'builds'), 'utf8').trimEnd().split('\n').length;
+    await start('sallyport-proxy');
+    t.notOk(existsSync(join(checkout.path, 'builds')), 'a proxy has no pages');
+    const ends = await Promise.all(['sallyport-relay', 'sallyport-relay'].map(start));
+    t.same(
+      ends.map(({ code, stdout }) => [code, stdout]),
+      [
+        [0, 'relay\n'],
+        [0, 'relay\n'],
+      ],
+    );
+    const first = builds();
+    await start('sallyport-relay');
+    t.equal(builds(), first, 'nothing is newer');
+    const later = new Date(Date.now() + 1_000);
+    utimesSync(page, later, later);
+    await start('sallyport-relay');
+    t.equal(builds(), first + 1);
+
+    checkout.write('bin/dashboard.ts', `process.exitCode = 1;`);
+    utimesSync(join(checkout.path, 'bin/dashboard.ts'), later, later);
+    const end = await start('sallyport-relay');
+    t.equal(end.code, 0, 'a relay runs without its pages');
+    t.match(end.stderr, /could not be built/);
+  },
+);
 
 t.test('a changed lock file installs again', async (t) => {
   const checkout = makeCheckout(t);

@@ -56,6 +56,7 @@ export function stopLive(): void {
   document.removeEventListener('visibilitychange', turn);
   shut();
   events = [];
+  fresh = [];
 }
 
 function turn(): void {
@@ -117,9 +118,14 @@ function read<T>(message: MessageEvent): T {
 
 type Told = Omit<LiveEvent, 'n'>;
 
+/** What came since the page was drawn last, oldest first. */
+let fresh: LiveEvent[] = [];
+
 function add(told: Told): void {
   const event = { ...told, n: ++count };
-  events = [event, ...events.slice(0, MOST - 1)];
+  fresh.push(event);
+  // A page that isn't drawn keeps no more than it would show.
+  if (fresh.length >= 2 * MOST) fresh = fresh.slice(-MOST);
   tails.forEach((tail) => tail(event));
   schedule();
 }
@@ -131,6 +137,8 @@ function schedule(): void {
   due = true;
   requestAnimationFrame(() => {
     due = false;
+    events = [...fresh.reverse(), ...events].slice(0, MOST);
+    fresh = [];
     listeners.forEach((listener) => listener());
   });
 }

@@ -20,13 +20,17 @@ export interface Freshness {
   every: number;
   /** And soon after an event of which this is true. */
   on?: (event: LiveEvent) => boolean;
+  /** Events come in bursts: after one, so many milliseconds are waited for more. Default {@link SETTLE_MS}. */
+  settle?: number;
 }
 
-/** Events come in bursts: after one, this long is waited for more. */
 const SETTLE_MS = 250;
 
 /** Asks for `path` now and again; null = not at all. What was there stays while the next is asked for. */
-export function useResource<T>(path: string | null, { every, on }: Freshness): Resource<T> {
+export function useResource<T>(
+  path: string | null,
+  { every, on, settle = SETTLE_MS }: Freshness,
+): Resource<T> {
   const [value, setValue] = useState<{ path: string; value: T } | null>(null);
   const [fault, setFault] = useState<string | null>(null);
   const matches = useRef(on);
@@ -56,7 +60,7 @@ export function useResource<T>(path: string | null, { every, on }: Freshness): R
         if (!over) setFault(describe(error));
       } finally {
         running = false;
-        if (!over) plan(wanted ? SETTLE_MS : every);
+        if (!over) plan(wanted ? settle : every);
       }
     };
     const plan = (ms: number): void => {
@@ -76,7 +80,7 @@ export function useResource<T>(path: string | null, { every, on }: Freshness): R
       settling = setTimeout(() => {
         settling = null;
         void look();
-      }, SETTLE_MS);
+      }, settle);
     });
     again.current = () => void look();
     document.addEventListener('visibilitychange', seen);

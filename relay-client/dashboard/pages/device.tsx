@@ -4,7 +4,7 @@ import type { DeviceDetailBody, MessageBody, ProxyBody, WhyBody } from '../../ap
 import { ask, at } from '../data/api.ts';
 import { href } from '../data/route.ts';
 import { useResource } from '../data/use.ts';
-import { Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
+import { Announce, Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
 import { DeedButton, Outcome } from '../parts/confirm.tsx';
 import type { Told } from '../parts/confirm.tsx';
 import { Ago, Badge, number, span, StateBadge } from '../parts/words.tsx';
@@ -53,7 +53,7 @@ export function Device({ id }: { id: string }): JSX.Element {
                 </p>
               </Empty>
             ) : (
-              <ol class="messages" aria-live="polite">
+              <ol class="messages">
                 {device.messages.map((message) => (
                   <li key={message.id}>
                     <Message
@@ -147,7 +147,8 @@ function cancelling(message: MessageBody) {
 function WhyPanel({ why }: { why: WhyBody }): JSX.Element {
   return (
     <Panel title="Why it stands where it stands" class="why">
-      <p aria-live="polite">
+      <Announce>{`It is now: ${why.verdict.replaceAll('-', ' ')}.`}</Announce>
+      <p>
         <strong>{why.sentence}</strong>
         {why.advice === null ? '' : ` ${why.advice}`}
       </p>

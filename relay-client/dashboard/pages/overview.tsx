@@ -3,7 +3,7 @@ import type { ServiceBody, StatusBody, WarningBody } from '../../api/shapes.ts';
 import { useLive, useResource } from '../data/use.ts';
 import type { LiveEvent } from '../data/live.ts';
 import { href } from '../data/route.ts';
-import { Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
+import { Announce, Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
 import { ProxyTable } from '../parts/proxy-table.tsx';
 import { EventTable } from '../parts/event-table.tsx';
 import { Ago, Badge, number, rate, span } from '../parts/words.tsx';
@@ -126,10 +126,12 @@ function Tile({ name, value, note }: { name: string; value: string; note: string
 
 /** All that needs somebody, or that nothing does. */
 function Attention({ status, warnings }: { status: StatusBody; warnings: WarningBody[] }): JSX.Element {
-  const quiet = status.ready && status.warnings.length === 0 && warnings.length === 0;
+  const count = status.reasons.length + status.warnings.length + warnings.length;
+  const quiet = status.ready && count === 0;
   return (
     <Panel title="Attention" class={quiet ? '' : 'attention'}>
-      <ul class="alarms" aria-live="polite">
+      <Announce>{quiet ? 'Nothing needs you.' : `${number(count)} things need attention.`}</Announce>
+      <ul class="alarms">
         {quiet ? (
           <li>
             <Badge tone="good">nothing needs you</Badge>{' '}

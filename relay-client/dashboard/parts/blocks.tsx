@@ -61,6 +61,15 @@ export function Empty({ title, children }: { title: string; children?: Component
   );
 }
 
+/** Said to who does not see it, when it changes: a sentence without times, which change by themselves. */
+export function Announce({ children }: { children: string }): JSX.Element {
+  return (
+    <p class="hidden" role="status">
+      {children}
+    </p>
+  );
+}
+
 export function Loading(): JSX.Element {
   return <p class="muted loading">Asking the relay…</p>;
 }

@@ -166,3 +166,61 @@ t.test('it is ready only while every proxy is linked and the outbox answers', as
   t.match(await ask('GET', '/healthz'), { status: 200, text: 'ok\n' });
   t.match(await ask('GET', '/v1/status'), { status: 503, json: { code: 'CLOSED' } });
 });
+
+t.test(
+  'devices are listed in any order, page by page, and a cursor of another order is refused',
+  async (t) => {
+    const { ask, view, outbox } = await startApi(t);
+    const phones = ['a1', 'b2', 'c3', 'd4', 'e5'].map(device);
+    for (const [i, id] of phones.entries()) {
+      await ask('POST', `/v1/devices/${id}/messages`, {});
+      view.state.pending.add(id);
+      // The last one has not polled since the start.
+      if (i < 4)
+        view.state.polls.set(id, {
+          device: id,
+          at: Date.now() - 60_000 * (i + 1),
+          status: 200,
+          proxy: PROXY_URL,
+        });
+    }
+    const read = [{ action: 'ReadItems', items: ['e164'] }];
+    const pushed = await ask('POST', '/v1/devices/c3/messages', { kind: 'dls', actions: read });
+    t.equal(pushed.status, 201);
+    await outbox.clear(device('a1'), { state: 'cleared', by: 'session' });
+    view.state.pending.delete(device('a1'));
+    await ask('POST', '/v1/devices/d4/messages', {});
+    await outbox.fruitless(device('b2'), 99, 1);
+    const walk = async (query: string): Promise<string> => {
+      const seen: string[] = [];
+      let cursor = '';
+      for (;;) {
+        const { status, json } = await ask('GET', `/v1/devices?limit=2&${query}${cursor}`);
+        t.equal(status, 200, query);
+        seen.push(...(json['devices'] as { device: string }[]).map((each) => each.device));
+        if (json['next'] === null) return seen.join(' ');
+        cursor = `&cursor=${encodeURIComponent(json['next'] as string)}`;
+      }
+    };
+    t.equal(await walk('sort=device'), 'a1 b2 c3 d4 e5');
+    t.equal(await walk('sort=-pending'), 'c3 d4 e5 a1 b2');
+    t.equal(await walk('sort=pending&state=pending'), 'd4 e5 c3');
+    t.equal(await walk('sort=last_session'), 'a1 b2 c3 d4 e5', 'none had any');
+    t.equal(await walk('sort=-last_poll'), 'a1 b2 c3 d4');
+    t.equal(await walk('sort=last_poll'), 'd4 c3 b2 a1');
+    t.equal(await walk('sort=last_poll&q=C'), 'c3');
+    t.equal(await walk('sort=last_poll&state=idle'), 'a1');
+    t.equal(await walk('sort=last_poll&state=dead'), 'b2');
+    for (const query of [
+      'sort=pending&cursor=a1',
+      'sort=last_poll&cursor=x~a1',
+      'sort=device&cursor=-1~%20',
+      'sort=age',
+    ])
+      t.match(
+        await ask('GET', `/v1/devices?${query}`),
+        { status: 400, json: { code: 'REQUEST_INVALID' } },
+        query,
+      );
+  },
+);
