@@ -23,6 +23,10 @@ export interface Conversation extends WatchedSession {
   /** The courier's part, where it leads the session in the service's place; null = the service does. */
   delivery: Delivery | null;
   courier: boolean;
+  /** The cookies that were set in it, ours among them, by their names: a phone that shows one speaks of this session. */
+  given: Set<string>;
+  /** Those that the phone brought along at its beginning. */
+  brought: ReadonlySet<string>;
   /** The exchange under way; null while the phone's next message is awaited. */
   exchange: object | null;
   /** The connection on which the phone last spoke; null once it is closed. */
@@ -137,6 +141,8 @@ export function createConversations(options: {
         lesson: null,
         delivery: null,
         courier: false,
+        given: new Set(),
+        brought: new Set(),
         exchange: null,
         connection: null,
         lapse: 'cut',

@@ -7,12 +7,13 @@ import type { WatcherLimits } from './limits.ts';
 /** A cookie longer than this is remembered by its hash. */
 const PLAIN_COOKIE_LENGTH = 64;
 const TOKEN_BYTES = 16;
+const TOKEN_CHARACTERS = 2 * TOKEN_BYTES;
 const MINUTE_MS = 60_000;
 
 interface Remembered {
   /** Oldest first. */
   cookies: string[];
-  /** The value of our own cookie, once it was needed. */
+  /** What the value of our own cookie begins with, once it was needed. */
   token: string | null;
 }
 
@@ -26,10 +27,13 @@ export interface Identities {
   disown(cookie: string): void;
   /** The device that all those cookies that are known belong to; null where none is, or where they disagree. */
   ownerOf(cookies: readonly string[]): DeviceId | null;
-  /** The value of our own cookie for the device. */
+  /** What the value of our own cookie begins with for the device. */
   tokenOf(device: DeviceId): string;
-  /** The device that all those values of our own cookie belong to; null where none is known, or where they disagree. */
-  bearerOf(tokens: readonly string[]): DeviceId | null;
+  /**
+   * The device that all those values of our own cookie belong to, whatever stands behind its token in them; null where none
+   * is known, or where they disagree.
+   */
+  bearerOf(values: readonly string[]): DeviceId | null;
 }
 
 /** @param known - whether a device is known from elsewhere, and so doesn't count as new */
@@ -101,11 +105,12 @@ export function createIdentities(options: {
       }
       return remembered.token;
     },
-    bearerOf: (tokens) => oneOf(tokens.map((token) => bearers.get(token))),
+    bearerOf: (values) => oneOf(values.map((value) => bearers.get(value.slice(0, TOKEN_CHARACTERS)))),
   };
 }
 
-function nameOf(cookie: string): string {
+/** What a cookie is remembered by. */
+export function nameOf(cookie: string): string {
   if (cookie.length <= PLAIN_COOKIE_LENGTH) return cookie;
   return createHash('sha256').update(cookie).digest('base64');
 }

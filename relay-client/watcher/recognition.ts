@@ -4,6 +4,7 @@ import { hasItem } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 import type { Conversation, Conversations } from './conversations.ts';
+import { nameOf } from './identities.ts';
 import type { Identities } from './identities.ts';
 import type { WatcherLimits } from './limits.ts';
 import type { SessionListener } from './session-events.ts';
@@ -87,12 +88,23 @@ export function createRecognition(options: {
     if (device === undefined) return undefined;
     if (devices.size > 1) return unidentified(connection, 'contradicting device ids');
     const conversation = conversations.of(device);
-    // Only a cookie proves that the phone has come over from another connection. Without one, its session has to be
-    // waiting for just that reply, on no connection in particular.
-    if (conversation !== null && (byCookies(heard).length > 0 || awaits(conversation, message.action)))
-      return conversation;
+    if (conversation !== null && isOf(conversation, connection, heard)) return conversation;
     if (message.reason === 'reply-to') listener.warn('no-session', { device });
     return null;
+  };
+
+  /**
+   * Whether it is said in that session of the device: it may be a late reply in one before. Only a cookie proves that the
+   * phone has come over from another connection. Without one, its session has to be waiting for just that reply, on no
+   * connection in particular.
+   */
+  const isOf = (conversation: Conversation, connection: Connection, heard: Heard): boolean => {
+    const shown = [...heard.cookies, ...heard.tokens].map(nameOf);
+    if (shown.some((cookie) => conversation.given.has(cookie))) return true;
+    // This very connection has led another session, which is over.
+    if (connection.conversation !== null) return false;
+    if (byCookies(heard).length === 0) return awaits(conversation, heard.message.action);
+    return conversation.given.size === 0 || shown.some((cookie) => conversation.brought.has(cookie));
   };
 
   return {

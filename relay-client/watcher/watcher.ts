@@ -17,7 +17,7 @@ import type { AnswerCheck } from '../warnings/answers.ts';
 import { cookiesSent, cookiesSet, takeOwnCookie } from './cookies.ts';
 import { createConversations } from './conversations.ts';
 import type { Conversation } from './conversations.ts';
-import { createIdentities } from './identities.ts';
+import { createIdentities, nameOf } from './identities.ts';
 import { DEFAULT_WATCHER_LIMITS } from './limits.ts';
 import type { WatcherLimits } from './limits.ts';
 import { createRecognition } from './recognition.ts';
@@ -93,7 +93,13 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (former !== null && former.connection === connection) conversations.lapse(former);
     const { reason } = heard.message;
     const device = recognition.deviceOf(connection, heard);
-    return conversations.begin(device, PLAIN_REASON.test(reason) ? reason : 'other', connection.origin);
+    const begun = conversations.begin(
+      device,
+      PLAIN_REASON.test(reason) ? reason : 'other',
+      connection.origin,
+    );
+    begun.brought = new Set([...heard.cookies, ...heard.tokens].map(nameOf));
+    return begun;
   };
 
   const proceed = (connection: Connection, heard: Heard): Conversation | null => {
@@ -180,8 +186,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { device } = conversation;
     if (courier === null || device === null) return;
     const { origin, names } = connection;
-    if (message.reason === 'solicited') conversation.delivery = courier.begin({ device, origin, names });
-    else courier.heard(device, message);
+    const visit = { device, origin, names };
+    if (message.reason === 'solicited') conversation.delivery = courier.begin(visit);
+    else courier.heard(visit, message);
   };
 
   /** Leads one message of a session to the courier; to the service, where the courier has nothing after all. */
@@ -215,7 +222,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       conversation.expected = found.expected;
       conversations.establish(conversation, true);
       listener.answered(conversation, found.action);
-      const cookie = device === null || found.outcome !== null ? [] : ownCookie(device, heard);
+      const cookie = device === null || found.outcome !== null ? [] : ownCookie(device, conversation);
       return { ...found.answer, headers: [...found.answer.headers, ...cookie] };
     };
 
@@ -239,11 +246,18 @@ export function createWatcher(options: WatcherOptions): Watcher {
     };
   };
 
-  /** A cookie of our own, by which the phone is known on its next connection. */
-  const ownCookie = (device: DeviceId, { tokens }: Heard): RawHeaders =>
-    identities.bearerOf(tokens) === device
-      ? []
-      : ['Set-Cookie', `${ownCookieName}=${identities.tokenOf(device)}`];
+  /** A cookie of our own, by which the phone and its session are known on the next connection. */
+  const ownCookie = (device: DeviceId, conversation: Conversation): RawHeaders => {
+    const value = identities.tokenOf(device) + conversation.id;
+    const given = conversation.given.has(nameOf(value));
+    give(conversation, value);
+    return given ? [] : ['Set-Cookie', `${ownCookieName}=${value}`];
+  };
+
+  const give = ({ given }: Conversation, cookie: string): void => {
+    given.add(nameOf(cookie));
+    for (const oldest of given) if (given.size > limits.cookiesPerDevice) given.delete(oldest);
+  };
 
   /** Answers the phone's last message of a session, of which the service has taken its leave before. */
   const conclude = (
@@ -339,8 +353,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const cookies = (named: DeviceId, answered: RawHeaders): RawHeaders => {
       const set = cookiesSet(answered);
       for (const cookie of [...set, ...heard.cookies]) identities.learn(named, cookie);
+      for (const cookie of set) give(conversation, cookie);
       const needless = outcome !== null || set.length > 0 || heard.cookies.length > 0;
-      return needless ? [] : ownCookie(named, heard);
+      return needless ? [] : ownCookie(named, conversation);
     };
 
     return {

@@ -32,7 +32,7 @@ const OUTCOMES: Record<TranscriptOutcome, string> = {
 const CONTACT_ME = /<Item name="contact-me-uri"[^>]*>\s*([^<\s]+)/;
 const CAUGHT = /^http:\/\/127\.0\.0\.1:\d+\/\S+\/contact_dls\.html\/ContactDLS$/;
 /** Where the service sets no cookie, the gate sets this one. */
-const OWN_COOKIE = /^answer \d+: added or changed set-cookie: sallyport=[0-9a-f]{32}$/;
+const OWN_COOKIE = /^answer \d+: added or changed set-cookie: sallyport=[0-9a-f]{48}$/;
 
 /**
  * Plays a quirk through a door while a message is pending for its device, and compares all that arrived on both

@@ -57,11 +57,59 @@ t.test('our cookie is given once, and not to a phone that already has one', asyn
   const stage = createStage({ ownCookieName: 'ours' });
   const phone = stage.connect();
   const [, cookie = ''] = phone.begin().action('ReadAllItems');
-  t.match(cookie, /^ours=[0-9a-f]{32}$/);
+  t.match(cookie, /^ours=[0-9a-f]{48}$/);
   t.strictSame(phone.reply('ReadAllItems', { cookie }).action('WriteItems'), []);
   t.strictSame(phone.reply('WriteItems', { cookie }).action('CleanUp'), []);
   t.strictSame(stage.connect().begin('solicited', { cookie: 'PHPSESSID=1; path=/' }).action('ReadItems'), []);
   t.strictSame(stage.connect().begin('solicited', { mac: null }).action('ReadItems'), [], 'none for nobody');
+});
+
+t.test(
+  'a late reply of a session that another has replaced is never taken for one of the newer',
+  async (t) => {
+    for (const [how, cookies] of Object.entries({
+      'without cookies': [undefined, undefined],
+      'with our cookie': [undefined, undefined],
+      'with cookies of the service': ['JSESSIONID=A', 'JSESSIONID=B'],
+    })) {
+      const own = how === 'with our cookie';
+      for (const stays of [true, false]) {
+        const stage = createStage();
+        const set = (cookie: string | undefined) => (cookie === undefined ? {} : { setCookie: cookie });
+        const shown = (given: string | undefined, lines: readonly string[]) => {
+          const cookie = given ?? (own ? lines[1] : undefined);
+          return cookie === undefined ? {} : { cookie };
+        };
+        const former = stage.connect();
+        const first = shown(cookies[0], former.begin().action('WriteItems', set(cookies[0])));
+        const newer = stage.connect();
+        const second = shown(cookies[1], newer.begin().action('WriteItems', set(cookies[1])));
+        if (!stays) former.close();
+        if (!stays) newer.close();
+        t.strictSame(stage.outcomes(), ['cut'], 'the former session is over');
+        // By its address alone a phone without a cookie is nobody's after that.
+        (stays ? former : stage.connect()).reply('WriteItems', first).action('CleanUp');
+        t.strictSame(stage.outcomes(), ['cut'], `${how}, ${stays ? 'on its own' : 'on another'} connection`);
+        if (!stays && !own && cookies[1] === undefined) continue;
+        (stays ? newer : stage.connect()).reply('WriteItems', second).action('CleanUp');
+        t.strictSame(stage.outcomes(), ['cut', 'completed'], 'the newer goes on by its own reply');
+      }
+    }
+  },
+);
+
+t.test('a phone that keeps the cookie of its session before is known by it', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  const [, cookie = ''] = first.begin().action('ReadItems');
+  first.reply('ReadItems').action('CleanUp');
+  first.close();
+  const second = stage.connect();
+  const [, fresh] = second.begin('solicited', { cookie }).action('ReadItems');
+  t.not(fresh, cookie, 'it is given another one');
+  second.close();
+  stage.connect('198.51.100.9').reply('ReadItems', { cookie }).action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed', 'completed'], 'though it shows the old one');
 });
 
 t.test('a cookie that came with a phone beginning a session is remembered', async (t) => {
