@@ -1,11 +1,13 @@
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { LRUCache } from 'lru-cache';
 import type { Address } from '../shared/address.ts';
 import { allowEverything, parseAllowList, peerGroup } from '../shared/address.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
+import { AWAY_MS, sessionsFinished } from '../shared/finish.ts';
 import { listen } from '../shared/listen.ts';
 import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
@@ -17,6 +19,9 @@ import type { Site } from './site.ts';
 import { createProcessTlsEnd } from './tls-end/own-process.ts';
 import { createOwnTlsEnd } from './tls-end/own-thread.ts';
 import type { TlsEnd } from './tls-end/tls-end.ts';
+
+/** Addresses remembered for having had a connection just now. */
+const LEFT_ADDRESSES = 10_000;
 
 /** Counts connections over all session doors, so that together they stay within one limit, and each address in its. */
 export interface SessionSlots {
@@ -86,6 +91,11 @@ export interface SessionDoor {
   certificate(): CertificateUse | null;
   /** Re-reads certificate and key of an inspected door. */
   reload(): void;
+  /**
+   * Resolves once no session runs whose phone has a connection here, or had one just now, or at `until` at the latest. Takes
+   * connections all the while: some phones open one for each message of a session.
+   */
+  finish(until: Milliseconds): Promise<void>;
   /** Takes no more connections. Resolves when the last one has ended. */
   drain(): Promise<void>;
   /** Cuts what is left. */
@@ -110,7 +120,10 @@ export async function createSessionDoor(
   const allow = parseAllowList(config.allow);
   const balancers =
     config.proxyProtocolFrom === undefined ? allowEverything : parseAllowList(config.proxyProtocolFrom);
-  const open = new Set<Socket>();
+  /** Each with the address of its phone, once that is known. */
+  const open = new Map<Socket, string | null>();
+  /** When the last connection of an address was over. */
+  const left = new LRUCache<string, Milliseconds>({ max: LEFT_ADDRESSES });
   const refused: Record<string, number> = {};
   let accepted = 0;
   let cut = 0;
@@ -155,10 +168,11 @@ export async function createSessionDoor(
   async function admit(socket: Socket): Promise<Remote | null> {
     accepted += 1;
     if (!slots.take()) return refuse(socket, 'too_many');
-    open.add(socket);
+    open.set(socket, null);
     let counted: string | null = null;
     socket.once('close', () => {
       open.delete(socket);
+      if (counted !== null) left.set(counted, options.clock.monotonic());
       slots.give(counted);
       if (open.size === 0) emptied?.();
     });
@@ -177,6 +191,7 @@ export async function createSessionDoor(
     if (socket.destroyed) return null;
     if (!slots.share(remote.address)) return refuse(socket, 'address_full');
     counted = remote.address;
+    open.set(socket, counted);
     return remote;
   }
 
@@ -228,13 +243,24 @@ export async function createSessionDoor(
     certificate: () =>
       secure === null ? null : { name: `door ${config.name}`, notAfter: secure.notAfter() },
     reload: () => secure?.reload(),
+    async finish(until) {
+      const now = options.clock.monotonic();
+      const here = new Set(open.values());
+      for (const [address, at] of left.entries()) if (now - at < AWAY_MS) here.add(address);
+      const connections = (): number => {
+        let count = 0;
+        for (const address of open.values()) if (address !== null && here.has(address)) count += 1;
+        return count;
+      };
+      await sessionsFinished({ sessions: site.sessions, connections }, options.clock, until);
+    },
     async drain() {
       void stop();
       if (open.size > 0) await new Promise<void>((resolve) => (emptied = resolve));
     },
     close() {
       // Phones must not take it for the end of what they were being sent.
-      open.forEach(cutOff);
+      for (const socket of open.keys()) cutOff(socket);
       return stop();
     },
   };

@@ -32,7 +32,10 @@ export interface SessionDoors {
    * be opened; a door whose port it would have taken listens again then, its phones of before being let go.
    */
   change(config: ProxyConfig): Promise<void>;
-  /** Takes no more phones, waits for those that are there, then cuts what is left. */
+  /**
+   * Waits for phones that are in a session, then takes no more, waits for those that are there, and cuts what is left. In all
+   * no longer than `drainMs`; the first takes a third of it at most, so that phones which keep coming can't use it up.
+   */
   close(): Promise<void>;
 }
 
@@ -71,9 +74,9 @@ export async function createSessionDoors(
     throw failed.reason;
   }
 
-  async function retire({ door }: Place): Promise<void> {
+  async function retire({ door }: Place, until = clock.monotonic() + options.drainMs): Promise<void> {
     const late = Promise.withResolvers<void>();
-    const timer = clock.after(options.drainMs, late.resolve);
+    const timer = clock.after(Math.max(0, until - clock.monotonic()), late.resolve);
     await Promise.race([door.drain(), late.promise]);
     timer.cancel();
     await door.close();
@@ -127,7 +130,13 @@ export async function createSessionDoors(
       for (const { door } of staying) door.reload();
     },
     async close() {
-      await Promise.all(places.map(retire));
+      const now = clock.monotonic();
+      await Promise.all(
+        places.map(async (place) => {
+          await place.door.finish(now + options.drainMs / 3);
+          await retire(place, now + options.drainMs);
+        }),
+      );
     },
   };
 }

@@ -86,6 +86,8 @@ export interface Site {
   /** This proxy goes away: polls are 200 from now on, and the relay is told. */
   leave(): void;
   status(): SiteStatus;
+  /** Sessions that run, as the relay told last, by whatever proxy; 0 without a relay. */
+  sessions(): number;
   /** To be called each second. */
   tick(): void;
 }
@@ -314,6 +316,7 @@ export function createSite(
         services: health.services,
       };
     },
+    sessions: () => (link === null ? 0 : health.sessions),
     tick() {
       mailbox.tick();
       admit();

@@ -21,7 +21,7 @@ import { createCampaigns } from './campaigns/campaigns.ts';
 import type { DeskChange, RelayView } from './desk.ts';
 import { dialLane } from './links/dial.ts';
 import type { DialTarget } from './links/dial.ts';
-import { lastOnesFinished, sessionsFinished } from './finish.ts';
+import { lastOnesFinished, sessionsFinished } from '../shared/finish.ts';
 import type { DialLane } from './links/link.ts';
 import { createLinks } from './links/links.ts';
 import { createLookup } from './links/lookup.ts';

@@ -37,13 +37,14 @@ t.test('relay and both proxies are restarted in turn, under load', async (t) => 
 
   // Phones that are called and come, at the proxy where they were called; every other poll is at the other one.
   const sessions = { completed: 0, tooLate: 0, broken: [] as string[] };
-  const phoneAt = (which: 'first' | 'second', deviceId: string) =>
+  const phoneAt = (which: 'first' | 'second', deviceId: string, keepAlive: boolean) =>
     createPhone({
       deviceId,
       service: which === 'first' ? gate.phoneService : second.phoneService,
       pollUrl: which === 'first' ? gate.pollUrl : second.pollUrl,
       pollIntervalMs: 0,
       contactListen: false,
+      keepAlive,
       onEvent(event) {
         if (event.type !== 'session') return;
         if (event.outcome === 'completed') sessions.completed += 1;
@@ -54,7 +55,8 @@ t.test('relay and both proxies are restarted in turn, under load', async (t) => 
     });
   const pairs = Array.from({ length: PHONES }, (_, n) => {
     const deviceId = macAfter(FIRST_MAC, n);
-    return [phoneAt('first', deviceId), phoneAt('second', deviceId)] as const;
+    // Every other phone opens a connection for each message.
+    return [phoneAt('first', deviceId, n % 2 === 0), phoneAt('second', deviceId, n % 2 === 0)] as const;
   });
   t.teardown(() => pairs.flat().forEach((phone) => void phone.close()));
   const call = async ([first, other]: (typeof pairs)[number]): Promise<void> => {

@@ -5,20 +5,27 @@ import { createPhone } from '../phones/index.ts';
 
 t.setTimeout(150_000);
 
-t.test('a relay is restarted: no poll fails, sessions end before or come after', async (t) => {
-  const gate = await slowGate(t);
-  const load = startLoad(t, gate);
-  await load.goOn(6);
-  const former = gate.relay;
-  former.signal('SIGTERM');
-  t.equal(await former.exited, 0);
-  t.equal(await gate.poll(PENDING), 200, 'polls are answered meanwhile');
-  await gate.startRelay();
-  await gate.polls(PENDING, 202, 30_000);
-  await load.goOn(6);
-  await load.stop();
-  t.same(load.failures, [], `of ${load.polls} polls and ${load.sessions} sessions`);
-});
+for (const [each, keepAlive] of Object.entries({ session: true, message: false })) {
+  t.test(
+    `a relay is restarted under phones with a connection for each ${each}: no poll fails, and no session`,
+    async (t) => {
+      const gate = await slowGate(t);
+      const load = startLoad(t, gate, keepAlive);
+      await load.goOn(6);
+      const former = gate.relay;
+      const began = performance.now();
+      former.signal('SIGTERM');
+      t.equal(await former.exited, 0);
+      t.comment(`ended within ${Math.round(performance.now() - began)} ms`);
+      t.equal(await gate.poll(PENDING), 200, 'polls are answered meanwhile');
+      await gate.startRelay();
+      await gate.polls(PENDING, 202, 30_000);
+      await load.goOn(6);
+      await load.stop();
+      t.same(load.failures, [], `of ${load.polls} polls and ${load.sessions} sessions`);
+    },
+  );
+}
 
 t.test('a proxy that ends answers polls 200 until its last session is over', async (t) => {
   const released = Promise.withResolvers<void>();

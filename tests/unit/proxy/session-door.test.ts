@@ -84,6 +84,7 @@ async function openDoor(
       if (down.is) throw new SallyportError('LINK_DOWN', 'no relay link serves site default');
       return muxes.open(opening);
     },
+    sessions: () => 0,
   } as unknown as Site;
   const slots = createSessionSlots(options.slots ?? 10, options.perAddress ?? 10);
   const door: SessionDoor = await createSessionDoor(

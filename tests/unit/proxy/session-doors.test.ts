@@ -31,6 +31,7 @@ async function open(t: Test, config: ProxyConfig) {
     open() {
       throw new SallyportError('LINK_DOWN', 'no link in this test');
     },
+    sessions: () => 0,
   } as unknown as Site;
   const doors = await createSessionDoors(config, {
     sites: [refusing],

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { sessionsFinished } from '../../../relay-client/finish.ts';
+import { sessionsFinished } from '../../../shared/finish.ts';
 import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
 import type { ModelFaults } from '../../../relay-client/outbox/model.ts';
 import { createPendingView } from '../../../relay-client/pending-view.ts';

@@ -1,4 +1,4 @@
-import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { Clock, Milliseconds } from './clock.ts';
 
 const LOOK_MS: Milliseconds = 50;
 
