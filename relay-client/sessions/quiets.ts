@@ -55,6 +55,7 @@ export function createQuiets(options: {
 }): Quiets {
   const { links, pending, clock, budgetMs = QUIET_BUDGET_MS, devices = QUIET_DEVICES } = options;
   const budgets = new Map<DeviceId, Budget>();
+  let forgotten = false;
 
   const left = ({ spent, since }: Budget): Milliseconds =>
     Math.max(0, budgetMs - spent - (since === null ? 0 : clock.monotonic() - since));
@@ -63,7 +64,7 @@ export function createQuiets(options: {
   const makeRoom = (): boolean => {
     if (budgets.size < devices) return true;
     for (const [device, { holders }] of budgets) {
-      if (holders.size === 0 && pending.generation(device) === 0) budgets.delete(device);
+      if (holders.size === 0 && pending.generation(device) === 0) forgotten = budgets.delete(device);
     }
     return budgets.size < devices;
   };
@@ -72,6 +73,8 @@ export function createQuiets(options: {
     const known = budgets.get(device);
     if (known !== undefined && known.generation >= generation)
       return known.generation === generation ? known : null;
+    // A session from before may still ask for a generation whose budget is spent and forgotten.
+    if (known === undefined && forgotten && generation !== pending.generation(device)) return null;
     if (known === undefined && !makeRoom()) return null;
     const fresh = { generation, spent: 0, since: null, holders: new Set<string>() };
     budgets.set(device, fresh);

@@ -82,6 +82,24 @@ t.test('the table of budgets is bounded, and only what can never count again is 
   t.equal(told.at(-1), 'quiet 2 1 120000');
 });
 
+t.test('what is forgotten gives no session from before another budget', async (t) => {
+  const { clock, told, held, quiets } = setUp(1);
+  quiets.hold('a', ONE, 1);
+  clock.advance(QUIET_BUDGET_MS);
+  quiets.release('a', ONE);
+  held.delete(ONE);
+  quiets.hold('b', TWO, 1);
+  quiets.release('b', TWO);
+  held.delete(TWO);
+  told.length = 0;
+  quiets.hold('late', ONE, 1);
+  held.set(ONE, 2);
+  quiets.hold('late', ONE, 1);
+  t.strictSame(told, [], 'neither while nothing is held nor beside a newer push');
+  quiets.hold('new', ONE, 2);
+  t.strictSame(told, ['quiet 1 2 120000']);
+});
+
 t.test(
   'whatever a forger does, polls of one generation are never kept quiet for longer than the budget',
   async (t) => {
