@@ -1,5 +1,6 @@
 import type { Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
+import { readResults } from './courier/results.ts';
 import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
 import type { DeviceRecord, Message } from './outbox/outbox.ts';
 import type { DeviceWarning } from './warnings/warnings.ts';
@@ -139,8 +140,8 @@ function withoutWork(facts: WhyFacts): Finding {
 function withWork(facts: WhyFacts, held: Message[]): Finding {
   return (
     hindered(facts, held) ??
-    waiting(facts, held) ??
     unproven(facts, held) ??
+    waiting(facts, held) ??
     silent(facts) ??
     fruitless(facts, held) ??
     polled(facts)
@@ -230,12 +231,18 @@ function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Findin
 
 /** What a phone that proves nothing is not told. */
 function unproven({ device, now, unproven: kept }: WhyFacts, held: Message[]): Finding | null {
-  const due = held.filter(({ kind, dueIn }) => kind === 'dls' && dueIn === 0);
+  // Due, or put off because of that: an action whose outcome is awaited is another matter.
+  const waits = (message: Message): boolean => readResults(message.results).at(-1)?.status === 'waiting';
+  const due = held.filter(
+    (message) =>
+      message.kind === 'dls' && (message.dueIn === 0 || message.awaitedFor !== null) && !waits(message),
+  );
   const oldest = Math.min(...due.map(({ acceptedAt }) => acceptedAt));
   if (kept === null || kept.at < oldest) return null;
+  const again = Math.min(...due.map(({ dueIn }) => dueIn));
   return {
     verdict: 'unproven',
-    sentence: `Actions with secrets are kept from ${device}, last ${ago(now, kept.at)}: ${kept.why}.`,
+    sentence: `Actions with secrets are kept from ${device}, last ${ago(now, kept.at)}: ${kept.why}.${again === 0 ? '' : ` They are offered again in ${span(again)}.`}`,
     advice:
       'Have the phone show a client certificate that names it (tls.client_ca of the service), or see courier.allow_sources and courier.deliver_unauthenticated.',
   };

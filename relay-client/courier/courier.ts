@@ -5,7 +5,7 @@ import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError, isSallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
-import type { Message, Outbox } from '../outbox/outbox.ts';
+import type { Message, MessageId, Outbox } from '../outbox/outbox.ts';
 import type { PendingView } from '../pending-view.ts';
 import { createByteBudget } from '../services/limits.ts';
 import type { PhoneOrigin } from '../services/service.ts';
@@ -18,6 +18,7 @@ import { COURIER_LIMITS } from './limits.ts';
 import { isProven } from './proof.ts';
 import type { ActionResult, ActionStatus } from './results.ts';
 import { createIsSecret, tellsSecrets } from './secrets.ts';
+import { createStrangers } from './strangers.ts';
 import { saveTask, settleWait, taskOf, waitingAction } from './task.ts';
 import type { Task } from './task.ts';
 
@@ -42,7 +43,7 @@ export interface Courier {
   /** A phone opens a `solicited` session. Null = nothing is due for it, so the session is the service's. */
   begin(visit: Visit): Delivery | null;
   /** A phone opens a session for another reason: its first message may be the word that is awaited. */
-  heard(device: DeviceId, message: PhoneMessage): void;
+  heard(visit: Visit, message: PhoneMessage): void;
   /** Deliveries that run. */
   count(): number;
   /** Resolves once the outbox has settled everything that was asked of it. */
@@ -74,6 +75,8 @@ const DEPLOYMENTS = 100_000;
 /** Of one device a refusal is noted once in so long. */
 const UNPROVEN_NOTE_MS: Milliseconds = 60_000;
 const NOTED_DEVICES = 10_000;
+/** Messages remembered as unreadable, so that each is told of once and keeps no other from its turn. */
+const UNREADABLE = 10_000;
 
 /** @throws SallyportError ADDRESS_INVALID for a network that is none */
 export function createCourier(options: CourierOptions): Courier {
@@ -85,6 +88,8 @@ export function createCourier(options: CourierOptions): Courier {
   const restarts = new LRUCache<DeviceId, Task>({ max: RESTARTS });
   const deployments = new LRUCache<DeviceId, Milliseconds>({ max: DEPLOYMENTS });
   const noted = new LRUCache<DeviceId, Milliseconds>({ max: NOTED_DEVICES });
+  const unreadable = new LRUCache<MessageId, true>({ max: UNREADABLE });
+  const strangers = createStrangers(clock);
   const asked = new Set<Promise<void>>();
   let sweeping = false;
 
@@ -98,9 +103,13 @@ export function createCourier(options: CourierOptions): Courier {
     void settled.finally(() => asked.delete(settled));
   };
 
-  const mayTell = ({ device, origin, names }: Visit, actions: readonly HeldAction[]): boolean => {
-    if (config.deliverUnauthenticated || !tellsSecrets(actions, isSecret)) return true;
-    if (isProven(device, names, origin, allowed)) return true;
+  const proves = ({ device, names, origin }: Visit): boolean => isProven(device, names, origin, allowed);
+
+  /** Null = the phone may be told; else for how long the actions are put off. */
+  const keptFrom = (visit: Visit, actions: readonly HeldAction[]): Milliseconds | null => {
+    const { device, origin, names } = visit;
+    if (config.deliverUnauthenticated || !tellsSecrets(actions, isSecret)) return null;
+    if (proves(visit)) return null;
     metrics?.unproven();
     const now = clock.monotonic();
     const last = noted.get(device);
@@ -115,6 +124,34 @@ export function createCourier(options: CourierOptions): Courier {
         door: origin.door,
       });
     }
+    return strangers.refused(device);
+  };
+
+  /** A phone that is proven gets at its next poll what was put off because somebody was not. */
+  const know = (visit: Visit): void => {
+    const { device } = visit;
+    if (config.deliverUnauthenticated || !proves(visit) || !strangers.proven(device)) return;
+    ask('proven', async () => {
+      for (const message of (await outbox.awaited(device)).filter(isReadable)) {
+        const task = taskOf(message);
+        if (waitingAction(task) === null) await saveTask(outbox, task, 0);
+      }
+    });
+  };
+
+  /** Whether the outbox could open it; says so, once, where it could not. What it waits for then never comes. */
+  const isReadable = ({ id, device, actions }: Message): boolean => {
+    if (actions !== null) return true;
+    if (!unreadable.has(id)) {
+      log.error(
+        'what a message holds cannot be opened; cancel it, or put a backup of the outbox in its place',
+        {
+          device,
+          message: id,
+        },
+      );
+    }
+    unreadable.set(id, true);
     return false;
   };
 
@@ -130,7 +167,7 @@ export function createCourier(options: CourierOptions): Courier {
   };
 
   const hearWord = async (device: DeviceId, message: PhoneMessage): Promise<void> => {
-    for (const waiting of await outbox.awaited(device)) {
+    for (const waiting of (await outbox.awaited(device)).filter(isReadable)) {
       const action = waitingAction(taskOf(waiting));
       const verdict = action === null ? null : confirms(action, message);
       if (verdict !== null) return settle(waiting, verdict);
@@ -158,7 +195,8 @@ export function createCourier(options: CourierOptions): Courier {
   const sweep = async (): Promise<void> => {
     sweeping = true;
     try {
-      for (const message of await outbox.overdue(SWEEP_STEP)) {
+      const overdue = await outbox.overdue(SWEEP_STEP + unreadable.size);
+      for (const message of overdue.filter(isReadable)) {
         if (!running.has(message.device)) await settle(message, 'unconfirmed');
       }
     } finally {
@@ -172,6 +210,7 @@ export function createCourier(options: CourierOptions): Courier {
   return {
     begin(visit) {
       const { device } = visit;
+      know(visit);
       if (!pending.actionsDue(device)) return null;
       const former = running.get(device);
       if (former === undefined && running.size >= COURIER_LIMITS.sessions) {
@@ -188,7 +227,7 @@ export function createCourier(options: CourierOptions): Courier {
         config,
         isSecret,
         replies,
-        mayTell: (actions) => mayTell(visit, actions),
+        keptFrom: (actions) => keptFrom(visit, actions),
         serviceDue: () => pending.due(device) > 0,
         deadAfter: options.deadAfter,
         answered: ({ action, status }) => metrics?.action(action, status),
@@ -208,7 +247,9 @@ export function createCourier(options: CourierOptions): Courier {
       running.set(device, delivery);
       return delivery;
     },
-    heard(device, message) {
+    heard(visit, message) {
+      const { device } = visit;
+      know(visit);
       if (!pending.holdsActions(device)) return;
       if (message.reason === 'start-up' && restarts.has(device)) ask('restart', () => hearStart(device));
       if (message.reason === 'start-up' || message.reason === 'status') {

@@ -52,8 +52,8 @@ export interface DeliveryOptions {
   isSecret: IsSecret;
   /** Bytes of replies that all deliveries hold at once. */
   replies: ByteBudget;
-  /** Whether this phone may be told these actions; says so where it may not. */
-  mayTell(actions: readonly HeldAction[]): boolean;
+  /** Null = this phone may be told these actions; else for how long they are put off, and says so. */
+  keptFrom(actions: readonly HeldAction[]): Milliseconds | null;
   /** Whether a contact-me is offered to the device too. */
   serviceDue(): boolean;
   /** Fruitless sessions after which a message is dead; 0 = never. */
@@ -134,10 +134,12 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       const found = taskOf(message);
       // The wait for the phone's word ran out, or the results were written and the end was not.
       settleWait(found, 'unconfirmed', clock.wall());
-      if (found.results.length < found.actions.length) {
-        return options.mayTell(found.actions.slice(found.results.length)) ? found : null;
-      }
-      await saveTask(outbox, found, 0);
+      const left = found.actions.slice(found.results.length);
+      const wait = left.length === 0 ? 0 : options.keptFrom(left);
+      if (wait === null) return found;
+      // What is behind it waits for its turn where the phone itself is known and this is somebody else.
+      if (left.length > 0 && wait === 0) return null;
+      await saveTask(outbox, found, wait);
     }
   };
 

@@ -279,7 +279,10 @@ export interface Outbox {
   message(id: MessageId): Promise<Message | null>;
   /** The oldest `dls` message that is held for a device and due; null = none. */
   nextActions(device: DeviceId): Promise<Message | null>;
-  /** The held messages of a device for which its word is awaited, oldest first. */
+  /**
+   * The held messages of a device for which its word is awaited, oldest first. The actions of one that cannot be opened are
+   * null, here and in `overdue`: it must not keep the others from going on.
+   */
   awaited(device: DeviceId): Promise<Message[]>;
   /** Messages for which the wait is over, longest first. */
   overdue(limit: number): Promise<Message[]>;

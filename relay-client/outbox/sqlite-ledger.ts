@@ -153,7 +153,7 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
   });
   const shown = (row: MessageRow, now: Now): Message => messageOf(row, now, contentsOf(row));
 
-  /** Of a message that has ended: that its contents cannot be opened must not keep it from ending. */
+  /** Where it cannot be opened, null: that must keep neither a message from ending, nor others from being looked at. */
   function readable(row: MessageRow): Contents {
     try {
       return contentsOf(row);
@@ -452,10 +452,14 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       return row === undefined ? null : shown(row, now);
     },
     awaited(now, device) {
-      return (sql.awaited.all(device) as unknown as MessageRow[]).map((row) => shown(row, now));
+      return (sql.awaited.all(device) as unknown as MessageRow[]).map((row) =>
+        messageOf(row, now, readable(row)),
+      );
     },
     overdue(now, limit) {
-      return (sql.overdue.all(now.at, limit) as unknown as MessageRow[]).map((row) => shown(row, now));
+      return (sql.overdue.all(now.at, limit) as unknown as MessageRow[]).map((row) =>
+        messageOf(row, now, readable(row)),
+      );
     },
     device(_now, device) {
       const row = deviceRow(device);

@@ -13,6 +13,8 @@ export interface WorkerStart {
   incarnation: Incarnation;
   /** Whether a damaged store is salvaged. */
   acceptLoss: boolean;
+  /** The size up to which a store is checked whole before it is used. */
+  wholeCheckBytes: number;
   /** How often the caretaker counts after what was committed, in ms. */
   auditMs: number;
 }

@@ -42,7 +42,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
   let db: DatabaseSync;
   let ledger: SqliteLedger;
   try {
-    store = openStore(start.directory, start.incarnation, start.acceptLoss);
+    store = openStore(start.directory, start.incarnation, start.acceptLoss, start.wholeCheckBytes);
     db = store.db;
     ledger = createSqliteLedger(db, start.limits, openSealer(db, start.keyFile));
     const { incarnation, store_time: storeTime, wall_ahead: wallAhead, seq: sequence } = ledger.store;

@@ -12,6 +12,7 @@ import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
 import { closed } from './refusals.ts';
 import type { Answer, CallMessage, FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+import { WHOLE_CHECK_BYTES } from './store-check.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
 
 export interface SqliteOutboxOptions {
@@ -31,6 +32,8 @@ export interface SqliteOutboxOptions {
    * is gone, and where the whole report is.
    */
   acceptLoss?: boolean;
+  /** Bytes up to which a store is checked whole before it is used, a larger one beside its use; default 256 MiB. */
+  wholeCheckBytes?: number;
   /**
    * Told once, when the disk failed under a commit or the store proved damaged: what was being written may or
    * may not be there. Every operation rejects from then on; the process should say so and die, because trying
@@ -73,6 +76,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     limits,
     incarnation: createIncarnation(random),
     acceptLoss: options.acceptLoss ?? false,
+    wholeCheckBytes: options.wholeCheckBytes ?? WHOLE_CHECK_BYTES,
     auditMs: options.auditMs ?? AUDIT_MS,
   };
   const began = clock.monotonic();

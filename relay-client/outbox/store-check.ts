@@ -21,10 +21,16 @@ export class NewerFormat extends SallyportError {}
 /**
  * Brings an older store to the present format, and refuses what isn't an outbox or is damaged.
  *
- * @returns whether it was checked whole; see {@link WHOLE_CHECK_BYTES}
+ * @param wholeBytes - the size up to which it is checked whole
+ * @returns whether it was checked whole
  * @throws SallyportError OUTBOX_DAMAGED, as {@link NewerFormat} where it is of a newer version
  */
-export function checkStore(db: DatabaseSync, file: string, directory: string): boolean {
+export function checkStore(
+  db: DatabaseSync,
+  file: string,
+  directory: string,
+  wholeBytes = WHOLE_CHECK_BYTES,
+): boolean {
   const application = pragma(db, 'application_id');
   if (application !== APPLICATION_ID) throw damaged(directory, `${file} is not an outbox's file`);
   const version = Number(pragma(db, 'user_version'));
@@ -35,7 +41,7 @@ export function checkStore(db: DatabaseSync, file: string, directory: string): b
         'left as it is; start the newer version that wrote it.',
     );
   }
-  const whole = Number(pragma(db, 'page_count')) * Number(pragma(db, 'page_size')) <= WHOLE_CHECK_BYTES;
+  const whole = Number(pragma(db, 'page_count')) * Number(pragma(db, 'page_size')) <= wholeBytes;
   const lines = guarded(directory, () => {
     if (version < SCHEMA_VERSION) {
       // What is not well formed must not be given sums that say it is.

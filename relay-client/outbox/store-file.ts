@@ -16,7 +16,7 @@ import {
   unwritable,
 } from './sqlite-errors.ts';
 import { readStore, writeStore } from './sqlite-statements.ts';
-import { checkStore, NewerFormat } from './store-check.ts';
+import { checkStore, NewerFormat, WHOLE_CHECK_BYTES } from './store-check.ts';
 import { connect, createEmptyStore } from './store-make.ts';
 import { LOCK_FILE, settleNext, STORE_FILE, syncDirectory } from './store-place.ts';
 
@@ -38,9 +38,15 @@ export interface OpenedStore {
  *
  * @param incarnation - what it is called from now on if it is fresh, or not the file that was last opened here
  * @param acceptLoss - whether a damaged store is put aside, and what is readable of it kept
+ * @param wholeBytes - the size up to which it is checked whole; default {@link WHOLE_CHECK_BYTES}
  * @throws SallyportError FILE_UNWRITABLE, OUTBOX_LOCKED, OUTBOX_DAMAGED, OUTBOX_STORAGE
  */
-export function openStore(directory: string, incarnation: Incarnation, acceptLoss = false): OpenedStore {
+export function openStore(
+  directory: string,
+  incarnation: Incarnation,
+  acceptLoss = false,
+  wholeBytes = WHOLE_CHECK_BYTES,
+): OpenedStore {
   const path = join(directory, STORE_FILE);
   return withLock(directory, (lock) => {
     settleNext(directory);
@@ -49,12 +55,12 @@ export function openStore(directory: string, incarnation: Incarnation, acceptLos
     let loss: Loss | null = null;
     let opened: { db: DatabaseSync; checked: boolean };
     try {
-      opened = openChecked(directory, path);
+      opened = openChecked(directory, path, wholeBytes);
     } catch (error) {
       if (!acceptLoss || !isSallyportError(error, 'OUTBOX_DAMAGED') || error instanceof NewerFormat)
         throw error;
       loss = salvageStore(directory, error.message);
-      opened = openChecked(directory, path);
+      opened = openChecked(directory, path, wholeBytes);
     }
     const { db, checked } = opened;
     try {
@@ -92,7 +98,11 @@ export function withLock<T>(directory: string, task: (lock: DatabaseSync) => T):
   }
 }
 
-function openChecked(directory: string, path: string): { db: DatabaseSync; checked: boolean } {
+function openChecked(
+  directory: string,
+  path: string,
+  wholeBytes: number,
+): { db: DatabaseSync; checked: boolean } {
   if (!existsSync(path)) {
     throw damaged(directory, `${STORE_FILE} is missing, but its log ${STORE_FILE}-wal is there`);
   }
@@ -104,7 +114,7 @@ function openChecked(directory: string, path: string): { db: DatabaseSync; check
   let db: DatabaseSync | null = null;
   try {
     db = connect(path);
-    return { db, checked: checkStore(db, STORE_FILE, directory) };
+    return { db, checked: checkStore(db, STORE_FILE, directory, wholeBytes) };
   } catch (error) {
     db?.close();
     if (isStorageError(error) && !isLockedOut(error)) throw storageFailure(error, directory).error;

@@ -1,4 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
+import type { Message, Outbox } from '../../../relay-client/outbox/outbox.ts';
+import { systemClock } from '../../../shared/clock.ts';
+import { readActions } from '../../../relay-client/courier/actions.ts';
+import { writeResults } from '../../../relay-client/courier/results.ts';
+import type { ActionResult } from '../../../relay-client/courier/results.ts';
+import { parseDeviceId } from '../../../shared/device-id.ts';
+import type { DeviceId } from '../../../shared/device-id.ts';
 import { bodyOf, startLab } from './lab.ts';
 
 t.setTimeout(120_000);
@@ -42,6 +51,30 @@ t.test('a phone that restarts without a word is not restarted twice', async (t) 
   await phone.openSession('start-up');
   await lab.until(async () => (await lab.look(id)).state === 'cleared');
   t.match((await lab.look(id)).read, [{ status: 'accepted', why: /started up since/ }]);
+});
+
+t.test('a message that cannot be opened keeps no other waiting, and stays held', async (t) => {
+  const model = createModelOutbox({ clock: systemClock, random: randomBytes });
+  let broken = '';
+  const closed = (message: Message): Message => ({
+    ...message,
+    actions: message.id === broken ? null : message.actions,
+  });
+  const outbox: Outbox = Object.create(model, {
+    overdue: { value: async (limit: number) => (await model.overdue(limit)).map(closed) },
+    awaited: { value: async (device: DeviceId) => (await model.awaited(device)).map(closed) },
+  });
+  const lab = await startLab(t, { outbox, config: { fileWait: 50 } });
+  const waiting: ActionResult = { action: 'FileDeployment', status: 'waiting', at: 0, items: [] };
+  const other = parseDeviceId('00:1A:E8:00:00:02') as DeviceId;
+  const actions = JSON.stringify(readActions([file()]));
+  broken = (await model.push({ device: other, kind: 'dls', ttl: 60_000, delay: 0, actions })).message.id;
+  await model.advance(broken, { results: writeResults([waiting]), wait: 1 });
+  const { id } = await lab.hold([file()]);
+  await model.advance(id, { results: writeResults([waiting]), wait: 2 });
+  await lab.until(async () => (await lab.look(id)).state === 'cleared');
+  t.match(await lab.look(id), { read: [{ status: 'unconfirmed' }] });
+  t.match(await lab.look(broken), { state: 'held', read: [{ status: 'waiting' }] });
 });
 
 t.test('what was cut off before its answer is sent again, what was answered is not', async (t) => {

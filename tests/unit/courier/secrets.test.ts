@@ -2,7 +2,9 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { DEFAULT_COURIER } from '../../../relay-client/courier/config.ts';
 import { readActions } from '../../../relay-client/courier/actions.ts';
+import { createStrangers } from '../../../relay-client/courier/strangers.ts';
 import { createIsSecret, maskActions, tellsSecrets } from '../../../relay-client/courier/secrets.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { authority, temporaryDirectory, writeCredentials } from '../services/harness.ts';
 import { bodyOf, DEVICE, startLab } from './lab.ts';
 
@@ -50,18 +52,53 @@ t.test('a phone that proves nothing does not get secrets; they stay held', async
   const lab = await startLab(t);
   const phone = lab.phone();
   const { id } = await lab.hold([SECRET]);
-  const behind = await lab.hold([PLAIN]);
   const session = await phone.openSession('solicited');
   t.equal(session.outcome, 'completed');
   t.equal(phone.items.get('sip-pwd'), undefined);
   for (const { answer } of phone.exchanges) t.notMatch(bodyOf(answer), /hunter2/);
   t.match(await lab.look(id), { state: 'held', fruitlessSessions: 0 });
-  t.match(await lab.look(behind.id), { state: 'held' }, 'what is behind waits for its turn');
   t.ok(lab.service.requests.length > 0, 'the session is the service’s');
   t.strictSame(lab.counted, ['unproven']);
   await lab.until(async () =>
     (await lab.outbox.recentHistory(DEVICE, 9)).some(({ what }) => what === 'courier-unproven'),
   );
+});
+
+t.test('secrets are put off for a phone that is not proven, and what is behind them goes on', async (t) => {
+  const { clientCa, tls, another } = await certified(t, '001AE8000001');
+  const lab = await startLab(t, { clientCa });
+  const { id } = await lab.hold([SECRET]);
+  const behind = await lab.hold([PLAIN]);
+  t.strictSame((await lab.phone(another).openSession('solicited')).actions, ['WriteItems', 'CleanUp']);
+  t.match(await lab.look(behind.id), { state: 'cleared' });
+  const putOff = await lab.look(id);
+  t.match(putOff, { state: 'held', fruitlessSessions: 0 });
+  t.ok(putOff.dueIn > 30_000 && putOff.dueIn <= 60_000, `a 202 would be in vain for ${putOff.dueIn} ms`);
+
+  const phone = lab.phone({ tls });
+  await phone.openSession('start-up');
+  await lab.until(async () => (await lab.look(id)).dueIn === 0);
+  await lab.phone(another).openSession('solicited');
+  t.equal((await lab.look(id)).dueIn, 0, 'nobody else puts it off for a phone that has proven itself');
+  await phone.openSession('solicited');
+  t.match(await lab.look(id), { state: 'cleared' });
+  t.equal(phone.items.get('sip-pwd'), 'hunter2');
+});
+
+t.test('the wait of strangers grows to an hour, and ends with the phone itself', async (t) => {
+  const clock = createFakeClock();
+  const strangers = createStrangers(clock);
+  const waits: number[] = [];
+  for (let n = 0; n < 9; n += 1) {
+    waits.push(strangers.refused(DEVICE) / 60_000);
+    clock.advance(20_000);
+    t.equal(strangers.refused(DEVICE), waits.at(-1)! * 60_000 - 20_000, 'one more puts off nothing further');
+    clock.advance(4_000_000);
+  }
+  t.strictSame(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+  t.ok(strangers.proven(DEVICE));
+  t.equal(strangers.refused(DEVICE), 0);
+  t.notOk(strangers.proven(DEVICE));
 });
 
 t.test('what comes before a secret is delivered', async (t) => {
@@ -96,13 +133,15 @@ t.test('an address elsewhere is none that is trusted', async (t) => {
   t.match(await lab.look(id), { state: 'held' });
 });
 
-/** A client certificate with that common name, and the file of its authority. */
+/** A client certificate with that common name, one of another phone, and the file of their authority. */
 async function certified(t: Test, commonName: string) {
   const ca = await authority();
   const directory = temporaryDirectory(t);
   const { cert, key } = await ca.issue([commonName]);
+  const other = await ca.issue(['001AE8000002']);
   const { cert: clientCa } = writeCredentials(directory, 'ca', { cert: ca.cert, key: '' });
-  return { clientCa, tls: { cert, key, rejectUnauthorized: false } };
+  const shown = { rejectUnauthorized: false };
+  return { clientCa, tls: { cert, key, ...shown }, another: { tls: { ...other, ...shown } } };
 }
 
 for (const [name, told] of [

@@ -161,6 +161,15 @@ const cases: [string, string, Partial<WhyFacts>, RegExp][] = [
     /kept from .*, last 5 s ago: no client certificate/,
   ],
   [
+    'secrets that were put off because of it',
+    'unproven',
+    {
+      messages: [heldMessage({ kind: 'dls', dueIn: 2 * MINUTE, awaitedFor: 2 * MINUTE })],
+      unproven: { at: NOON - 5000, why: 'no client certificate' },
+    },
+    /no client certificate\. They are offered again in /,
+  ],
+  [
     'a refusal from before the push',
     'told',
     {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { SUMMED_MESSAGE_COLUMNS } from '../../../relay-client/outbox/row-sums.ts';
 import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
@@ -139,6 +140,8 @@ t.test('what somebody moved or wrote in clear is refused, and can still end', as
   let outbox = await openAt(t, path);
   const one = await hold(outbox, dls(phone(1), ACTIONS));
   const other = await hold(outbox, dls(phone(2), '[]'));
+  const next = await hold(outbox, dls(phone(2), ACTIONS));
+  for (const { id } of [other, next]) await outbox.advance(id, { results: '[1]', wait: 1 });
   await outbox.close();
   const db = new DatabaseSync(join(path, 'outbox.db'));
   db.prepare('UPDATE messages SET actions = (SELECT actions FROM messages WHERE id = ?) WHERE id = ?').run(
@@ -150,6 +153,14 @@ t.test('what somebody moved or wrote in clear is refused, and can still end', as
   outbox = await openAt(t, path);
   await refuses(t, outbox.message(other.id), 'OUTBOX_DAMAGED', new RegExp(other.id));
   t.match(await outbox.message(one.id), { actions: ACTIONS });
+  const both = [
+    { id: other.id, actions: null },
+    { id: next.id, actions: ACTIONS, results: '[1]' },
+  ];
+  t.match(await outbox.awaited(phone(2)), both, 'nobody waits behind it');
+  while ((await outbox.overdue(9)).length < both.length) await pause(1);
+  t.match(await outbox.overdue(9), both);
+  t.match(await outbox.end(next.id, { state: 'cancelled', by: 'api' }), { state: 'cancelled' });
   t.match(await outbox.fruitless(phone(2), other.generation, 1), [{ state: 'dead', actions: null }]);
   await refuses(t, outbox.redrive(other.id), 'OUTBOX_DAMAGED');
   t.match(await outbox.device(phone(2)), { pending: 0, dead: 1 }, 'nothing of that was done');

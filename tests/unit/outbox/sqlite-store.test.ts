@@ -280,6 +280,35 @@ t.test('a store of the third version, whose time was wall time, loses none of it
   }
 });
 
+t.test(
+  'what a large store has not been checked for at its opening is checked while it is used',
+  async (t) => {
+    const path = t.testdir();
+    await filled(t, path);
+    const damage = (sql: string): void => {
+      const db = new DatabaseSync(join(path, 'outbox.db'));
+      db.exec(sql);
+      db.close();
+    };
+    damage("UPDATE history SET what = 'else' WHERE seq = 17");
+    await refuses(t, open(path), 'OUTBOX_DAMAGED', /change 17 does not have its sum/);
+    const fatal = Promise.withResolvers<Error>();
+    const large = { path, clock: systemClock, random: randomBytes, log: silentLog, wholeCheckBytes: 1 };
+    const outbox = await openSqliteOutbox({ ...large, onFatal: fatal.resolve });
+    t.match(await fatal.promise, { code: 'OUTBOX_DAMAGED', message: /change 17 does not have its sum/ });
+    await refuses(t, outbox.counts(), 'OUTBOX_DAMAGED');
+    await outbox.close();
+
+    damage('UPDATE messages SET due_at = due_at + 1 WHERE n = 7');
+    await refuses(
+      t,
+      openSqliteOutbox({ ...large, onFatal: () => undefined }),
+      'OUTBOX_DAMAGED',
+      /message 7 does not have its sum/,
+    );
+  },
+);
+
 t.test('an outbox that does not add up says so, and goes on', async (t) => {
   const path = t.testdir();
   const told = Promise.withResolvers<string>();
