@@ -4,7 +4,7 @@ import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { MessageBody } from '../api/shapes.ts';
 import { readActions } from '../courier/actions.ts';
 import type { HeldAction } from '../courier/actions.ts';
-import { createIsSecret, MASK, maskActions, SECRET_ITEMS } from '../courier/secrets.ts';
+import { createIsSecret, MASK, maskActions } from '../courier/secrets.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { parseDuration } from './duration.ts';
@@ -83,9 +83,9 @@ export interface Preview {
   secrets?: ReadonlySet<string>;
 }
 
-/** Shows what would be held, secrets masked. The patterns are those of the defaults; the relay's own may differ. */
-export function showActions({ io, json, printJson }: Desk, previews: Iterable<Preview>): number {
-  const isSecret = createIsSecret(SECRET_ITEMS);
+/** Shows what would be held, secrets masked: by the relay's patterns where its config is at hand, else by the defaults. */
+export function showActions({ io, json, secretItems, printJson }: Desk, previews: Iterable<Preview>): number {
+  const isSecret = createIsSecret(secretItems);
   for (const { devices, actions, secrets } of previews) {
     const masked = maskActions(actions, isSecret).map(({ action, items }, i) => ({
       action,

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { createDeskClient } from '../api/client.ts';
 import type { DeskClient } from '../api/client.ts';
+import { SECRET_ITEMS } from '../courier/secrets.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { defaultConfigFile } from '../../shared/program.ts';
 import type { Io } from './io.ts';
@@ -11,6 +12,8 @@ export interface ApiAddress {
   url: string;
   /** Null = none is needed. */
   token: string | null;
+  /** Patterns of items that are secret there, as its config has them; left out = nobody knows, so the defaults. */
+  secretItems?: readonly string[];
 }
 
 /** Finds the API by the relay's config. */
@@ -34,6 +37,8 @@ export interface Desk {
   client: DeskClient;
   io: Io;
   json: boolean;
+  /** Patterns of items whose values are not shown. */
+  secretItems: readonly string[];
   /** Prints one value as one line of JSON. */
   printJson(value: unknown): void;
 }
@@ -66,9 +71,11 @@ export function action<O>(
     const command = given.at(-1) as Command;
     const options = command.optsWithGlobals<O & CommonOptions>();
     try {
-      const client = createDeskClient(await findApi(options, io, resolveApi));
+      const { secretItems = SECRET_ITEMS, ...api } = await findApi(options, io, resolveApi);
+      const client = createDeskClient(api);
       const printJson = (value: unknown): void => io.out(`${JSON.stringify(value)}\n`);
-      io.exit(await task({ client, io, json: options.json === true, printJson }, options, command.args));
+      const desk = { client, io, json: options.json === true, secretItems, printJson };
+      io.exit(await task(desk, options, command.args));
     } catch (error) {
       if (io.signal.aborted) return io.exit(FAILED);
       io.err(`${command.parent?.name() ?? command.name()}: ${tell(error)}\n`);
@@ -92,7 +99,7 @@ async function findApi(options: CommonOptions, { env }: Io, resolveApi: ResolveA
   const token = tokenFile === undefined ? null : readToken(tokenFile);
   if (url !== undefined && (token !== null || options.config === undefined)) return { url, token };
   const found = await resolveApi(options.config === undefined ? {} : { config: options.config });
-  return { url: url ?? found.url, token: token ?? found.token };
+  return { ...found, url: url ?? found.url, token: token ?? found.token };
 }
 
 function readToken(file: string): string {

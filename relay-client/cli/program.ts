@@ -36,13 +36,14 @@ export function createRelayProgram(io: Io): Command {
 
 /** Where the relay of a config has its API. */
 function apiOf(file: string): ApiAddress {
-  const { api } = loadRelayConfig(file);
+  const { api, courier } = loadRelayConfig(file);
   if (api === null) throw new SallyportError('CONFIG_INVALID', `${file} has no api`);
   const { listen, tokenFile } = api;
   const host = isWildcard(listen) ? (listen.host.includes(':') ? '::1' : '127.0.0.1') : listen.host;
   return {
     url: `http://${formatAddress({ host, port: listen.port })}`,
     token: tokenFile === null ? null : readToken(tokenFile),
+    secretItems: courier.secretItems,
   };
 }
 

@@ -91,6 +91,9 @@ t.test('--dry-run shows what would be held, and no secret', async (t) => {
   t.match(json.json, [
     { device: MAC, kind: 'dls', actions: [{ items: [{ value: '***' }, { value: 'x' }] }] },
   ]);
+  const config = { url: 'http://127.0.0.1:1', token: null, secretItems: ['realm'] };
+  const own = await runCli(['push', MAC, '--file', file, '--dry-run'], { config });
+  t.match(own.out, /realm = \*\*\*/, 'what is secret is as the relay is configured');
   t.match(await runCli(['read', MAC, 'e164', 'key:3', '--dry-run', ...nowhere]), {
     code: 0,
     out: `${MAC}:\n  ReadItems\n    e164\n    key:3\nNothing was sent.\n`,
