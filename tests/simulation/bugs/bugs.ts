@@ -302,6 +302,18 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
+  'accepted-is-deployed': {
+    what: 'a file counts as deployed once the phone has accepted to fetch it',
+    promise: 'P7',
+    seeds: 60,
+    changes: [
+      {
+        file: 'relay-client/courier/confirmation.ts',
+        find: 'return deletes || several ? 0 : fileWait;',
+        put: 'return deletes || several ? 0 : Math.min(0, fileWait);',
+      },
+    ],
+  },
   'answers-kept-in-memory': {
     what: 'what a phone has answered is on disk only once its message ends, so that a cut has it asked again',
     promise: 'P7',

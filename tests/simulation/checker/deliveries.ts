@@ -1,5 +1,6 @@
 import type { Milliseconds } from '../../../shared/clock.ts';
 import type { ActionReply, AskedPush, Fact, Judge, SeenActions } from './facts.ts';
+import { FILE_WAIT_MS, SOFTWARE_GAP_MS } from '../world/plan.ts';
 import type { BookedMessage, Store, Stores } from './stores.ts';
 
 type Breach = (promise: string, why: string) => void;
@@ -30,7 +31,12 @@ interface Shelf {
   checked: Map<string, string>;
 }
 
-const DOCUMENT = /<Action>(WriteItems|ReadItems|Restart)<\/Action>/;
+const DOCUMENT = /<Action>(WriteItems|ReadItems|Restart|FileDeployment|SoftwareDeployment)<\/Action>/;
+const DEPLOYMENT = /Deployment$/;
+/** Between what a phone says and what is made of it. */
+const SLACK_MS = 2_000;
+/** A message that lives no longer than this may end its wait early. */
+const SHORT_LIFE_MS = 60_000;
 const TAG = /\bt\d+-\d+\b/;
 const NONCE = /<Message nonce="([^"]*)">/;
 
@@ -53,6 +59,11 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
   /** The session that was begun last in a device's name. */
   const newest = new Map<string, string>();
   const idle = new Map<string, Milliseconds[]>();
+  /** When somebody in the phone's name first accepted a deployment, and what was said later of how it came out. */
+  const accepted = new Map<string, Milliseconds>();
+  const outcomes = new Map<string, Set<string>>();
+  /** When software was sent last, by run and device. */
+  const software = new Map<string, { tag: string; at: Milliseconds }>();
   let run = 0;
 
   const shelfOf = (store: Store): Shelf => {
@@ -75,7 +86,10 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
     [...store.messages.values()].filter(({ kind, state }) => kind === 'dls' && state === 'held');
 
   function ask(fact: Extract<Fact, { what: 'phone-asked' }>, now: Milliseconds): void {
-    const { nonce, session, device, reason, reply } = fact;
+    const { nonce, session, device, reason, reply, outcome } = fact;
+    if (outcome !== null)
+      outcomes.set(outcome.tag, (outcomes.get(outcome.tag) ?? new Set()).add(outcome.status));
+    if (reply?.status === 'accepted' && !accepted.has(reply.tag)) accepted.set(reply.tag, now);
     const storeTime = fact.run === 0 ? -Infinity : stores.of(fact.run).time(now).least;
     asked.set(nonce, { ...fact, at: now, storeTime });
     if (reason === 'start-up') starts.set(device, now);
@@ -95,6 +109,16 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
     return action === 'Restart' && starts.has(device);
   }
 
+  const actionOf = (tag: string): string =>
+    jobs.get(tag)?.actions?.find((each) => each.tag === tag)?.action ?? '';
+
+  /** Whether a deployment's outcome is still to be waited for. */
+  function isAwaited(tag: string, now: Milliseconds): boolean {
+    const since = accepted.get(tag);
+    if (since === undefined || !DEPLOYMENT.test(actionOf(tag)) || outcomes.has(tag)) return false;
+    return now < since + FILE_WAIT_MS - SLACK_MS && (jobs.get(tag)?.ttl ?? 0) > SHORT_LIFE_MS;
+  }
+
   function got({ nonce, body }: Extract<Fact, { what: 'phone-got' }>, now: number, breach: Breach): void {
     const request = asked.get(nonce);
     const text = body.toString('utf8');
@@ -111,8 +135,11 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
     const store = stores.of(request.run);
     const shelf = shelfOf(store);
     const its = (job.actions ?? []).map((each) => each.tag);
+    if (actionOf(tag) === 'SoftwareDeployment') checkGap(`${request.run} ${device}`, tag, request.at, breach);
     for (const before of its.slice(0, its.indexOf(tag))) {
       if (!isSettled(before, device)) breach('P7', `action ${tag} was sent before ${before} was answered`);
+      if (isAwaited(before, now))
+        breach('P7', `action ${tag} was sent before the outcome of ${before} was known`);
     }
     // What a phone has answered is on disk before it hears the next action.
     if (reply !== null && reply.tag !== tag && (reply.status === 'accepted' || reply.status === 'failed')) {
@@ -132,6 +159,13 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
     led.set(session, id);
   }
 
+  function checkGap(where: string, tag: string, at: Milliseconds, breach: Breach): void {
+    const last = software.get(where);
+    software.set(where, { tag, at });
+    if (last === undefined || at - last.at >= SOFTWARE_GAP_MS - SLACK_MS) return;
+    breach('P7', `software ${tag} was sent ${at - last.at} ms after ${last.tag}`);
+  }
+
   /** Nothing older waits that may be delivered, too. */
   function checkOrder(store: Store, id: string, request: Asked, breach: Breach): void {
     const message = store.messages.get(id);
@@ -141,6 +175,8 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
         each.device === message.device &&
         each.generation < message.generation &&
         each.push !== null &&
+        // One whose outcome is awaited, or that is put off, holds up nobody.
+        !(each.push.actions ?? []).some(({ action }) => DEPLOYMENT.test(action)) &&
         each.from.most + each.push.delay <= request.storeTime &&
         (shelfOf(store).there.get(each.id) ?? Infinity) < request.at,
     );
@@ -197,9 +233,15 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
       const started = result.action === 'Restart' && result.why !== undefined && starts.has(device);
       const said = replies.get(tag)?.some(({ status, value }) => {
         const told = result.items[0]?.value ?? null;
-        return status === result.status && (value === null || value === told);
+        return status === wordFor(result.status) && (value === null || value === told);
       });
-      if (said !== true && !started) {
+      const deployed = DEPLOYMENT.test(result.action);
+      const outcome = outcomes.get(tag)?.has(result.status) === true;
+      if (deployed && result.status === 'accepted')
+        breach('P7', `nobody has waited for the outcome of ${tag}`);
+      if (result.status === 'done' && !outcome)
+        breach('P7', `${tag} counts as done, which no phone has said`);
+      if (said !== true && !started && !(deployed && outcome)) {
         breach('P7', `action ${tag} of ${device} counts as ${result.status}, which no phone has said`);
       }
     });
@@ -247,6 +289,10 @@ export function createDeliveryBook(stores: Stores): DeliveryBook {
     },
   };
 }
+
+/** What a phone has said of an action that came out so, for a start. */
+const wordFor = (status: string): string =>
+  ['waiting', 'done', 'unconfirmed'].includes(status) ? 'accepted' : status;
 
 const resultsOf = (text: string | null): Result[] =>
   text === null || text === '' ? [] : (JSON.parse(text) as Result[]);

@@ -63,6 +63,8 @@ export type Fact =
       run: number;
       /** What it says to an action that the courier sent; null = nothing. */
       reply: ActionReply | null;
+      /** What it says of a deployment that it has accepted before; null = nothing. */
+      outcome: DeploymentOutcome | null;
     }
   /** What the phone has of the answer; `whole`: the phone takes it for complete. */
   | { what: 'phone-got'; nonce: string; status: number; body: Buffer; whole: boolean; ms: Milliseconds }
@@ -110,7 +112,7 @@ export interface AskedPush {
 
 /** One action that a phone is to do. */
 export interface AskedAction {
-  action: 'WriteItems' | 'ReadItems' | 'Restart';
+  action: 'WriteItems' | 'ReadItems' | 'Restart' | 'FileDeployment' | 'SoftwareDeployment';
   /** Stands in the document that asks for it, and nowhere else. */
   tag: string;
 }
@@ -122,6 +124,12 @@ export interface ActionReply {
   status: 'accepted' | 'failed' | 'busy' | 'confused';
   /** What it says the item is; null where it was not asked to tell. */
   value: string | null;
+}
+
+/** A phone's later word about a file or about software that it was to fetch. */
+export interface DeploymentOutcome {
+  tag: string;
+  status: 'done' | 'failed';
 }
 
 /** A message with actions as its relay's outbox has it. */

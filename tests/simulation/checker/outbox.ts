@@ -179,7 +179,7 @@ export function createOutboxJudge(
     for (const event of fact.events) {
       if (event.seq <= store.seq) breach('P6', `history goes from ${store.seq} to ${event.seq}`);
       store.seq = event.seq;
-      if (event.event === 'note') continue;
+      if (event.event === 'note' || event.event === 'deferred') continue;
       if (event.event === 'accepted') {
         accept(store, event, now, breach);
         if (!first) count.accepted += 1;

@@ -1,5 +1,5 @@
 import type { Milliseconds } from '../../../shared/clock.ts';
-import type { ActionReply } from '../checker/facts.ts';
+import type { ActionReply, DeploymentOutcome } from '../checker/facts.ts';
 import type { Dice } from '../engine/dice.ts';
 import { SimulatedSocket } from '../engine/socket.ts';
 import { attributeOf, contentOf, createHttpReader, httpText } from './http.ts';
@@ -30,7 +30,14 @@ interface Reply {
 
 const NO_ITEMS = { items: '', told: null };
 const TAG = /\bt\d+-\d+\b/;
-const SERVED: ReadonlySet<string | null> = new Set(['WriteItems', 'ReadItems', 'Restart']);
+const SERVED: ReadonlySet<string | null> = new Set([
+  'WriteItems',
+  'ReadItems',
+  'Restart',
+  'FileDeployment',
+  'SoftwareDeployment',
+]);
+const DEPLOYMENTS: ReadonlySet<string | null> = new Set(['FileDeployment', 'SoftwareDeployment']);
 
 /** How a phone, or one who plays one, behaves in a session. */
 export interface Manners {
@@ -64,17 +71,31 @@ export const POLITE: Manners = {
 const PATIENCE_MS: Milliseconds = 90_000;
 /** How long one that has fallen silent keeps its connection. */
 const SILENCE_MS: Milliseconds = 400_000;
+/** How a phone says how a deployment came out: a file by a session of its own, software by what it runs at its start. */
+function outcomeItems(reason: string, outcome: DeploymentOutcome | null): string {
+  if (outcome === null) return '';
+  if (reason === 'start-up') return `<Item name="software-version">${outcome.tag}</Item>`;
+  const status = outcome.status === 'done' ? 'ok' : 'failed';
+  return `<Item name="file-deployment-name">${outcome.tag}</Item><Item name="file-deployment-status">${status}</Item>`;
+}
+
 /** Messages after which a session is given up. */
 const MESSAGES = 8;
 
 /** Speaks to a session door as a phone does. */
 export interface Caller {
-  /** Holds one session; resolves when it is over, to whether the service has ended it. */
-  session(reason: string, manners: Manners): Promise<boolean>;
+  /**
+   * Holds one session; resolves when it is over, to whether the service has ended it.
+   *
+   * @param outcome - what its first message says of a deployment
+   */
+  session(reason: string, manners: Manners, outcome?: DeploymentOutcome): Promise<boolean>;
   /** Downloads a file; resolves when it has all, or has been cut off. @param stallMs - reads nothing for so long first */
   download(stallMs: Milliseconds): Promise<void>;
   /** Whether it was asked to restart, and said that it would. */
   restarts(): boolean;
+  /** What it was asked to fetch, and said that it would; null = nothing. */
+  fetches(): { action: string; tag: string } | null;
 }
 
 /** @param device - whom it says that it is */
@@ -88,6 +109,7 @@ export function createCaller(
   let cookie: string | null = null;
   let line: Line | null = null;
   let restarts = false;
+  let fetches: { action: string; tag: string } | null = null;
 
   interface Line {
     socket: SimulatedSocket;
@@ -164,7 +186,11 @@ export function createCaller(
       body,
     );
 
-  async function say(reason: string, reply: Reply | null): Promise<Got | null> {
+  async function say(
+    reason: string,
+    reply: Reply | null,
+    outcome: DeploymentOutcome | null = null,
+  ): Promise<Got | null> {
     line ??= connect();
     if (line === null) return null;
     const nonce = nextNonce();
@@ -172,10 +198,11 @@ export function createCaller(
     const items =
       reason === 'reply-to' || reason === 'clean-up'
         ? (reply?.items ?? '')
-        : `<ItemList><Item name="mac-addr">${device.toUpperCase()}</Item></ItemList>`;
+        : `<ItemList><Item name="mac-addr">${device.toUpperCase()}</Item>${outcomeItems(reason, outcome)}</ItemList>`;
     const text = `<?xml version="1.0" encoding="utf-8"?>\n<WorkpointMessage xmlns="http://www.siemens.com/DLS"><Message nonce="${nonce}" maxItems="-1"><ReasonForContact${about}>${reason}</ReasonForContact>${items}</Message></WorkpointMessage>\n`;
     const { run } = line;
-    world.tell({ what: 'phone-asked', nonce, session: id, device, reason, run, reply: reply?.told ?? null });
+    const told = reply?.told ?? null;
+    world.tell({ what: 'phone-asked', nonce, session: id, device, reason, run, reply: told, outcome });
     const answer = await line.ask(
       nonce,
       request('/DeploymentService/LoginService', 'POST', Buffer.from(text)),
@@ -216,7 +243,7 @@ export function createCaller(
   };
 
   return {
-    async session(reason, manners) {
+    async session(reason, manners, outcome) {
       let got: Got | null = null;
       for (let number = 0; number < MESSAGES; number++) {
         if (number === manners.leavesAt) {
@@ -232,10 +259,13 @@ export function createCaller(
           hangUp();
           return false;
         }
-        if (number === 0) got = await say(reason, null);
+        if (number === 0) got = await say(reason, null, outcome);
         else if (number === manners.cleansUpAt) got = await say('clean-up', null);
         else got = await say('reply-to', replyTo(got, manners));
         if (got?.action === 'Restart' && manners.status !== 'busy') restarts = true;
+        const accepts = manners.status !== 'busy' && manners.ofActions === 'accepted';
+        if (accepts && got?.tag != null && DEPLOYMENTS.has(got.action))
+          fetches = { action: got.action ?? '', tag: got.tag };
         if (got === null || got.status !== 200 || !SERVED.has(got.action)) {
           hangUp();
           return got !== null && got.status < 300;
@@ -251,7 +281,16 @@ export function createCaller(
       if (own === null) return;
       const nonce = nextNonce();
       const { run } = own;
-      world.tell({ what: 'phone-asked', nonce, session: id, device, reason: 'file', run, reply: null });
+      world.tell({
+        what: 'phone-asked',
+        nonce,
+        session: id,
+        device,
+        reason: 'file',
+        run,
+        reply: null,
+        outcome: null,
+      });
       if (stallMs > 0) {
         own.socket.pause();
         scheduler.after(stallMs, () => own.socket.resume());
@@ -260,5 +299,6 @@ export function createCaller(
       own.socket.destroy();
     },
     restarts: () => restarts,
+    fetches: () => fetches,
   };
 }

@@ -22,12 +22,19 @@ export interface Client {
 /** An action as the API stores it, with its tag where it can be seen in what a phone is sent. */
 const toHeld = ({ action, tag }: AskedAction): object => ({
   action,
-  items: [
-    action === 'ReadItems'
-      ? { name: `r-${tag}` }
-      : { name: action === 'Restart' ? 'restart-type' : 'terminal-name', value: tag },
-  ],
+  items: [action === 'ReadItems' ? { name: `r-${tag}` } : { name: TAGGED[action], value: tag }],
 });
+
+/** The item that bears the tag. */
+const TAGGED = {
+  WriteItems: 'terminal-name',
+  Restart: 'restart-type',
+  FileDeployment: 'file-name',
+  SoftwareDeployment: 'file-sw-version',
+} as const;
+
+const ACTIONS = ['WriteItems', 'WriteItems', 'ReadItems', 'ReadItems', 'Restart'] as const;
+const WITH_DEPLOYMENTS = [...ACTIONS, 'FileDeployment', 'FileDeployment', 'SoftwareDeployment'] as const;
 
 const seen = ({ id, device, generation, state }: Message): SeenMessage => ({ id, device, generation, state });
 
@@ -84,7 +91,7 @@ export function startClient(world: World, place: RelayPlace, dice: Dice): Client
   const someActions = (): AskedAction[] => {
     const job = (tags += 1);
     return Array.from({ length: dice.whole(1, 2) }, (_, i) => ({
-      action: dice.pick(['WriteItems', 'WriteItems', 'ReadItems', 'ReadItems', 'Restart'] as const),
+      action: dice.pick<AskedAction['action']>(plan.deployments ? WITH_DEPLOYMENTS : ACTIONS),
       tag: `t${job}-${i}`,
     }));
   };

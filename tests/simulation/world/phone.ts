@@ -47,6 +47,19 @@ export function startPhone(world: World, options: { device: string; address: str
     await createCaller(world, { device, proxy, dice, address }).session('start-up', POLITE);
   }
 
+  /** Says how a deployment came out; now and then it never does, or the file was not there. */
+  async function tellOutcome(
+    proxy: ProxyPlace,
+    { action, tag }: { action: string; tag: string },
+  ): Promise<void> {
+    if (!world.calm() && dice.chance(0.3)) return;
+    await scheduler.sleep(dice.pick([500, 5_000, 15_000]));
+    const software = action === 'SoftwareDeployment';
+    const status = software || dice.chance(0.7) ? 'done' : 'failed';
+    const caller = createCaller(world, { device, proxy, dice, address });
+    await caller.session(software ? 'start-up' : 'status', POLITE, { tag, status });
+  }
+
   async function live(): Promise<void> {
     await scheduler.sleep(dice.whole(0, plan.pollMs));
     for (;;) {
@@ -60,6 +73,8 @@ export function startPhone(world: World, options: { device: string; address: str
           scheduler.sleep(60_000),
         ]);
         if (caller.restarts()) await startUp(proxy);
+        const fetches = caller.fetches();
+        if (fetches !== null) await tellOutcome(proxy, fetches);
       } else if (!calm && dice.chance(ownCalls)) {
         const caller = createCaller(world, { device, proxy, dice, address });
         if (dice.chance(0.5)) void caller.download(dice.pick([0, 30_000, 80_000]));

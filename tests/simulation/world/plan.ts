@@ -28,13 +28,21 @@ export interface Plan {
   siege: boolean;
   /** Whether clients push actions, too, which the relay delivers by itself. */
   actions: boolean;
+  /** Whether files and software are among them, of which the outcome comes later. */
+  deployments: boolean;
   /** Whether the relay's machine starts without the time, in 1970. */
   unsetClock: boolean;
 }
 
+/** How long the outcome of a deployment is waited for. */
+export const FILE_WAIT_MS = 20_000;
+/** How long no software is sent to a device again. */
+export const SOFTWARE_GAP_MS = 10_000;
+
 /** What is thrown with dice of its own, so that the runs of other seeds stay as they are. */
 const ACTIONS_SALT = 0x0d15;
 const CLOCK_SALT = 0x1970;
+const DEPLOYMENTS_SALT = 0xf11e;
 
 export function planOf(seed: number): { plan: Plan; dice: Dice } {
   const dice = createDice(seed);
@@ -56,6 +64,7 @@ export function planOf(seed: number): { plan: Plan; dice: Dice } {
     forgerMs: dice.pick([6_000, 15_000, Infinity]),
     siege: dice.chance(0.05),
     actions: createDice(seed ^ ACTIONS_SALT).chance(0.35),
+    deployments: createDice(seed ^ DEPLOYMENTS_SALT).chance(0.4),
     unsetClock: createDice(seed ^ CLOCK_SALT).chance(0.15),
   };
   if (plan.siege) {

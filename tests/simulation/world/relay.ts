@@ -15,6 +15,7 @@ import type { Dice } from '../engine/dice.ts';
 import { createProcess } from '../engine/process.ts';
 import type { Host, Process } from '../engine/process.ts';
 import type { Route } from '../engine/route.ts';
+import { FILE_WAIT_MS, SOFTWARE_GAP_MS } from './plan.ts';
 import type { ProxyPlace, RelayEnd } from './proxy.ts';
 import type { World } from './world.ts';
 
@@ -255,7 +256,13 @@ function configOf(world: World, proxies: string[]): RelayConfig {
     api: null,
     webhooks: [],
     warnings: DEFAULT_WARNINGS,
-    courier: DEFAULT_COURIER,
+    // What would be waited for in hours is seen within a run.
+    courier: {
+      ...DEFAULT_COURIER,
+      fileWait: FILE_WAIT_MS,
+      softwareWait: FILE_WAIT_MS,
+      softwareGap: SOFTWARE_GAP_MS,
+    },
     deadAfterSessions: world.plan.deadAfterSessions,
     limits: { ...DEFAULT_RELAY_LIMITS, drain_s: 5, lane_streams: 64, held: world.plan.held },
   };
