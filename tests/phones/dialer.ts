@@ -53,6 +53,8 @@ export type OpenOptions = {
   localAddress?: string;
   /** Called when the connection's turn has come (see `maxOpen`), just before it is dialled. */
   onTurn?: () => void;
+  /** Goes before all that wait: a phone that was called comes at once, however many others want to poll. Default false. */
+  first?: boolean;
 };
 
 export type Dialer = {
@@ -94,9 +96,10 @@ export function createDialer(options: DialerOptions = {}): Dialer {
   let openPeak = 0;
   let closed = false;
 
-  async function turn(): Promise<void> {
-    if (maxOpen > 0 && open >= maxOpen) await new Promise<void>((resolve) => queue.push(resolve));
-    else open += 1;
+  async function turn(first: boolean): Promise<void> {
+    if (maxOpen > 0 && open >= maxOpen) {
+      await new Promise<void>((resolve) => void (first ? queue.unshift(resolve) : queue.push(resolve)));
+    } else open += 1;
     if (closed) throw new HttpFault('closed', 'the simulator is closing');
     openPeak = Math.max(openPeak, open);
   }
@@ -163,10 +166,10 @@ export function createDialer(options: DialerOptions = {}): Dialer {
   }
 
   return {
-    async open(target, { localAddress, onTurn } = {}) {
+    async open(target, { localAddress, onTurn, first = false } = {}) {
       if (!(target.port > 0 && target.port < 65536))
         throw new HttpFault('unreachable', `bad port ${target.port}`);
-      await turn();
+      await turn(first);
       onTurn?.();
       const socket = await dial(target, localAddress);
       return converse(socket, answerTimeoutMs);

@@ -12,7 +12,7 @@ export type FleetOptions = Omit<PhoneOptions, 'deviceId' | 'dialer' | 'baseItems
   count?: number;
   /** The first phone's id, the others count up from it. Default `00:1A:E8:00:00:01`. */
   firstMac?: string;
-  /** Connections open at once in the whole fleet; the others wait. Default 512; 0 no limit. */
+  /** Connections open at once in the whole fleet; the others wait, polls behind sessions. Default 512; 0 no limit. */
   concurrency?: number;
   /** Phones start, and first polls fall, evenly over this time. Default: one poll interval for polls, 0 for starts. */
   spreadMs?: number;

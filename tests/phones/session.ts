@@ -115,6 +115,7 @@ export async function runSession(
       const { localAddress } = settings;
       connection = await settings.dialer.open(settings.target, {
         ...(localAddress === undefined ? {} : { localAddress }),
+        first: true,
         onTurn: () => {
           if (result.connections === 0) started = settings.now();
         },
