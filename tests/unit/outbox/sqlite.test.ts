@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openSqliteOutbox } from '../../../relay-client/outbox/sqlite.ts';
@@ -10,7 +12,10 @@ t.setTimeout(170_000);
 
 outboxConformance(t, (t) => {
   const clock = createFakeClock();
-  const path = join(t.testdir(), 'outbox');
+  // Of this run alone: where the file runs twice at once in one checkout, each would find the other's store in use.
+  const home = mkdtempSync(join(tmpdir(), 'outbox-'));
+  t.teardown(() => rmSync(home, { recursive: true }));
+  const path = join(home, 'outbox');
   return {
     clock,
     async open(limits = {}) {
