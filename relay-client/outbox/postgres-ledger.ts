@@ -438,10 +438,12 @@ export function createPostgresLedger(
       return row === undefined ? null : shown(row, now);
     },
     async awaited(now, device) {
-      return (await read<MessageRow>('awaited', device)).map((row) => shown(row, now));
+      return (await read<MessageRow>('awaited', device)).map((row) => messageOf(row, now, readable(row)));
     },
     async overdue(now, limit) {
-      return (await read<MessageRow>('overdue', now.at, limit)).map((row) => shown(row, now));
+      return (await read<MessageRow>('overdue', now.at, limit)).map((row) =>
+        messageOf(row, now, readable(row)),
+      );
     },
     async device(_now, device) {
       const row = await deviceRow(device);
