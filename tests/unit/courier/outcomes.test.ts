@@ -60,10 +60,10 @@ t.test('a message that cannot be opened keeps no other waiting, and stays held',
     ...message,
     actions: message.id === broken ? null : message.actions,
   });
-  const outbox: Outbox = Object.create(model, {
+  const outbox = Object.create(model, {
     overdue: { value: async (limit: number) => (await model.overdue(limit)).map(closed) },
     awaited: { value: async (device: DeviceId) => (await model.awaited(device)).map(closed) },
-  });
+  }) as Outbox;
   const lab = await startLab(t, { outbox, config: { fileWait: 50 } });
   const waiting: ActionResult = { action: 'FileDeployment', status: 'waiting', at: 0, items: [] };
   const other = parseDeviceId('00:1A:E8:00:00:02') as DeviceId;
