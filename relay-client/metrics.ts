@@ -3,11 +3,14 @@ import type { Clock } from '../shared/clock.ts';
 import { isSallyportError } from '../shared/errors.ts';
 import type { MetricSample } from '../shared/protocol.ts';
 import type { ProxyState } from './desk.ts';
+import { REFUSALS } from './outbox/count-refusals.ts';
+import type { RefusalCode } from './outbox/count-refusals.ts';
 import type { Outbox, OutboxCounts } from './outbox/outbox.ts';
 import type { ServiceMetrics } from './services/metrics.ts';
 import type { CourierMetrics } from './courier/courier.ts';
 import type { Service } from './services/service.ts';
 import type { SessionMetrics } from './sessions/sessions.ts';
+import { WARNINGS } from './warnings/kinds.ts';
 import type { Warning } from './warnings/kinds.ts';
 import type { Webhook } from './webhooks/webhook.ts';
 
@@ -21,6 +24,8 @@ export interface RelayMetrics {
   readonly services: ServiceMetrics;
   readonly courier: CourierMetrics;
   warning(what: Warning): void;
+  /** A push was refused for want of room or time. */
+  refused(code: RefusalCode): void;
   /** A proxy told its figures; the newest stand until its link is down. */
   proxy(url: string, samples: MetricSample[]): void;
   /** All of it in Prometheus' text format, the proxies' under a label `proxy`. */
@@ -32,6 +37,10 @@ export function createRelayMetrics(parts: {
   links: () => ProxyState[];
   services: () => readonly Service[];
   running: () => number;
+  /** Most messages that the outbox holds. */
+  limit: number;
+  /** Devices that have polled, and those that have not for half an hour. */
+  polling: () => { heard: number; late: number };
   webhooks: () => readonly Webhook[];
   clock: Clock;
 }): RelayMetrics {
@@ -50,6 +59,15 @@ export function createRelayMetrics(parts: {
     labelNames: ['what'],
     registers,
   });
+  // From 0 on, so that the first of each is seen as a rise.
+  for (const what of Object.keys(WARNINGS)) warned.inc({ what }, 0);
+  const refused = new Counter({
+    name: 'sallyport_pushes_refused_total',
+    help: 'Pushes that the outbox refused for want of room or time, by code',
+    labelNames: ['code'],
+    registers,
+  });
+  for (const code of REFUSALS) refused.inc({ code }, 0);
   const violated = new Counter({
     name: 'sallyport_promise_violations_total',
     help: 'Promises that were seen broken, by their number',
@@ -125,6 +143,15 @@ export function createRelayMetrics(parts: {
     if (found === null) g.remove();
     else g.set(found.accepted);
   });
+  gauge('sallyport_outbox_limit', 'Most messages that are held; more are refused', [], (g) =>
+    g.set(parts.limit),
+  );
+  gauge('sallyport_devices_heard', 'Devices that have polled since the relay started', [], (g) =>
+    g.set(parts.polling().heard),
+  );
+  gauge('sallyport_devices_overdue', 'Those of them that have not polled for half an hour', [], (g) =>
+    g.set(parts.polling().late),
+  );
   gauge('sallyport_outbox_sequence', 'Newest committed change', [], (g) => g.set(parts.outbox.sequence()));
   gauge('sallyport_link_up', '1 while the proxy is linked and holds what is pending', ['proxy'], (g) => {
     for (const { url, state } of parts.links()) g.set({ proxy: url }, state === 'up' ? 1 : 0);
@@ -186,6 +213,7 @@ export function createRelayMetrics(parts: {
     },
     violated: (promise) => violated.inc({ promise }),
     warning: (what) => warned.inc({ what }),
+    refused: (code) => refused.inc({ code }),
     courier: {
       action: (action, status) => delivered.inc({ action, status }),
       unproven: () => unproven.inc(),

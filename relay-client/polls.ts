@@ -41,6 +41,8 @@ export interface Polls {
     query: PollQuery,
     held: (device: DeviceId) => boolean,
   ): { devices: DeviceId[]; next: DeviceRank | null };
+  /** How many devices have polled since the start, and how many of them not for so long. */
+  late(than: Milliseconds): { heard: number; late: number };
   unknown(): UnknownDevice[];
   /** The outbox has heard of this device now. */
   forgetUnknown(device: DeviceId): void;
@@ -100,6 +102,16 @@ export function createPolls(clock: Clock): Polls {
         devices: page.map(({ device }) => device),
         next: best.length > limit ? (page.at(-1) ?? null) : null,
       };
+    },
+    late(than) {
+      const since = clock.wall() - than;
+      let late = 0;
+      // Who polled last stands last, so the late ones come first.
+      for (const { at } of seen.values()) {
+        if (at >= since) break;
+        late += 1;
+      }
+      return { heard: seen.size, late };
     },
     unknown: () => [...unknown.values()],
     forgetUnknown: (device) => void unknown.delete(device),

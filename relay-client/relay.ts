@@ -26,6 +26,7 @@ import type { DialLane } from './links/link.ts';
 import { createLinks } from './links/links.ts';
 import { createLookup } from './links/lookup.ts';
 import { createRelayMetrics } from './metrics.ts';
+import { countRefusals } from './outbox/count-refusals.ts';
 import { openOutbox } from './outbox/open.ts';
 import type { OutboxOptions } from './outbox/open.ts';
 import type { Outbox } from './outbox/outbox.ts';
@@ -47,6 +48,7 @@ import { createTeacher } from './teacher/teacher.ts';
 import { createLookout } from './warnings/lookout.ts';
 import { createRecentWarnings } from './warnings/recent.ts';
 import { createWebhooks } from './webhooks/webhooks.ts';
+import { POLL_OVERDUE_MS } from './why.ts';
 import { createWatcher } from './watcher/watcher.ts';
 
 /** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
@@ -138,7 +140,7 @@ async function open(
   const identity = await world.readIdentity(config, clock);
   const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
 
-  const outbox = await world.openOutbox({
+  const stored = await world.openOutbox({
     ...config.outbox,
     relay: config.name,
     clock,
@@ -149,7 +151,8 @@ async function open(
     onFatal: fail,
     onViolation: () => metrics.violated('P6'),
   });
-  opened.push(() => outbox.close());
+  opened.push(() => stored.close());
+  const outbox = countRefusals(stored, (code) => metrics.refused(code));
   /** Whether an earlier run may have led phones: a session leaves a note there. */
   const resumed = outbox.sequence() > 0;
   const pending = createPendingView({ outbox, clock, log });
@@ -170,6 +173,8 @@ async function open(
     services: () => services.list(),
     running: () => sessions.count(),
     webhooks: () => webhooks,
+    limit: config.limits.held,
+    polling: () => polls.late(POLL_OVERDUE_MS),
     clock,
   });
   const recentWarnings = createRecentWarnings(clock);

@@ -58,6 +58,8 @@ t.test("docs/metrics.md lists exactly the relay's metrics", async (t) => {
     links: () => [],
     services: () => [],
     running: () => 0,
+    limit: 1,
+    polling: () => ({ heard: 0, late: 0 }),
     webhooks: () => [],
     clock: systemClock,
   });
