@@ -78,7 +78,16 @@ export function relayChecks({ file, config, api, doors, clock }: RelayDoctorPart
       ],
     },
     { name: 'addresses', look: () => sourceAddresses(config) },
-    { name: 'outbox', look: (signal) => lookAtOutbox(config.outbox.path, signal) },
+    {
+      name: 'outbox',
+      look: async (signal) => {
+        const { path, postgres } = config.outbox;
+        if (postgres === null) return lookAtOutbox(path, signal);
+        // Loaded late: the driver is needed for nothing else here.
+        const { lookAtDatabase } = await import('./database.ts');
+        return lookAtDatabase(postgres, clock);
+      },
+    },
     {
       name: 'running',
       look: async () => {

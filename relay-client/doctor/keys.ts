@@ -47,8 +47,9 @@ export function lookAtKeys(file: string, config: RelayConfig): Look[] {
     ...config.webhooks.map(({ name, secretFile }) =>
       lookAtSecretFile(`secret of webhook ${name}`, secretFile),
     ),
-    ...(config.proxies.some(({ via }) => via !== null && via.password !== '')
-      ? [lookAtSecretFile('password of via in', file)]
+    ...(config.proxies.some(({ via }) => via !== null && via.password !== '') ||
+    (config.outbox.postgres ?? null)?.password
+      ? [lookAtSecretFile('password in', file)]
       : []),
   ];
 }

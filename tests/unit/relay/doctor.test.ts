@@ -8,6 +8,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 import type { RelayConfig } from '../../../relay-client/config.ts';
 import type { ProxyConfig } from '../../../relay-client/links/config.ts';
+import { lookAtDatabase } from '../../../relay-client/doctor/database.ts';
 import { lookAtDoor } from '../../../relay-client/doctor/door.ts';
 import { lookAtExposure } from '../../../relay-client/doctor/exposure.ts';
 import { lookAtKeys } from '../../../relay-client/doctor/keys.ts';
@@ -199,7 +200,7 @@ const config = (dir: string, change: Partial<RelayConfig> = {}): RelayConfig =>
     key: join(dir, 'relay.key'),
     formerKey: null,
     proxies: [{ url: new URL('wss://proxy.example:9443'), trust: { pins: [] }, via: null }],
-    outbox: { path: join(dir, 'outbox'), keyFile: join(dir, 'outbox.key') },
+    outbox: { path: join(dir, 'outbox'), keyFile: join(dir, 'outbox.key'), postgres: null },
     services: [],
     contactMe: null,
     api: { listen: { host: '127.0.0.1', port: 9470 }, tokenFile: join(dir, 'token') },
@@ -222,7 +223,7 @@ t.test('keys, tokens and what else is secret', async (t) => {
     { level: 'ok', about: /^outbox key/, says: /the first start makes it/ },
     { level: 'ok', about: /^API token/ },
     { level: 'warn', about: /^API token/, says: /short enough to be guessed/, fix: /openssl rand -hex 32/ },
-    { level: 'warn', about: /^password of via in .*relay\.yaml/, fix: /^chmod 600/ },
+    { level: 'warn', about: /^password in .*relay\.yaml/, fix: /^chmod 600/ },
   ]);
   t.notMatch(JSON.stringify(look()), /hunter2|"short"|PRIVATE KEY/);
   await mkdir(join(dir, 'outbox'));
@@ -271,6 +272,19 @@ t.test('names, exposure, limits and the outbox’s place', async (t) => {
   t.match(await lookAtOutbox('/proc/self/outbox', never), [
     { level: 'fail', fix: /on a read-only mount name another path/ },
   ]);
+});
+
+t.test('a PostgreSQL server that is not there, or is none', async (t) => {
+  const look = (host: string) =>
+    lookAtDatabase(new URL(`postgres://relay:hunter2@${host}/sallyport`), systemClock);
+  const gone = await look(await deserted());
+  t.match(gone, [
+    { level: 'fail', about: /^PostgreSQL 127.*\/sallyport$/, fix: /start the server, or correct the port/ },
+  ]);
+  t.match(await look('nowhere.invalid:5432'), [
+    { level: 'fail', fix: /correct the name in outbox\.postgres/ },
+  ]);
+  t.notMatch(JSON.stringify(gone), /hunter2/);
 });
 
 t.test('poll addresses as phones are taught them', async (t) => {
