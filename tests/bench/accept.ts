@@ -1,4 +1,6 @@
 /** From a push at the relay's API to its answer, and to the first poll that says 202, at a steady rate of durable pushes. */
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate, Owner } from '../fixtures/gate.ts';
 import { startJobs } from './jobs.ts';
@@ -6,6 +8,7 @@ import type { Jobs } from './jobs.ts';
 import type { PushDone, PushJob } from './push-process.ts';
 import { absoluteRow, median } from './rows.ts';
 import type { BenchOptions, BenchRow } from './rows.ts';
+import { shares } from './shares.ts';
 
 const BENCH = 'accept';
 /** Pushes a second, and the goal for the 99th percentile of the way to the 202, in milliseconds. */
@@ -17,6 +20,7 @@ const RATES = [
 const LEAST_PUSHES = 1_000;
 /** What a round may take beyond its length. */
 const PATIENCE_MS = 30_000;
+const SYNCS = 300;
 
 export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow[]> {
   const named = RATES.map((each) => ({
@@ -44,6 +48,7 @@ export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow
       first += count;
       if (round > 0) rounds.push(done);
     }
+    const disk = syncTimes(gate.dir);
     rows.push(
       absoluteRow({
         bench: BENCH,
@@ -56,12 +61,28 @@ export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow
           'push answered, p50': median(rounds.map(({ pushed }) => pushed.p50)),
           'push answered, p99': median(rounds.map(({ pushed }) => pushed.p99)),
           'pushes/s': median(rounds.map((each) => each.rate)),
+          'sync of the disk alone, p50': disk.p50,
+          'sync of the disk alone, p99': disk.p99,
         },
         note: 'API and polls over kept HTTP connections, a poll each millisecond until it says 202; the load shares the machine',
       }),
     );
   }
   return rows;
+}
+
+/** Milliseconds that the disk takes for a sync behind a page or two: no commit can be quicker. */
+function syncTimes(dir: string): { p50: number; p99: number } {
+  const took: number[] = [];
+  const file = openSync(join(dir, 'sync'), 'w');
+  for (let i = 0; i < SYNCS; i++) {
+    writeSync(file, Buffer.alloc(8_192));
+    const began = performance.now();
+    fdatasyncSync(file);
+    took.push(performance.now() - began);
+  }
+  closeSync(file);
+  return shares(took);
 }
 
 /** A gate at which all that is pushed to is offered. */
