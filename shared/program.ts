@@ -3,6 +3,7 @@ import { ConfigError } from './config-file.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
 import type { Log } from './log.ts';
+import { nearestWord } from './suggest.ts';
 import { visibleLines } from './visible.ts';
 
 /** Exit codes of both programs. */
@@ -32,10 +33,14 @@ export function explainFailure(program: string, error: unknown): number {
 /** Ends a default command that was given a word: it was meant as the name of a command, and there is none such. */
 export function refuseUnknownCommand(command: {
   readonly args: readonly string[];
+  readonly parent: { readonly commands: readonly { name(): string }[] } | null;
   error(message: string, options: { exitCode: number }): void;
 }): void {
   const [word] = command.args;
-  if (word !== undefined) command.error(`error: unknown command '${word}'`, { exitCode: EXIT.usage });
+  if (word === undefined) return;
+  const meant = nearestWord(word, command.parent?.commands.map((each) => each.name()) ?? []);
+  const hint = meant === null ? '' : `\n(Did you mean ${meant}?)`;
+  command.error(`error: unknown command '${word}'${hint}`, { exitCode: EXIT.usage });
 }
 
 /** How long ending may take in all; what then still runs is left behind. */

@@ -8,7 +8,7 @@ import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.
 import { EXIT } from '../../shared/program.ts';
 import { loadProxyConfig } from '../config.ts';
 import { proxyChecks } from '../doctor/checks.ts';
-import { CONFIG_OPTION } from './options.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 import type { Terminal } from './options.ts';
 
 /** Adds the command that looks at everything that can be wrong on the proxy's side. */
@@ -17,7 +17,7 @@ export function addDoctor(program: Command, { out, paint }: Terminal): void {
     .command('doctor')
     .description('look at all that can be wrong on this side, and say how to mend it; exit 1 if anything is')
     .option(...CONFIG_OPTION)
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .action(async ({ config, json }: { config: string; json?: boolean }) => {
       const findings = await diagnose(checksOf(config), (finding) => {
         if (json !== true) out(`${findingLine(finding, paint)}\n`);

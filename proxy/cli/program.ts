@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { resolve } from 'node:path';
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { formatAddress, isWildcard } from '../../shared/address.ts';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import type { CertificateUse } from '../../shared/certificates.ts';
@@ -21,8 +21,12 @@ import { INVITE_MS, signInvite } from '../invite.ts';
 import { createProxy } from '../proxy.ts';
 import { openRegistry } from '../registry.ts';
 
+import { addExamples } from '../../shared/cli-shape.ts';
+import { completionScript, SHELLS } from '../../shared/completion.ts';
+import type { Shell } from '../../shared/completion.ts';
 import { addDoctor } from './doctor.ts';
-import { CONFIG_OPTION } from './options.ts';
+import { PROXY_EXAMPLES } from './examples.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 import type { Terminal } from './options.ts';
 
 const PROGRAM = 'sallyport-proxy';
@@ -75,11 +79,9 @@ export function createProxyProgram(terminal: Terminal): Command {
     .command('check')
     .description('check the config file and name every fault')
     .option(...CONFIG_OPTION)
-    .action(({ config: file }: { config: string }) => {
+    .option(...JSON_OPTION)
+    .action(({ config: file, json }: { config: string; json?: boolean }) => {
       const config = loadProxyConfig(file, 'into files');
-      say(
-        `${file} is fine: ${config.poll.length} poll and ${config.doors.length} session doors, ${config.sites.length} sites`,
-      );
       const shown = (name: string, cert: string): CertificateUse => ({
         name,
         notAfter: endOfChain(readFileSync(cert, 'utf8')),
@@ -91,19 +93,25 @@ export function createProxyProgram(terminal: Terminal): Command {
         ...config.doors.flatMap(({ name, tls }) => (tls === 'relay' ? [] : shown(`door ${name}`, tls.cert))),
         shown('relay', config.relay.tls.cert),
       ];
-      for (const warning of expiryWarnings(uses, systemClock.wall())) say(`but ${warning}`);
+      const warnings = expiryWarnings(uses, systemClock.wall());
+      const [poll, doors, sites] = [config.poll, config.doors, config.sites].map(({ length }) => length);
+      if (json === true) return say(JSON.stringify({ file, poll, doors, sites, warnings }));
+      say(`${file} is fine: ${poll} poll and ${doors} session doors, ${sites} sites`);
+      for (const warning of warnings) say(`but ${warning}`);
     });
 
   program
     .command('init <dir>')
     .description('make a directory to run from: proxy.yaml, proxy.pem, proxy.key, state/')
     .option('--state <dir>', "where relays' public keys shall be kept (default: DIR/state)")
-    .action(async (dir: string, { state }: { state?: string }) => {
+    .option(...JSON_OPTION)
+    .action(async (dir: string, { state, json }: { state?: string; json?: boolean }) => {
       const { files, pin } = await initProxy(
         dir,
         new Date(),
         state === undefined ? undefined : resolve(state),
       );
+      if (json === true) return say(JSON.stringify({ files, pin }));
       for (const file of files) say(`wrote ${file}`);
       say(`pin ${pin}`);
       say(`next: ${PROGRAM} run --config ${files[0]}`);
@@ -115,7 +123,8 @@ export function createProxyProgram(terminal: Terminal): Command {
     .option(...CONFIG_OPTION)
     .option('--site <site>', 'site that the relay serves (default: the only one)')
     .option('--url <wss-url>', 'what the relay shall dial (default: relay.advertise, or the listen address)')
-    .action((name: string, options: { config: string; site?: string; url?: string }) => {
+    .option(...JSON_OPTION)
+    .action((name: string, options: { config: string; site?: string; url?: string; json?: boolean }) => {
       const config = loadProxyConfig(options.config);
       if (!NAME_PATTERN.test(name)) {
         throw new SallyportError(
@@ -135,17 +144,18 @@ export function createProxyProgram(terminal: Terminal): Command {
       const key = readPrivateKey(readFileSync(config.relay.tls.key, 'utf8'), config.relay.tls.key);
       const now = systemClock.wall();
       const token = signInvite(key, { relay: name, site }, now, randomBytes(16));
-      say(
-        `relay ${name} may join site ${site} at ${url}, once, until ${new Date(now + INVITE_MS).toISOString()}:`,
-      );
-      say(writeJoinString({ url, pin: pinOf(key), token }));
+      const until = new Date(now + INVITE_MS).toISOString();
+      const join = writeJoinString({ url, pin: pinOf(key), token });
+      if (options.json === true) return say(JSON.stringify({ relay: name, site, url, until, join }));
+      say(`relay ${name} may join site ${site} at ${url}, once, until ${until}:`);
+      say(join);
     });
 
   program
     .command('relays')
     .description('list the relays that may link')
     .option(...CONFIG_OPTION)
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .action(({ config: file, json }: { config: string; json?: boolean }) => {
       const relays = openRegistry(loadProxyConfig(file).relay.state, warn).list();
       if (json === true) return say(JSON.stringify(relays));
@@ -163,7 +173,8 @@ export function createProxyProgram(terminal: Terminal): Command {
     .command('revoke <name>')
     .description('forget a relay: its link is cut within 10 seconds')
     .option(...CONFIG_OPTION)
-    .action((name: string, { config: file }: { config: string }) => {
+    .option(...JSON_OPTION)
+    .action((name: string, { config: file, json }: { config: string; json?: boolean }) => {
       const state = loadProxyConfig(file).relay.state;
       if (!openRegistry(state, warn).remove(name)) {
         throw new SallyportError(
@@ -171,14 +182,14 @@ export function createProxyProgram(terminal: Terminal): Command {
           `no relay ${name} in ${state}; ${PROGRAM} relays lists them`,
         );
       }
-      say(`relay ${name} is revoked`);
+      say(json === true ? JSON.stringify({ relay: name, revoked: true }) : `relay ${name} is revoked`);
     });
 
   program
     .command('health')
     .description('ask the running proxy: exit 0 when every site has its relay, 1 otherwise')
     .option(...CONFIG_OPTION)
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
       const { ops } = loadProxyConfig(file);
       const { status, text } = await get(`http://${formatAddress(ops.listen)}/readyz`);
@@ -192,6 +203,14 @@ export function createProxyProgram(terminal: Terminal): Command {
     });
 
   addDoctor(program, terminal);
+  program
+    .command('completion')
+    .description(
+      'print a script that completes commands and options: source <(sallyport-proxy completion bash)',
+    )
+    .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
+    .action((shell: Shell) => terminal.out(completionScript(shell, program)));
+  addExamples(program, PROXY_EXAMPLES);
   return program;
 }
 

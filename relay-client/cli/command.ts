@@ -24,6 +24,9 @@ export const DEFAULT_CONFIG = defaultConfigFile('relay');
 /** The option by which commands that work without a running relay find its config. */
 export const CONFIG_OPTION = ['-c, --config <file>', 'config file', DEFAULT_CONFIG] as const;
 
+/** The option by which all commands that print do it for programs. */
+export const JSON_OPTION = ['--json', 'print JSON, one value a line'] as const;
+
 /** Options that every desk command has. */
 export interface CommonOptions {
   config?: string;
@@ -59,7 +62,7 @@ export function common(command: Command): Command {
     .option('-c, --config <file>', "the relay's config, which says where its API is")
     .option('--api <url>', 'address of the API, instead (or SALLYPORT_API)')
     .option('--token-file <file>', "the API's token, instead (or SALLYPORT_TOKEN_FILE)")
-    .option('--json', 'print JSON, one value a line');
+    .option(...JSON_OPTION);
 }
 
 /** Makes a commander action of `task`: opens the desk, tells errors in a line, sets the exit code. */

@@ -6,7 +6,7 @@ import { diagnose } from '../../shared/doctor/diagnose.ts';
 import type { Check } from '../../shared/doctor/diagnose.ts';
 import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.ts';
 import { loadRelayConfig } from '../config.ts';
-import { CONFIG_OPTION, FAILED, OK } from './command.ts';
+import { CONFIG_OPTION, FAILED, JSON_OPTION, OK } from './command.ts';
 import type { ApiAddress } from './command.ts';
 import type { Io } from './io.ts';
 
@@ -32,7 +32,7 @@ export function addDoctor(program: Command, apiOf: (file: string) => ApiAddress,
       (door: string, before: string[]) => [...before, door],
       [],
     )
-    .option('--json', 'print JSON, one value a line')
+    .option(...JSON_OPTION)
     .action(async (options: DoctorOptions) => {
       const findings = await diagnose(await checksOf(options, apiOf), (finding) => {
         if (options.json !== true) io.painted(`${findingLine(finding, io.paint)}\n`);

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { StoreCopy } from '../outbox/store-backup.ts';
+import { JSON_OPTION } from './command.ts';
 
 /**
  * Adds the commands that work on the outbox's files, with or without a running relay: backup, restore.
@@ -20,7 +21,7 @@ export function addKeepCommands(
       'copy the outbox, as of one moment, to a file or into a directory; the relay may run meanwhile',
     )
     .option(...config)
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .action(async (target: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { backUpOutbox } = await import('../outbox/store-backup.ts');
       const copy = await backUpOutbox(outboxOf(file), backupPath(target, new Date()));
@@ -30,7 +31,7 @@ export function addKeepCommands(
     .command('restore <file>')
     .description('put a backup in the place of the outbox, which is kept beside it; the relay must not run')
     .option(...config)
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .action(async (source: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { restoreOutbox } = await import('../outbox/store-backup.ts');
       const copy = restoreOutbox(resolve(source), outboxOf(file));

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { SallyportError } from '../../shared/errors.ts';
 import type { Io } from './io.ts';
 import { createProgress } from './progress.ts';
+import { JSON_OPTION } from './command.ts';
 
 const HELP = `
 Afterwards the database holds all that the outbox in the directory holds: messages held and ended, devices, history,
@@ -38,7 +39,7 @@ export function addMigrate(
     )
     .requiredOption('--to <url>', 'the database, as postgres://user@host:5432/database?sslmode=verify-full')
     .option('-c, --config <file>', 'config file', 'relay.yaml')
-    .option('--json', 'as JSON')
+    .option(...JSON_OPTION)
     .addHelpText('after', HELP)
     .action(async ({ to, config, json }: { to: string; config: string; json?: boolean }) => {
       const url = URL.parse(to);

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { parseDeviceId } from '../../shared/device-id.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { pollPath, pollSecretOf } from '../../shared/poll-secret.ts';
+import { JSON_OPTION } from './command.ts';
 
 /**
  * Adds the command that says where devices poll at a site with `poll_secret: path`. It needs no running relay, and works for
@@ -22,7 +23,7 @@ export function addPollPath(
     )
     .argument('<device...>', 'device ids', readDevices)
     .option('-c, --config <file>', 'config file', 'relay.yaml')
-    .option('--json', 'print JSON, one value a line')
+    .option(...JSON_OPTION)
     .action(async (devices: DeviceId[], { config: file, json }: { config: string; json?: boolean }) => {
       const siteSecret = await secretOf(file);
       for (const device of devices) {

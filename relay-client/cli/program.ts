@@ -1,5 +1,8 @@
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { formatAddress, isWildcard } from '../../shared/address.ts';
+import { addExamples } from '../../shared/cli-shape.ts';
+import { completionScript, SHELLS } from '../../shared/completion.ts';
+import type { Shell } from '../../shared/completion.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { softwareVersion } from '../../shared/version.ts';
 import { loadRelayConfig } from '../config.ts';
@@ -8,6 +11,7 @@ import { DEFAULT_CONFIG } from './command.ts';
 import type { ApiAddress } from './command.ts';
 import { addDeskCommands } from './desk.ts';
 import { addDoctor } from './doctor.ts';
+import { RELAY_EXAMPLES } from './examples.ts';
 import type { Io } from './io.ts';
 import { addKeepCommands } from './keep.ts';
 import { addMigrate } from './migrate.ts';
@@ -31,6 +35,14 @@ export function createRelayProgram(io: Io): Command {
   addMigrate(program, (file) => loadRelayConfig(file).outbox, io);
   addPollPath(program, readSecret, say);
   addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => apiOf(file), io);
+  program
+    .command('completion')
+    .description(
+      'print a script that completes commands and options: source <(sallyport-relay completion bash)',
+    )
+    .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
+    .action((shell: Shell) => io.out(completionScript(shell, program)));
+  addExamples(program, RELAY_EXAMPLES);
   return program;
 }
 

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { DeskError } from '../api/client.ts';
 import type { BulkInput, BulkOptions, DeskClient } from '../api/client.ts';
@@ -44,7 +45,12 @@ export function addPush(program: Command, around: Surroundings): void {
   common(program.command('push'))
     .description('hold a message for devices; without --wait, done once it is durable')
     .argument('[devices...]', 'device ids; - reads them from standard input, one a line')
-    .option('--kind <kind>', 'contact-me: please call the service (default); dls: do what --file says')
+    .addOption(
+      new Option(
+        '--kind <kind>',
+        'contact-me: please call the service (default); dls: do what --file says',
+      ).choices(['contact-me', 'dls']),
+    )
     .option('--file <file>', 'actions for the phone, JSON or WPI; see docs/courier.md')
     .option(
       '--values <file>',
@@ -63,15 +69,16 @@ export function addPush(program: Command, around: Surroundings): void {
     .option('--abort-at <share>', 'of a campaign: abort it when more than so many fail, such as 10%')
     .option('--per-minute <n>', 'of a campaign: offer so many devices their messages in a minute')
     .option('--from <file>', 'read device ids from a file, one a line')
-    .option('--wait <for>', 'proxy: until every linked proxy holds it; cleared: until it ended')
+    .addOption(
+      new Option('--wait <for>', 'proxy: until every linked proxy holds it; cleared: until it ended').choices(
+        ['proxy', 'cleared'],
+      ),
+    )
     .option('--timeout <time>', 'give up waiting after this long (default: never)')
     .action(action<PushOptions>(around, run));
 }
 
 async function run(desk: Desk, options: PushOptions, args: string[]): Promise<number> {
-  if (options.wait !== undefined && options.wait !== 'proxy' && options.wait !== 'cleared') {
-    throw new UsageError(`--wait takes proxy or cleared, not ${options.wait}`);
-  }
   const each = eachOf(options, args, desk.io.env);
   if (each === null && args.length === 0 && options.from === undefined)
     throw new UsageError('Name at least one device, or --from FILE');

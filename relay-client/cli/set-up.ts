@@ -5,7 +5,7 @@ import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { loadRelayConfig } from '../config.ts';
-import { CONFIG_OPTION } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 /** Adds the commands that come before the first run: check, join. */
 export function addSetUp(program: Command, say: (text: string) => void): void {
@@ -13,16 +13,23 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
     .command('check')
     .description('check the config file and name every fault')
     .option(...CONFIG_OPTION)
-    .action(({ config: file }: { config: string }) => {
+    .option(...JSON_OPTION)
+    .action(({ config: file, json }: { config: string; json?: boolean }) => {
       const config = loadRelayConfig(file, 'into files');
-      say(`${file} is fine: ${config.proxies.length} proxies, ${config.services.length} services`);
       const uses = config.services.flatMap((service) =>
         service.kind === 'tcp' || service.tls === null
           ? []
           : { name: `service ${service.name}`, notAfter: endOfChain(readFileSync(service.tls.cert, 'utf8')) },
       );
-      for (const warning of expiryWarnings(uses, systemClock.wall())) say(`but ${warning}`);
-      if (config.services.length === 0) say('but with no services, no phone can be led anywhere');
+      const warnings = [
+        ...expiryWarnings(uses, systemClock.wall()),
+        ...(config.services.length === 0 ? ['with no services, no phone can be led anywhere'] : []),
+      ];
+      const { length: proxies } = config.proxies;
+      const { length: services } = config.services;
+      if (json === true) return say(JSON.stringify({ file, proxies, services, warnings }));
+      say(`${file} is fine: ${proxies} proxies, ${services} services`);
+      for (const warning of warnings) say(`but ${warning}`);
     });
 
   program
@@ -35,10 +42,17 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
       '--new-key',
       'replace the key of the relay that is there: make DIR/relay.key.new and register that',
     )
+    .option(...JSON_OPTION)
     .action(
       async (
         joinString: string,
-        { dir, outbox, via, newKey }: { dir: string; outbox?: string; via?: string; newKey?: boolean },
+        {
+          dir,
+          outbox,
+          via,
+          newKey,
+          json,
+        }: { dir: string; outbox?: string; via?: string; newKey?: boolean; json?: boolean },
       ) => {
         const { joinProxy } = await import('../links/join.ts');
         const viaUrl = via === undefined ? null : URL.parse(via);
@@ -51,6 +65,7 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
           newKey: newKey === true,
           ...(outbox === undefined ? {} : { outbox: resolve(outbox) }),
         });
+        if (json === true) return say(JSON.stringify(joined));
         say(`relay ${joined.relay} has joined site ${joined.site} at ${joined.url}`);
         if (newKey === true) {
           say(`its new key is ${dir}/relay.key.new; the present one is good for 24 hours more at that proxy`);

@@ -1,4 +1,5 @@
 import { visible } from '../../shared/visible.ts';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { DeviceRowBody, StatusBody, UnknownDeviceBody, WhyBody } from '../api/shapes.ts';
 import { span } from '../words.ts';
@@ -32,7 +33,7 @@ export function addShow(program: Command, around: Surroundings): void {
   common(program.command('devices'))
     .description('devices that were pushed to; with --unknown those that only poll')
     .option('--unknown', 'devices that poll and were never pushed to')
-    .option('--state <state>', 'pending, idle or dead')
+    .addOption(new Option('--state <state>', 'only those').choices(STATES))
     .option('--q <text>', 'part of the device id')
     .option('--limit <n>', 'at most this many', '100')
     .action(action<DevicesOptions>(around, showDevices));
@@ -77,9 +78,6 @@ async function showDevices(desk: Desk, options: DevicesOptions): Promise<number>
   const limit = Number(options.limit);
   if (!Number.isInteger(limit) || limit < 1)
     throw new UsageError(`--limit takes a whole number from 1, not ${options.limit}`);
-  if (options.state !== undefined && !STATES.includes(options.state)) {
-    throw new UsageError(`--state takes ${STATES.join(', ')}, not ${options.state}`);
-  }
   const filter = options.q === undefined ? {} : { q: options.q };
   if (options.unknown === true) {
     const unknown = await desk.client.unknownDevices({ ...filter, limit: Math.min(limit, PAGE) });

@@ -128,7 +128,7 @@ t.test('a command line that makes no sense exits with 2 and says why', async (t)
   const wrong: [string[], RegExp][] = [
     [['push'], /at least one device/],
     [['push', 'aa', '--ttl', 'long'], /--ttl: "long" is no length of time/],
-    [['push', 'aa', '--wait', 'forever'], /--wait takes proxy or cleared/],
+    [['push', 'aa', '--wait', 'forever'], /--wait .* choices are proxy, cleared/],
     [['push', 'aa', '--not-before', '2026-99-99T00:00Z'], /--not-before/],
     [['push', 'aa', '--spread', '1m', '--wait', 'proxy'], /--wait proxy goes with neither/],
     [['push', 'aa', '--colour', 'red'], /unknown option/],
