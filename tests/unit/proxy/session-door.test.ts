@@ -78,13 +78,14 @@ async function openDoor(
 ) {
   const muxes = joinMuxes();
   const down = { is: options.down ?? false };
+  const sessions = { running: 0 };
   const site = {
     name: 'default',
     open(opening: StreamOpening) {
       if (down.is) throw new SallyportError('LINK_DOWN', 'no relay link serves site default');
       return muxes.open(opening);
     },
-    sessions: () => 0,
+    sessions: () => sessions.running,
   } as unknown as Site;
   const slots = createSessionSlots(options.slots ?? 10, options.perAddress ?? 10);
   const door: SessionDoor = await createSessionDoor(
@@ -120,7 +121,7 @@ async function openDoor(
     t.teardown(() => socket.destroy());
     return socket;
   };
-  return { door, slots, phone, tlsPhone, next: muxes.next, down };
+  return { door, slots, phone, tlsPhone, next: muxes.next, down, sessions };
 }
 
 /** A phone that speaks TLS 1.2, and the types of the records that it was sent: 21 would be an alert (RFC 5246 §6.2.1). */
@@ -281,6 +282,41 @@ t.test('a balancer that never sends its header is not waited for', async (t) => 
   while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
   t.match(door.stats().refused, { proxy_header: 2 });
 });
+
+t.test(
+  'a door that finishes takes the next connection of a session, and ends with the last session',
+  async (t) => {
+    const { door, phone, next, sessions } = await openDoor(t);
+    const never = systemClock.monotonic() + 600_000;
+    await door.finish(never);
+    sessions.running = 1;
+    phone().end();
+    (await next()).stream.destroy();
+    let over = false;
+    const finished = door.finish(never).then(() => (over = true));
+    const again = phone();
+    (await next()).stream.write('taken');
+    const [said] = (await once(again, 'data')) as [Buffer];
+    t.equal(said.toString(), 'taken');
+    t.notOk(over, 'the session goes on');
+    sessions.running = 0;
+    await finished;
+  },
+);
+
+t.test(
+  'a door is not kept open by phones that go away, nor beyond its limit by those that stay',
+  async (t) => {
+    const { door, phone, next, sessions } = await openDoor(t);
+    sessions.running = 1;
+    await door.finish(systemClock.monotonic() + 600_000);
+    phone().write('here');
+    await next();
+    const limit = systemClock.monotonic() + 300;
+    await door.finish(limit);
+    t.ok(systemClock.monotonic() >= limit);
+  },
+);
 
 /** TLS of profile legacy ends in a process of its own; what phones and relays see of it is the same. */
 for (const profile of ['intermediate', 'legacy'] as const) {
