@@ -21,6 +21,8 @@ interface HeldMessage {
 
 /** A snapshot of which not all parts have come. */
 interface Incoming {
+  /** Further parts count for nothing: what is held is as new. */
+  needless: boolean;
   held: Map<DeviceId, HeldMessage>;
   messages: number;
   incarnation: string;
@@ -38,7 +40,13 @@ export interface MailboxMarks {
   reserve(devices: number): void;
 }
 
-/** The pending messages of one site, in memory, as copied from its relay's outbox. */
+/**
+ * The pending messages of one site, in memory, as copied from the outbox of its relays. Several links may bring the same
+ * changes, each from where it is itself: whatever was taken already is not taken again. No link leaves out any, so the
+ * first to bring one is as good as another.
+ *
+ * `from` names the link that brings something; default: the only one that there is.
+ */
 export interface Mailbox {
   /** Up to where this copy is good; null = nothing yet. */
   holds(): { incarnation: string; seq: number } | null;
@@ -47,17 +55,22 @@ export interface Mailbox {
    *
    * @returns what is wrong, or null
    */
-  snapshot(part: {
-    incarnation: string;
-    seq: number;
-    first: boolean;
-    last: boolean;
-    entries: HeldEntry[];
-  }): string | null;
-  /** Lets go of the parts of a snapshot whose link has ended. */
-  abandonSnapshot(): void;
+  snapshot(
+    part: {
+      incarnation: string;
+      seq: number;
+      first: boolean;
+      last: boolean;
+      entries: HeldEntry[];
+    },
+    from?: object,
+  ): string | null;
+  /** A link has been told what is held here, and brings what comes after that. */
+  begin(from: object): void;
+  /** A link has ended: lets go of the parts of its snapshot. */
+  forget(from: object): void;
   /** Applies changes in order. @returns what is wrong, or null */
-  changes(seq: number, changes: HeldChange[]): string | null;
+  changes(seq: number, changes: HeldChange[], from?: object): string | null;
   /**
    * Makes devices known without changing what is pending for them. At the limit further ones stay unknown.
    *
@@ -90,7 +103,9 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
   let messages = 0;
   let windows = false;
   let position: { incarnation: string; seq: number } | null = null;
-  let incoming: Incoming | null = null;
+  const incoming = new Map<object | undefined, Incoming>();
+  /** Up to where each link has brought changes. */
+  const brought = new Map<object | undefined, number>();
   /** Devices that have a mark. */
   let known = 0;
   /** Devices whose mark does not tell the whole future, and when it is over. */
@@ -179,28 +194,45 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
 
   return {
     holds: () => position,
-    snapshot(part) {
+    snapshot(part, from) {
       const { incarnation, seq } = part;
-      if (part.first) incoming = { held: new Map(), messages: 0, incarnation, seq };
-      if (incoming === null) return 'a snapshot without its first part';
-      if (incoming.incarnation !== incarnation || incoming.seq !== seq) return 'parts of two snapshots';
-      for (const entry of part.entries) incoming.messages += hold(incoming.held, entry);
-      if (incoming.messages > limit) {
-        incoming = null;
+      const begun = incoming.get(from);
+      const own: Incoming | undefined = part.first
+        ? { held: new Map(), messages: 0, incarnation, seq, needless: false }
+        : begun;
+      if (own === undefined) return 'a snapshot without its first part';
+      incoming.set(from, own);
+      if (own.incarnation !== incarnation || own.seq !== seq) return 'parts of two snapshots';
+      // Another link was faster: to go back to what this one tells would forget what came since.
+      if (position?.incarnation === incarnation && position.seq > seq) {
+        own.needless = true;
+        own.held.clear();
+      }
+      if (!own.needless) for (const entry of part.entries) own.messages += hold(own.held, entry);
+      if (own.messages > limit) {
+        incoming.delete(from);
         return tooMany;
       }
       if (!part.last) return null;
-      replace(incoming);
+      incoming.delete(from);
+      brought.set(from, seq);
+      if (own.needless) return null;
+      replace(own);
       position = { incarnation, seq };
-      incoming = null;
       return null;
     },
-    abandonSnapshot() {
-      incoming = null;
+    begin: (from) => void brought.set(from, position?.seq ?? 0),
+    forget(from) {
+      incoming.delete(from);
+      brought.delete(from);
     },
-    changes(seq, changes) {
-      if (position === null || incoming !== null) return 'changes before a whole snapshot';
-      if (seq < position.seq) return `changes to ${seq} after ${position.seq}`;
+    changes(seq, changes, from) {
+      if (position === null || incoming.has(from)) return 'changes before a whole snapshot';
+      const before = brought.get(from) ?? position.seq;
+      if (seq < before) return `changes to ${seq} after ${before}`;
+      brought.set(from, seq);
+      // Another link was faster.
+      if (seq <= position.seq) return null;
       // Marks are written once, after all: no poll may see a state between two changes that were committed together.
       const touched = new Set<DeviceId>();
       for (const change of changes) {

@@ -93,13 +93,14 @@ export function createMetrics(parts: MeasuredParts): Metrics {
   gauge('sallyport_site_pending_devices', 'Devices with something pending', ['site'], (g) => {
     for (const site of sites) g.set({ site: site.name }, site.status().pendingDevices);
   });
-  gauge('sallyport_site_sessions', 'Sessions running, as the relay tells', ['site'], (g) => {
+  gauge('sallyport_site_sessions', 'Sessions running, as its relays tell', ['site'], (g) => {
     for (const site of sites) g.set({ site: site.name }, site.status().sessions);
   });
   gauge('sallyport_link_round_trip_seconds', 'Round trip of the relay link', ['site', 'relay'], (g) => {
     for (const site of sites) {
-      const { relay, roundTripMs } = site.status();
-      if (relay !== null && roundTripMs !== null) g.set({ site: site.name, relay }, roundTripMs / 1000);
+      for (const { name, roundTripMs } of site.status().relays) {
+        if (roundTripMs !== null) g.set({ site: site.name, relay: name }, roundTripMs / 1000);
+      }
     }
   });
   gauge('sallyport_session_connections', 'Phone connections open', ['door'], (g) => {

@@ -214,7 +214,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         (samples) => {
           for (const site of sites) {
             const own = samples.filter(({ labels }) => (labels['site'] ?? site.name) === site.name);
-            site.link()?.sendMetrics(own);
+            for (const link of site.links()) link.sendMetrics(own);
           }
         },
         (error: unknown) => log.error('metrics failed', { why: describeError(error) }),
@@ -236,11 +236,12 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         }
         telling = false;
         for (const site of sites) {
-          const link = site.link();
-          if (link === null) continue;
+          const links = site.links();
+          if (links.length === 0) continue;
           const known = polled.get(site.name) ?? [];
           const strangers = unknown.news(site.name);
-          if (known.length + strangers.length > 0) link.sendPolls(known, strangers);
+          if (known.length + strangers.length === 0) continue;
+          for (const link of links) link.sendPolls(known, strangers);
         }
       };
       step();

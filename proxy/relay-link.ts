@@ -16,6 +16,7 @@ import {
 import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
 import { readRelayFrame } from '../shared/protocol-read.ts';
 import type { RelayRecord } from './registry.ts';
+import { SITE_LINKS } from './site.ts';
 import type { Site, SiteLink } from './site.ts';
 
 /** Bytes that may wait on a control lane before telemetry is left out; marks and heartbeats go first. */
@@ -110,12 +111,17 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     if (frame.site !== site.name) {
       return close(CLOSE.violation, `this relay serves site ${site.name} here, not ${frame.site}`);
     }
-    const former = site.link();
-    if (former !== null && former.relay !== record.name && former.incarnation !== frame.incarnation) {
+    const former = site.links().find(({ relay }) => relay === record.name) ?? null;
+    const others = site.links().filter(({ relay }) => relay !== record.name);
+    const stranger = others.find(({ incarnation }) => incarnation !== frame.incarnation);
+    if (stranger !== undefined) {
       return close(
         CLOSE.siteTaken,
-        `site ${site.name} is served by relay ${former.relay} with another outbox`,
+        `site ${site.name} is served by relay ${stranger.relay} with another outbox`,
       );
+    }
+    if (others.length >= SITE_LINKS) {
+      return close(CLOSE.siteTaken, `site ${site.name} is served by ${SITE_LINKS} relays already`);
     }
     peerCredit = frame.credit ?? STREAM_WINDOW_BYTES;
     serving = siteLink(frame.incarnation);
@@ -124,7 +130,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     site.takeLink(serving, frame.blind);
     if (former !== null) {
       // A link that the network has cut is silent by now; one that isn't belongs to a second relay, or a stolen key.
-      const fenced = former.relay === record.name && former.silentFor() < ALIVE_MS;
+      const fenced = former.silentFor() < ALIVE_MS;
       if (fenced) {
         options.onFenced();
         log.error('two live links with the key of one relay: the older one was closed', {

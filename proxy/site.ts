@@ -1,6 +1,6 @@
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { SallyportError } from '../shared/errors.ts';
+import { isSallyportError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
@@ -10,8 +10,13 @@ import { createAdmission } from './admission.ts';
 import type { SiteConfig } from './config.ts';
 import { createMailbox } from './mailbox.ts';
 import type { Marks, PolledDevice } from './marks.ts';
+import { createMembers } from './site-links.ts';
+import type { Member } from './site-links.ts';
 
-/** What a site needs of the link that serves it. */
+/** Relays that serve one site at a time; one more is refused. */
+export const SITE_LINKS = 8;
+
+/** What a site needs of a link that serves it. */
 export interface SiteLink {
   readonly relay: string;
   /** Names the outbox that the relay speaks for. */
@@ -48,8 +53,8 @@ export interface SiteStatus {
   linked: boolean;
   /** Why polls are answered 200 whatever is pending; empty when ready. */
   reasons: string[];
-  relay: string | null;
-  roundTripMs: number | null;
+  /** Its relays that are linked, and what is missing of each; empty = it serves. */
+  relays: { name: string; roundTripMs: number | null; streams: number; reasons: string[] }[];
   held: number;
   pendingDevices: number;
   sessions: number;
@@ -58,17 +63,21 @@ export interface SiteStatus {
   services: { name: string; up: boolean }[];
 }
 
-/** One site of the proxy: its mailbox, the link that serves it now, and what its polls may be told. */
+/** One site of the proxy: its mailbox, the links that serve it now, and what its polls may be told. */
 export interface Site {
   readonly name: string;
   readonly config: SiteConfig;
-  link(): SiteLink | null;
+  /** The links that serve it, one for each of its relays that is linked. All speak for one outbox. */
+  links(): SiteLink[];
   holds(): { incarnation: string; seq: number } | null;
   /** A relay has said hello, with the secrets that devices of this site poll by; a relay of an older build has none. */
   takeSecrets(relay: string, secrets: readonly string[]): void;
-  /** A relay has said hello: this link serves the site from now on. A former one must be closed by the caller. */
+  /**
+   * A relay has said hello: its link serves the site from now on. A former link of that relay counts no longer, and none of
+   * another outbox; the caller closes them.
+   */
   takeLink(link: SiteLink, blind: boolean): void;
-  /** The link is gone; ignored unless it is the one that serves. */
+  /** The link is gone; ignored unless it serves. */
   dropLink(link: SiteLink): void;
   /** A frame of the link after its hello. @returns what is wrong with it, or null */
   frame(link: SiteLink, frame: RelayFrame): string | null;
@@ -86,7 +95,7 @@ export interface Site {
   /** This proxy goes away: polls are 200 from now on, and the relay is told. */
   leave(): void;
   status(): SiteStatus;
-  /** Sessions that run, as the relay told last, by whatever proxy; 0 without a relay. */
+  /** Sessions that run, as its relays told last, by whatever proxy; 0 without a relay. */
   sessions(): number;
   /** To be called each second. */
   tick(): void;
@@ -122,53 +131,63 @@ export function createSite(
     },
   });
   const admission = createAdmission(clock, config.maxSessions);
-  /** Devices that the link has made quiet and not loud again. */
-  const quieted = new Set<DeviceId>();
-  let link: SiteLink | null = null;
-  /** The link's resync is whole, and it hasn't said that it goes away. */
-  let current = false;
-  let draining = false;
-  /** Whether the relay takes connections of phones although it goes away. */
-  let finishing = false;
+  const members = createMembers();
+  /** What the relays of this site have told, by name, also of those that are away. */
+  const secretsOf = new Map<string, readonly string[]>();
   /** This proxy goes away. */
   let leaving = false;
   /** When the last link was lost, or when this site was made: who comes soon after may wait for the next one. */
   let lostAt = clock.monotonic();
   const waiting = new Set<() => void>();
-  let health: Omit<Extract<RelayFrame, { type: 'health' }>, 'type'> = {
-    ready: false,
-    sessions: 0,
-    services: [],
-  };
   marks.site(name, { direct: config.sessions === 'direct' });
   mailbox.windowed(config.sessions === 'direct');
 
-  const serves = (): boolean => link !== null && current && !draining && !leaving && link.carries();
+  /** Where nobody sees whether phones come, they are called now and then only. */
+  const windowed = (): void =>
+    mailbox.windowed(config.sessions === 'direct' || members.all().some(({ blind }) => blind));
 
-  /** Renews the lease, too: to be called when the link was heard or has changed. */
+  const servingNow = (): Member[] => (leaving ? [] : members.serving());
+
+  /** To be called when a link was heard, or one has changed: polls may be 202 until all have been silent for too long. */
   function publish(): void {
-    const alive = serves();
-    if (alive) for (const wake of [...waiting]) wake();
+    const serving = servingNow();
+    if (serving.length > 0) for (const wake of [...waiting]) wake();
+    const heard = serving.map(({ link }) => clock.monotonic() + SILENCE_MS - link.silentFor());
     marks.site(name, {
-      aliveUntil: alive ? clock.monotonic() + SILENCE_MS : 0,
-      upstreamOk: health.ready,
-      courier: health.courier === true,
+      aliveUntil: Math.max(0, ...heard),
+      upstreamOk: serving.some(({ health }) => health.ready),
+      courier: serving.some(({ health }) => health.courier === true),
     });
     admit();
   }
 
+  const sessions = (): number => members.all().reduce((sum, { health }) => sum + health.sessions, 0);
+
   function admit(): void {
-    if (config.sessions !== 'direct' && !(serves() && health.ready)) admission.shut();
-    marks.site(name, { admit: admission.share(health.sessions, mailbox.counts().devices) });
+    const open = servingNow().some(({ health }) => health.ready);
+    if (config.sessions !== 'direct' && !open) admission.shut();
+    marks.site(name, { admit: admission.share(sessions(), mailbox.counts().devices) });
   }
 
-  function linkReasons(): string[] {
-    if (link === null) return [`no relay link for site ${name}`];
+  function missing({ link, current, draining }: Member): string[] {
     const reasons: string[] = [];
     if (!link.carries()) reasons.push(`relay ${link.relay} has no stream lane`);
     if (!current) reasons.push(`relay ${link.relay} is still sending what is pending`);
     if (draining) reasons.push(`relay ${link.relay} is going away`);
     return reasons;
+  }
+
+  /** Lets a device be called again, unless another relay has a session with it. */
+  function loud(member: Member, device: DeviceId): void {
+    member.quieted.delete(device);
+    marks.quiet(name, device, members.quietUntil(device));
+  }
+
+  /** Its sessions are cut: what they were for is still pending. */
+  function leave(member: Member): void {
+    members.remove(member);
+    mailbox.forget(member.link);
+    for (const device of [...member.quieted.keys()]) loud(member, device);
   }
 
   /** Whether what is held here came from the outbox that this link speaks for. */
@@ -183,65 +202,71 @@ export function createSite(
   return {
     name,
     config,
-    link: () => link,
+    links: () => members.all().map(({ link }) => link),
     holds: mailbox.holds,
     takeSecrets(relay, secrets) {
       if (config.pollSecret === 'none') return;
       if (secrets.length === 0) {
         log.error('the relay is too old for poll_secret: path; polls stay 200', { site: name, relay });
-      } else options.onSecrets?.(secrets);
+        return;
+      }
+      // The newest ones last, so that those of a relay that is gone for good are let go first.
+      secretsOf.delete(relay);
+      secretsOf.set(relay, secrets);
+      const [oldest] = secretsOf.keys();
+      if (secretsOf.size > SITE_LINKS && oldest !== undefined) secretsOf.delete(oldest);
+      options.onSecrets?.([...new Set([...secretsOf.values()].flat())]);
     },
     takeLink(next, blind) {
-      link = next;
-      mailbox.abandonSnapshot();
-      mailbox.windowed(blind || config.sessions === 'direct');
-      // What is still quiet the relay tells again; a loud that a former link did not get through must not be waited for.
-      for (const device of quieted) marks.quiet(name, device, 0);
-      quieted.clear();
-      current = false;
-      draining = false;
-      finishing = false;
-      health = { ready: false, sessions: 0, services: [] };
+      for (const member of members.all()) {
+        const { relay, incarnation } = member.link;
+        if (relay === next.relay || incarnation !== next.incarnation) leave(member);
+      }
+      members.add(next, blind);
+      mailbox.begin(next);
+      windowed();
       admission.told();
       publish();
     },
     dropLink(gone) {
-      if (link !== gone) return;
-      link = null;
-      current = false;
-      lostAt = clock.monotonic();
+      const member = members.of(gone);
+      if (member === null) return;
+      leave(member);
+      if (members.all().length === 0) lostAt = clock.monotonic();
+      else windowed();
       publish();
       log.warn('relay link down', { site: name, relay: gone.relay });
     },
     heard(from) {
-      if (from === link && current) publish();
+      if (members.of(from)?.current === true) publish();
     },
     lanesChanged(from) {
-      if (from === link) publish();
+      if (members.of(from) !== null) publish();
     },
     frame(from, frame) {
       // A replaced relay's knowledge is old: nothing that it still says counts.
-      if (from !== link) return null;
+      const member = members.of(from);
+      if (member === null) return null;
       switch (frame.type) {
         case 'snapshot':
           if (frame.incarnation !== from.incarnation)
             return 'a snapshot of another outbox than the hello named';
-          return apply(from, mailbox.snapshot(frame));
+          return apply(from, mailbox.snapshot(frame, from));
         case 'changes':
           if (!isOf(from)) return 'changes to what another outbox had sent';
-          return apply(from, mailbox.changes(frame.seq, frame.changes));
+          return apply(from, mailbox.changes(frame.seq, frame.changes, from));
         case 'known':
           mailbox.known(frame.devices as DeviceId[], frame.total);
           return null;
         case 'quiet': {
           const device = frame.device as DeviceId;
           const until = clock.monotonic() + Math.min(frame.ms, QUIET_BUDGET_MS);
-          if (marks.quiet(name, device, until)) quieted.add(device);
+          member.quieted.set(device, until);
+          if (!marks.quiet(name, device, members.quietUntil(device))) member.quieted.delete(device);
           return null;
         }
         case 'loud':
-          quieted.delete(frame.device as DeviceId);
-          marks.quiet(name, frame.device as DeviceId, 0);
+          loud(member, frame.device as DeviceId);
           return null;
         case 'gap':
           admission.arrived(frame.device as DeviceId);
@@ -251,16 +276,18 @@ export function createSite(
           return null;
         case 'health':
           if (!isOf(from)) return 'health before the resync is whole';
-          if (!current) log.info('site current', { site: name, relay: from.relay, ...mailbox.counts() });
-          current = true;
-          health = frame;
+          if (!member.current)
+            log.info('site current', { site: name, relay: from.relay, ...mailbox.counts() });
+          member.current = true;
+          member.health = frame;
           admission.told();
           publish();
           return null;
         case 'drain':
-          draining = true;
-          finishing = frame.streams === true;
-          if (!finishing) lostAt = clock.monotonic();
+          member.draining = true;
+          member.finishing = frame.streams === true;
+          if (members.all().every(({ draining, finishing }) => draining && !finishing))
+            lostAt = clock.monotonic();
           publish();
           return null;
         case 'hello':
@@ -273,9 +300,21 @@ export function createSite(
       }
     },
     open(opening) {
-      if (link === null) throw new SallyportError('LINK_DOWN', `no relay link serves site ${name}`);
-      if (draining && !finishing) throw new SallyportError('LINK_DOWN', `relay ${link.relay} is going away`);
-      return link.open(opening);
+      const all = members.forPhone(opening.address);
+      for (const [i, { link }] of all.entries()) {
+        try {
+          return link.open(opening);
+        } catch (error) {
+          if (i === all.length - 1 || !isSallyportError(error, 'LINK_DOWN', 'STREAM_REFUSED')) throw error;
+        }
+      }
+      const leaving = members.all().map(({ link }) => link.relay);
+      throw new SallyportError(
+        'LINK_DOWN',
+        leaving.length === 0
+          ? `no relay link serves site ${name}`
+          : `relay ${leaving.join(', ')} is going away`,
+      );
     },
     usable(withinMs) {
       const left = lostAt + withinMs - clock.monotonic();
@@ -294,34 +333,51 @@ export function createSite(
     leave() {
       leaving = true;
       publish();
-      link?.drain();
+      for (const { link } of members.all()) link.drain();
     },
     status() {
       const { messages, devices } = mailbox.counts();
-      const missing = linkReasons();
-      const linked = missing.length === 0;
-      const unreachable = `relay ${link?.relay} cannot reach the provisioning service`;
+      const all = members.all();
+      const serving = members.serving();
+      const linked = serving.length > 0;
+      const ready = serving.some(({ health }) => health.ready);
+      const unreachable = serving.map(
+        ({ link }) => `relay ${link.relay} cannot reach the provisioning service`,
+      );
+      const unlinked = all.length === 0 ? [`no relay link for site ${name}`] : all.flatMap(missing);
       return {
         name,
-        ready: linked && health.ready,
+        ready,
         linked,
-        reasons: linked && !health.ready ? [unreachable] : missing,
-        relay: link?.relay ?? null,
-        roundTripMs: link?.roundTrip() ?? null,
+        reasons: ready ? [] : linked ? unreachable : unlinked,
+        relays: all.map((member) => ({
+          name: member.link.relay,
+          roundTripMs: member.link.roundTrip(),
+          streams: member.link.streams(),
+          reasons: missing(member),
+        })),
         held: messages,
         pendingDevices: devices,
-        sessions: health.sessions,
-        streams: link?.streams() ?? 0,
+        sessions: sessions(),
+        streams: all.reduce((sum, { link }) => sum + link.streams(), 0),
         position: mailbox.holds(),
-        services: health.services,
+        services: servicesOf(all),
       };
     },
-    sessions: () => (link === null ? 0 : health.sessions),
+    sessions,
     tick() {
       mailbox.tick();
       admit();
     },
   };
+}
+
+/** Services by name; up where any relay reaches them. */
+function servicesOf(members: Member[]): { name: string; up: boolean }[] {
+  const found = new Map<string, boolean>();
+  for (const { name, up } of members.flatMap(({ health }) => health.services))
+    found.set(name, up || found.get(name) === true);
+  return [...found].map(([name, up]) => ({ name, up }));
 }
 
 function never(frame: never): string {

@@ -137,9 +137,6 @@ async function open(
   const fraction = (): number => Buffer.from(random(4)).readUInt32BE() / 2 ** 32;
   const startedAt = clock.wall();
   const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
-  const identity = await world.readIdentity(config, clock);
-  const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
-
   const stored = await world.openOutbox({
     ...config.outbox,
     relay: config.name,
@@ -153,6 +150,8 @@ async function open(
   });
   opened.push(() => stored.close());
   const outbox = countRefusals(stored, (code) => metrics.refused(code));
+  const identity = await world.readIdentity(config, clock);
+  const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
   /** Whether an earlier run may have led phones: a session leaves a note there. */
   const resumed = outbox.sequence() > 0;
   const pending = createPendingView({ outbox, clock, log });

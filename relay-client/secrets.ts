@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { Clock } from '../shared/clock.ts';
 import { describeError, SallyportError } from '../shared/errors.ts';
 import { readPrivateKey, selfSignedCertificate } from '../shared/key-pair.ts';
@@ -8,6 +8,11 @@ import { SITE_SECRET_BYTES } from '../shared/poll-secret.ts';
 import type { RelayConfig } from './config.ts';
 import type { ProxyConfig } from './links/config.ts';
 import type { DialTarget } from './links/dial.ts';
+import { readKeyFile } from './outbox/key-file.ts';
+
+const POLL_PATH = 'sallyport poll path';
+/** Secrets of a site that one relay tells proxies. */
+const SITE_SECRETS = 2;
 
 /** Who a relay is, towards proxies and towards those who contact its phones. */
 export interface Identity {
@@ -23,7 +28,7 @@ export interface Identity {
   pollSecrets: readonly [Buffer, ...Buffer[]];
 }
 
-/** @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
+/** A shared outbox is opened first, which makes its key. @throws SallyportError FILE_UNREADABLE, KEY_INVALID */
 export async function readIdentity(config: RelayConfig, clock: Clock): Promise<Identity> {
   const pem = readText(config.key);
   const key = readPrivateKey(pem, config.key);
@@ -35,7 +40,7 @@ export async function readIdentity(config: RelayConfig, clock: Clock): Promise<I
     cert: await selfSignedCertificate(key, { commonName: config.name, hosts: [] }, now),
     catcherSecret: catcherSecret(key),
     formerCatcherSecret: former === undefined ? undefined : catcherSecret(former),
-    pollSecrets: former === undefined ? [pollSecret(key)] : [pollSecret(key), pollSecret(former)],
+    pollSecrets: pollSecrets(config, [key, ...(former === undefined ? [] : [former])]),
   };
 }
 
@@ -44,12 +49,29 @@ export async function readIdentity(config: RelayConfig, clock: Clock): Promise<I
  *
  * @throws SallyportError FILE_UNREADABLE, KEY_INVALID
  */
-export function readPollSecret(config: Pick<RelayConfig, 'key'>): Buffer {
-  return pollSecret(readPrivateKey(readText(config.key), config.key));
+export function readPollSecret(config: Pick<RelayConfig, 'key' | 'outbox'>): Buffer {
+  return pollSecrets(config, [readPrivateKey(readText(config.key), config.key)])[0];
+}
+
+/**
+ * By this relay's key and the one before. Relays that share an outbox must teach phones the same, so it is by its key there;
+ * a second one is that key before, or this relay's own, by which phones were taught while its outbox was not shared.
+ */
+function pollSecrets(
+  { outbox }: Pick<RelayConfig, 'outbox'>,
+  keys: [KeyObject, ...KeyObject[]],
+): [Buffer, ...Buffer[]] {
+  const [own, ...former] = keys.map(pollSecret) as [Buffer, ...Buffer[]];
+  // Before an outbox was ever opened it has no key, and no phone was taught by it.
+  if (outbox.postgres === null || !existsSync(outbox.keyFile)) return [own, ...former];
+  const shared = readKeyFile(outbox.keyFile).map((key) =>
+    Buffer.from(hkdfSync('sha256', key, '', POLL_PATH, SITE_SECRET_BYTES)),
+  );
+  return [...shared, own].slice(0, SITE_SECRETS) as [Buffer, ...Buffer[]];
 }
 
 const catcherSecret = (key: KeyObject): Buffer => derived(key, 'sallyport contact-me', 32);
-const pollSecret = (key: KeyObject): Buffer => derived(key, 'sallyport poll path', SITE_SECRET_BYTES);
+const pollSecret = (key: KeyObject): Buffer => derived(key, POLL_PATH, SITE_SECRET_BYTES);
 
 /** A secret that is the same at each start, and from which neither the key nor another secret can be told. */
 function derived(key: KeyObject, use: string, bytes: number): Buffer {

@@ -95,6 +95,15 @@ export async function createCampaigns({
     more = page.length === PAGE;
   }
 
+  /** Another relay that shares the outbox may have begun it, or changed it. */
+  async function reread(name: string): Promise<void> {
+    const settings = await outbox.campaignRecord(name);
+    const record = settings === null ? null : readRecord(settings);
+    if (record === null) return;
+    records.set(name, record);
+    watch(name, record);
+  }
+
   async function keep(name: string, record: CampaignRecord): Promise<void> {
     await outbox.keepCampaign(name, JSON.stringify(record));
     const former = records.get(name);
@@ -136,6 +145,7 @@ export async function createCampaigns({
   }
 
   async function lookAt(name: string): Promise<void> {
+    await reread(name);
     const progress = await outbox.campaign(name);
     const record = records.get(name);
     if (record?.state !== 'running') return;
@@ -168,6 +178,7 @@ export async function createCampaigns({
 
   /** A campaign whose record is lost (a salvaged outbox) waits for somebody to say how to go on. */
   async function find(name: string): Promise<Campaign> {
+    await reread(name);
     const progress = await outbox.campaign(name);
     const record = records.get(name);
     if (record !== undefined) return { name, ...record, progress };
@@ -203,6 +214,7 @@ export async function createCampaigns({
 
   return {
     async begin(name, asked = {}) {
+      await reread(name);
       const known = records.get(name);
       if (known === undefined) {
         if (records.size >= CAMPAIGNS) throw tooMany(name);
@@ -226,10 +238,13 @@ export async function createCampaigns({
           const left = (pushing.get(name) ?? 1) - 1;
           if (left > 0) pushing.set(name, left);
           else pushing.delete(name);
-          const record = records.get(name);
-          if (record === undefined || record.state === 'running') return;
           // Stopped while the push went on: its last messages came behind what was stopped then.
-          void fulfil(name, record).catch((error: unknown) =>
+          const stopped = async (): Promise<void> => {
+            await reread(name);
+            const record = records.get(name);
+            if (record !== undefined && record.state !== 'running') await fulfil(name, record);
+          };
+          void stopped().catch((error: unknown) =>
             log.warn('campaign could not be stopped whole', { campaign: name, why: describeError(error) }),
           );
         },
@@ -237,9 +252,11 @@ export async function createCampaigns({
     },
     get: find,
     async list(after, limit) {
-      const names = [...records.keys()].filter((name) => name > after).sort();
-      const campaigns = await Promise.all(names.slice(0, limit).map(find));
-      return { campaigns, next: names.length > limit ? (campaigns.at(-1)?.name ?? null) : null };
+      const page = await outbox.campaigns(after, limit + 1);
+      const shown = page.slice(0, limit);
+      const readable = shown.filter(({ settings }) => readRecord(settings) !== null);
+      const campaigns = await Promise.all(readable.map(({ name }) => find(name)));
+      return { campaigns, next: page.length > limit ? (shown.at(-1)?.name ?? null) : null };
     },
     pause: (name) =>
       change(name, (campaign) => {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { systemClock } from '../../shared/clock.ts';
 import { isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { createIncarnation } from './ids.ts';
 import type { Incarnation } from './outbox.ts';
@@ -127,7 +128,7 @@ async function transfer(
   const { to, target, onProgress } = options;
   const incarnation = createIncarnation(randomBytes);
   const writer = 'migrate';
-  await openPostgresStore(connection, { url: to, incarnation, writer, now: Date.now(), make: true });
+  await openPostgresStore(connection, { url: to, incarnation, writer, clock: systemClock, make: true });
   await connection.run('BEGIN ISOLATION LEVEL READ COMMITTED');
   const [there] = await connection.ask<{ seq: number; devices: number }>(
     '',

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { Clock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { ensureKeyFile, readKeyFile } from './key-file.ts';
 import type { Incarnation } from './outbox.ts';
@@ -15,8 +16,8 @@ export interface FoundStore {
   books: Books;
   /** Why it began a new incarnation at this opening; null = it goes on with its last one. */
   renewed: 'fresh' | 'restored' | null;
-  /** The server's wall time. */
-  wall: number;
+  /** The server's wall time, less this machine's monotonic time then. */
+  wallBase: number;
   /** The last batch that `writer` has committed; 0 = none. */
   batch: number;
   /** What of the server's settings endangers what it is trusted with, in words. */
@@ -44,18 +45,20 @@ const ADVISORY_LOCK = 0x5361506f;
  */
 export async function openPostgresStore(
   connection: PostgresConnection,
-  options: { url: URL; incarnation: Incarnation; writer: string; now: number; make: boolean },
+  options: { url: URL; incarnation: Incarnation; writer: string; clock: Clock; make: boolean },
 ): Promise<FoundStore> {
   const where = serverName(options.url);
   const ask = <Row extends object>(text: string, ...values: Value[]): Promise<Row[]> =>
     connection.ask<Row>('', text, values);
 
+  const askedAt = options.clock.monotonic();
   const [server] = await ask<{ standby: boolean; sync: string; fsync: string; pages: string; wall: number }>(
     `SELECT pg_is_in_recovery() AS standby, current_setting('synchronous_commit') AS sync,
       current_setting('fsync') AS fsync, current_setting('full_page_writes') AS pages,
-      (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS wall`,
+      (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS wall`,
   );
   if (server === undefined) throw new Error('the server answered nothing');
+  const wallBase = server.wall - (askedAt + options.clock.monotonic()) / 2;
   if (server.standby) throw refused(where, 'it is a standby, which takes no changes; name the primary');
   const settings = [
     `SET lock_timeout = ${LOCK_MS}`,
@@ -98,7 +101,7 @@ export async function openPostgresStore(
   const file = await databaseMark(ask);
   const known = found.file === file;
   if (!known) await ask('UPDATE store SET file = $1, incarnation = $2', file, options.incarnation);
-  await ask('DELETE FROM writers WHERE wall < $1', options.now - WRITER_MEMORY_MS);
+  await ask('DELETE FROM writers WHERE wall < $1', Math.floor(options.clock.wall()) - WRITER_MEMORY_MS);
   const [own] = await ask<{ batch: number }>('SELECT batch FROM writers WHERE id = $1', options.writer);
   const [books] = await ask<Books>(STATEMENTS.readStore);
   await connection.run('COMMIT');
@@ -111,7 +114,7 @@ export async function openPostgresStore(
   return {
     books,
     renewed: fresh ? 'fresh' : known ? null : 'restored',
-    wall: server.wall,
+    wallBase,
     batch: own?.batch ?? 0,
     dangers,
   };

@@ -122,7 +122,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         url,
         incarnation,
         writer,
-        now: Math.floor(wire.wall()),
+        clock: wire,
         make: first,
       });
       sealer ??= await openPostgresSealer(fresh, options.keyFile, where);
@@ -393,7 +393,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
       incarnation: books.incarnation,
       time: { storeTime: books.store_time, wallAhead: books.wall_ahead },
       sequence: books.seq,
-      ...(options.serverTime === false ? {} : { clock: serverClock(found.wall) }),
+      ...(options.serverTime === false ? {} : { clock: serverClock(found.wallBase) }),
     },
     clock,
     random,
@@ -417,9 +417,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
 }
 
 /** The server's clock, as it was when we asked. */
-function serverClock(wall: Milliseconds): Clock {
-  const since = systemClock.monotonic();
-  return { ...systemClock, wall: () => wall + systemClock.monotonic() - since };
+function serverClock(wallBase: Milliseconds): Clock {
+  return { ...systemClock, wall: () => wallBase + systemClock.monotonic() };
 }
 
 function ignore(): void {

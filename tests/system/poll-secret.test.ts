@@ -129,7 +129,10 @@ t.test('a taught phone polls under its secret and is called; without it a poll t
   await pollsAt(gate, path, 202);
   t.equal(await pollAt(gate, query), 200, 'a proxy that is new learns the secret with the link');
 
-  const site = readPollSecret({ key: join(gate.dir, 'relay', 'relay.key') });
+  const site = readPollSecret({
+    key: join(gate.dir, 'relay', 'relay.key'),
+    outbox: { path: '', keyFile: '', postgres: null },
+  });
   const secrets = [secret, own['poll_secret']!, ...spellings(site)];
   const written = [
     filesIn(join(gate.dir, 'proxy')),

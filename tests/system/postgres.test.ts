@@ -1,11 +1,14 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import { startPostgres, whyNoPostgres } from '../fixtures/postgres.ts';
+import { startSecondRelay } from '../fixtures/second-relay.ts';
 import { createPhone } from '../phones/index.ts';
 
 t.setTimeout(150_000);
 
 const skip = whyNoPostgres();
+// It syncs to disk as in real life: these tests kill it, and what writes to it.
+const server = skip === false ? await startPostgres(t, { durable: true }) : null;
 const PASSWORD = 'not-to-be-seen-7f3a';
 const DEADLINE_MS = 40_000;
 const PUSHERS = 16;
@@ -135,5 +138,152 @@ t.test(
     const said = JSON.stringify(gate.relay.lines);
     t.ok(said.includes('outbox opened'));
     t.notOk(said.includes(PASSWORD), 'the password is in no line of the log');
+  },
+);
+
+t.test(
+  'two relays on one outbox: one is killed in the middle of everything, and nothing is lost',
+  { skip },
+  async (t) => {
+    if (server === null) return;
+    const url = await server.database();
+    const inSession = Promise.withResolvers<void>();
+    let hold = true;
+    const gate = await startGate(t, {
+      relay: { outbox: { postgres: url.href } },
+      service: {
+        async intercept(request) {
+          if (!hold || !request.body.includes('reply-to')) return undefined;
+          inSession.resolve();
+          await new Promise(() => undefined);
+          return undefined;
+        },
+      },
+    });
+    const second = await startSecondRelay(t, gate);
+    const apis = [gate.api, second.api];
+    const call = async (api: string, method: string, path: string, body?: object) => {
+      const response = await fetch(`${api}${path}`, {
+        method,
+        ...(body === undefined
+          ? {}
+          : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      });
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+    };
+    const site = async () => {
+      const status = (await (await fetch(`${gate.ops}/status`)).json()) as {
+        sites: {
+          ready: boolean;
+          relays: { name: string }[];
+          position: { incarnation: string; seq: number };
+        }[];
+      };
+      return status.sites[0]!;
+    };
+    t.same((await site()).relays.map(({ name }) => name).sort(), ['hq-1', 'hq-2'], 'both are linked');
+    const [one, two] = await Promise.all(apis.map((api) => call(api, 'GET', '/v1/status')));
+    t.equal(one!.body['incarnation'], two!.body['incarnation'], 'both speak for one outbox');
+
+    for (const [n, api] of apis.entries()) {
+      const pushed = await call(api, 'POST', `/v1/devices/${mac(n)}/messages?wait=proxy`, {});
+      t.equal(pushed.status, 201);
+      await gate.polls(mac(n), 202);
+    }
+    await call(apis[0]!, 'DELETE', `/v1/devices/${mac(1)}/messages`);
+    await gate.polls(mac(1), 200);
+    t.match(
+      (await call(apis[1]!, 'GET', `/v1/devices/${mac(1)}`)).body,
+      { pending: 0 },
+      'either can clear it',
+    );
+
+    // Phones at addresses of their own, until each relay has one; the session of one of them is under way.
+    const phones = Array.from({ length: 12 }, (_, n) =>
+      createPhone({
+        deviceId: mac(20 + n),
+        service: gate.phoneService,
+        pollUrl: gate.pollUrl,
+        pollIntervalMs: 0,
+        contactListen: false,
+        localAddress: `127.0.1.${n + 1}`,
+      }),
+    );
+    t.teardown(() => Promise.all(phones.map((phone) => phone.close())));
+    hold = false;
+    for (const phone of phones) t.equal((await phone.openSession('start-up')).outcome, 'completed');
+    const served = (program: { lines: readonly Record<string, unknown>[] }): unknown[] =>
+      program.lines.filter(({ msg }) => msg === 'a session began').map(({ device }) => device);
+    const own = [served(gate.relay), served(second.program)];
+    t.equal(own[0]!.length + own[1]!.length, 12);
+    t.ok(
+      own.every((devices) => devices.length > 0),
+      'sessions are spread over both',
+    );
+    const victim = phones.find(({ deviceId }) => own[0]!.includes(deviceId.toLowerCase()))!;
+    t.ok(victim !== undefined, 'one that the first relay serves');
+
+    hold = true;
+    const { deviceId } = victim;
+    // Through the relay that will have the session, so that it has heard of it.
+    await call(apis[0]!, 'POST', `/v1/devices/${deviceId}/messages?wait=proxy`, {});
+    await gate.polls(deviceId, 202);
+    void gate.service.enqueue(deviceId, [{ action: 'WriteItems', items: { realm: 'example' } }]);
+    const cut = victim.openSession('solicited').catch((error: unknown) => ({ outcome: String(error) }));
+    await inSession.promise;
+    await gate.polls(deviceId, 200);
+
+    const accepted: string[] = [];
+    let next = 1000;
+    let pushing = true;
+    const pushers = Array.from({ length: 8 }, async (_, n) => {
+      while (pushing) {
+        const device = mac((next += 1));
+        const answer = await call(apis[n % 2]!, 'POST', `/v1/devices/${device}/messages`, {}).catch(
+          () => null,
+        );
+        if (answer?.status === 201) accepted.push(device);
+        else await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    });
+    await until(
+      'pushes are taken',
+      async () => accepted.length,
+      (count) => count > 50,
+    );
+    gate.relay.signal('SIGKILL');
+    await gate.relay.exited;
+    const atKill = accepted.length;
+    t.not((await cut).outcome, 'completed', 'its session is cut');
+    t.equal((await site()).ready, true, 'the site is served on');
+    await gate.polls(deviceId, 202, DEADLINE_MS);
+    await until(
+      'pushes go on',
+      async () => accepted.length,
+      (count) => count > atKill + 50,
+    );
+    pushing = false;
+    await Promise.all(pushers);
+
+    hold = false;
+    t.match(
+      await victim.openSession('solicited'),
+      { outcome: 'completed' },
+      'the other relay takes the phone',
+    );
+    await gate.polls(deviceId, 200, DEADLINE_MS);
+    t.match((await call(apis[1]!, 'GET', `/v1/devices/${deviceId}`)).body, { pending: 0 });
+    const lost: string[] = [];
+    for (const device of accepted) if ((await gate.poll(device)) !== 202) lost.push(device);
+    t.same(lost, [], `none of ${accepted.length} pushes accepted by either is lost`);
+
+    await gate.startRelay();
+    t.same(
+      (await site()).relays.map(({ name }) => name).sort(),
+      ['hq-1', 'hq-2'],
+      'it comes back beside the other',
+    );
+    const position = (await call(apis[1]!, 'GET', '/v1/status')).body;
+    t.equal((await site()).position.incarnation, position['incarnation'], 'in the same incarnation');
   },
 );

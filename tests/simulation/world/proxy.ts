@@ -116,7 +116,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
 
     clock.every(TICK_MS, () => site.tick());
     clock.every(TELEMETRY_MS, () => {
-      const link = site.link();
+      const [link] = site.links();
       for (const device of reports.take()) unknown.note(device);
       const polled: PolledDevice[] = [...marks.scan()].flat();
       const strangers = unknown.news(SITE);
@@ -184,8 +184,8 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
       frame(text) {
         world.tell({ what: 'frame', proxy: name, link: id, text: String(text) });
         link.events.frame(text);
-        const serving = now.site.link();
-        if (serving !== null && !runs.has(serving)) runs.set(serving, relay.run);
+        const [serving] = now.site.links();
+        if (serving !== undefined && !runs.has(serving)) runs.set(serving, relay.run);
       },
       drained: () => link.events.drained(),
       closed(code, reason) {
@@ -224,7 +224,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
     drain() {
       const leaving = running;
       if (leaving === null) return;
-      leaving.site.link()?.drain();
+      for (const link of leaving.site.links()) link.drain();
       leaving.process.clock.after(dice.whole(100, 5_000), () => {
         for (const link of [...leaving.links.values()]) link.close(CLOSE.going, 'the proxy is going away');
         leaving.process.clock.after(100, () => void (running === leaving && end()));
@@ -250,7 +250,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
     connect(socket, address) {
       const now = running;
       if (now === null) return null;
-      const serving = now.site.link();
+      const [serving] = now.site.links();
       now.process.onKilled(() => socket.destroy());
       now.process.enter(() => {
         try {
@@ -261,7 +261,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
           socket.destroy();
         }
       });
-      return serving === null ? 0 : (runs.get(serving) ?? 0);
+      return serving === undefined ? 0 : (runs.get(serving) ?? 0);
     },
   };
 }

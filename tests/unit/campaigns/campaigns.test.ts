@@ -141,6 +141,24 @@ t.test('a campaign that was paused among its canaries goes on with as many', asy
   t.match(await lab.campaigns.resume('c'), { phase: 'canary', progress: { parked } });
 });
 
+t.test('what one relay does with a campaign, another one that shares the outbox goes by', async (t) => {
+  const gate = await setUp(t);
+  const { outbox, campaigns, start, look } = gate;
+  const other = await start();
+  t.teardown(() => other.close());
+  await pushAll(gate, 'spring', { canary: 0.1 });
+  t.match((await other.list('', 10)).campaigns, [{ name: 'spring', state: 'running', phase: 'canary' }]);
+  await other.pause('spring');
+  await look();
+  t.match(await campaigns.get('spring'), { state: 'paused' });
+  t.equal((await outbox.campaign('spring')).parked, 100, 'nobody sets it going again');
+  const push = await campaigns.begin('spring', { canary: 0.1 });
+  t.match(push.place(deviceOf(0), 0), { parked: true }, 'a push finds it paused');
+  push.close();
+  await other.abort('spring');
+  await t.rejects(campaigns.begin('spring'), { code: 'CAMPAIGN_REFUSED' });
+});
+
 t.test('a push that goes on while its campaign is stopped leaves nothing of it running', async (t) => {
   for (const [verb, left] of [
     ['pause', { parked: 1 }],

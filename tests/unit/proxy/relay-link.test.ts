@@ -5,6 +5,7 @@ import { createLog } from '../../../shared/log.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
 import { createRelayLink } from '../../../proxy/relay-link.ts';
+import { SITE_LINKS } from '../../../proxy/site.ts';
 import type { Site, SiteLink } from '../../../proxy/site.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
@@ -35,7 +36,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     site: {
       name: 'default',
       config: { sessions: 'relayed', pollSecret: 'none' },
-      link: () => null,
+      links: () => [],
       holds: () => null,
       takeSecrets: () => undefined,
       takeLink: (next: SiteLink) => void (serving = next),
@@ -78,9 +79,19 @@ t.test('a hello for another site, and a site that is taken, are refused with the
   const other = start(t);
   other.hear({ ...HELLO, site: 'south' });
   t.match(other.state.closed, { code: CLOSE.violation, reason: /serves site default here, not south/ });
-  const taken = start(t, { link: () => ({ relay: 'hq-2', incarnation: 'two' }) as SiteLink });
+  const taken = start(t, { links: () => [{ relay: 'hq-2', incarnation: 'two' } as SiteLink] });
   taken.hear(HELLO);
   t.match(taken.state.closed, { code: CLOSE.siteTaken, reason: /served by relay hq-2/ });
+  const many = Array.from({ length: SITE_LINKS }, (_, n) => ({
+    relay: `other-${n}`,
+    incarnation: HELLO.incarnation,
+  }));
+  const full = start(t, { links: () => many as SiteLink[] });
+  full.hear(HELLO);
+  t.match(full.state.closed, { code: CLOSE.siteTaken, reason: /served by 8 relays already/ });
+  const beside = start(t, { links: () => many.slice(1) as SiteLink[] });
+  beside.hear(HELLO);
+  t.equal(beside.state.closed, null, 'a relay with the same outbox serves beside the others');
 });
 
 t.test('a relay that reads nothing is cut, and telemetry stops long before', async (t) => {

@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import t from 'tap';
 import type { Test } from 'tap';
 import type { DeviceId } from '../../../shared/device-id.ts';
+import { SallyportError } from '../../../shared/errors.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { HeldEntry } from '../../../shared/protocol.ts';
 import { ADMISSION_WINDOW_MS } from '../../../proxy/marks-layout.ts';
@@ -50,7 +51,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
     incarnation,
     since: clock.monotonic(),
     silentFor: () => 0,
-    open: () => t.fail('nothing is opened') as never,
+    open: () => ({ relay }) as never,
     carries: () => true,
     streams: () => 0,
     roundTrip: () => null,
@@ -233,4 +234,159 @@ t.test('that nobody called while the service was away opens the door no wider', 
   health(link, 0);
   const offered = phones.filter((n) => verdict(n) === 'offer').length;
   t.ok(offered <= 15, `${offered} of ${phones.length} are admitted, for 2 places`);
+});
+
+t.test('two relays of one outbox serve side by side, and either alone', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t);
+  const one = take('one', 'hq-1');
+  snapshot(one, 1, [entry(1)]);
+  health(one);
+  const two = take('one', 'hq-2');
+  t.equal(verdict(1), 'offer', 'that a second one comes interrupts nothing');
+  t.match(site.status(), {
+    ready: true,
+    reasons: [],
+    relays: [
+      { name: 'hq-1', reasons: [] },
+      { name: 'hq-2', reasons: [/still sending/] },
+    ],
+  });
+  health(two);
+  site.dropLink(one);
+  t.equal(verdict(1), 'offer', 'that one goes neither');
+  site.frame(two, { type: 'drain' });
+  t.equal(verdict(1), 'link_down');
+  t.match(site.status(), { ready: false, reasons: ['relay hq-2 is going away'] });
+});
+
+t.test('each change is taken once, from whichever relay brings it first', async (t) => {
+  const { site, applied, take, snapshot, health, verdict } = start(t);
+  const end = (n: number) => ({ op: 'end' as const, id: `m${n}`, device: device(n), generation: 1 });
+  const changes = (link: SiteLink, seq: number, list: (ReturnType<typeof hold> | ReturnType<typeof end>)[]) =>
+    site.frame(link, { type: 'changes', seq, changes: list });
+  const one = take('one', 'hq-1');
+  snapshot(one, 1, [entry(1)]);
+  health(one);
+  const two = take('one', 'hq-2');
+  health(two);
+  t.equal(changes(one, 3, [hold(2), end(2)]), null);
+  t.equal(changes(two, 2, [hold(2)]), null, 'what another one brought, and more, is passed over');
+  t.same([verdict(1), verdict(2)], ['offer', 'idle']);
+  t.equal(changes(two, 4, [end(2), hold(3)]), null, 'what begins with something known is taken');
+  t.same([verdict(2), verdict(3)], ['idle', 'offer']);
+  t.same(site.holds(), { incarnation: 'one', seq: 4 });
+  t.same(applied, [1, 3, 3, 4], 'each hears how far it is, whoever brought it');
+  t.match(changes(two, 3, []), /changes to 3 after 4/, 'no relay goes back');
+  t.equal(changes(one, 4, [hold(3)]), null);
+  site.dropLink(two);
+  t.equal(changes(one, 5, [end(3)]), null);
+  t.equal(verdict(3), 'idle');
+});
+
+t.test('a snapshot that another relay has overtaken is passed over', async (t) => {
+  const { site, take, snapshot, health, verdict } = start(t);
+  const [one, two] = [take('one', 'hq-1'), take('one', 'hq-2')];
+  t.equal(snapshot(two, 5, [entry(1)], { last: false }), null);
+  t.equal(snapshot(one, 5, [entry(1)]), null);
+  health(one);
+  t.equal(site.frame(one, { type: 'changes', seq: 6, changes: [hold(2)] }), null);
+  t.match(site.frame(two, { type: 'changes', seq: 6, changes: [] }), /before a whole snapshot/);
+  t.equal(snapshot(two, 5, [], { first: false }), null);
+  t.same([verdict(1), verdict(2)], ['offer', 'offer']);
+  t.equal(site.frame(two, { type: 'changes', seq: 6, changes: [hold(2)] }), null);
+  t.equal(health(two), null);
+  t.same(site.holds(), { incarnation: 'one', seq: 6 });
+});
+
+t.test(
+  'a device is quiet while any relay has a session with it, and no longer than its relay lives',
+  async (t) => {
+    const { site, take, snapshot, health, verdict } = start(t);
+    const one = take('one', 'hq-1');
+    snapshot(one, 1, [entry(1)]);
+    const two = take('one', 'hq-2');
+    for (const link of [one, two]) {
+      health(link);
+      site.frame(link, { type: 'quiet', device: device(1), generation: 1, ms: 60_000 });
+    }
+    site.frame(one, { type: 'loud', device: device(1) });
+    t.equal(verdict(1), 'in_session', 'the other one still has one');
+    site.dropLink(two);
+    t.equal(verdict(1), 'offer', 'its sessions were cut with it');
+  },
+);
+
+t.test(
+  'the service counts as reached while any relay reaches it, and sessions are counted over all',
+  async (t) => {
+    const { site, take, snapshot, health, verdict } = start(t, { maxSessions: 5 });
+    const [one, two] = [take('one', 'hq-1'), take('one', 'hq-2')];
+    snapshot(one, 1, [entry(1)]);
+    const services = (up: boolean) => [{ name: 'wpi', up }];
+    site.frame(one, { type: 'health', ready: false, sessions: 3, services: services(false) });
+    t.equal(verdict(1), 'upstream_down');
+    site.frame(two, { type: 'health', ready: true, sessions: 1, services: services(true) });
+    t.equal(verdict(1), 'offer');
+    t.match(site.status(), { sessions: 4, services: services(true) });
+    health(two, 2);
+    site.tick();
+    t.equal(verdict(1), 'not_admitted', 'three and two are five');
+  },
+);
+
+t.test('a phone keeps to one relay while that is well, and all relays get their share', async (t) => {
+  const { site, take, snapshot, health } = start(t);
+  const links = ['hq-1', 'hq-2', 'hq-3'].map((relay) => take('one', relay));
+  snapshot(links[0]!, 1, []);
+  for (const link of links) health(link);
+  const ledTo = (n: number): string => {
+    const opening = {
+      service: 'wpi',
+      door: 'wpi',
+      address: `10.0.${n >> 8}.${n & 255}`,
+      port: 1,
+      tls: 'relay',
+    };
+    return (site.open(opening as never) as unknown as { relay: string }).relay;
+  };
+  const phones = Array.from({ length: 300 }, (_, n) => n);
+  const before = phones.map(ledTo);
+  t.same(phones.map(ledTo), before);
+  for (const relay of ['hq-1', 'hq-2', 'hq-3']) {
+    const led = before.filter((name) => name === relay).length;
+    t.ok(led > 60 && led < 140, `${relay} gets ${led} of 300`);
+  }
+  site.dropLink(links[1]!);
+  const after = phones.map(ledTo);
+  t.notOk(after.includes('hq-2'));
+  t.same(
+    after.filter((_, n) => before[n] !== 'hq-2'),
+    before.filter((name) => name !== 'hq-2'),
+    'only the phones of the one that went are led elsewhere',
+  );
+  site.frame(links[0]!, { type: 'health', ready: false, sessions: 0, services: [] });
+  t.same(new Set(phones.map(ledTo)), new Set(['hq-3']), 'one that does not reach the service gets none');
+});
+
+t.test('where one relay can take no connection, the next one is asked', async (t) => {
+  const { site, take, snapshot, health } = start(t);
+  const [one, two] = [take('one', 'hq-1'), take('one', 'hq-2')];
+  snapshot(one, 1, []);
+  health(one);
+  health(two);
+  let full = ['hq-1'];
+  for (const link of [one, two]) {
+    Object.assign(link, {
+      open: () => {
+        if (full.includes(link.relay)) throw new SallyportError('STREAM_REFUSED', 'full');
+        return link;
+      },
+    });
+  }
+  const opening = { service: 'wpi', door: 'wpi', address: '10.0.0.1', port: 1, tls: 'relay' as const };
+  t.match(site.open(opening), { relay: 'hq-2' });
+  full = ['hq-2'];
+  t.match(site.open(opening), { relay: 'hq-1' });
+  full = ['hq-1', 'hq-2'];
+  t.throws(() => site.open(opening), { code: 'STREAM_REFUSED' });
 });
