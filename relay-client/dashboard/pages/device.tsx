@@ -1,13 +1,14 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { DeviceDetailBody, MessageBody, ProxyBody, WhyBody } from '../../api/shapes.ts';
-import { ask, at } from '../data/api.ts';
+import { at } from '../data/api.ts';
 import { href } from '../data/route.ts';
 import { useResource } from '../data/use.ts';
 import { Announce, Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
 import { DeedButton, Outcome } from '../parts/confirm.tsx';
 import type { Told } from '../parts/confirm.tsx';
 import { Ago, Badge, number, span, StateBadge } from '../parts/words.tsx';
+import { cancelling, clearing, pushing, redriving } from './deeds.tsx';
 import { Timeline } from './timeline.tsx';
 
 const FRESH_MS = 3_000;
@@ -72,76 +73,6 @@ export function Device({ id }: { id: string }): JSX.Element {
       )}
     </>
   );
-}
-
-function pushing(id: string) {
-  return {
-    label: 'Push',
-    primary: true,
-    question: null,
-    act: async () => {
-      const { state } = await ask<MessageBody>('POST', at('v1', 'devices', id, 'messages'), {});
-      return `Pushed: a contact-me is ${state} for ${id}. Its next poll is answered 202.`;
-    },
-  };
-}
-
-function clearing(id: string, pending: number) {
-  return {
-    label: 'Clear',
-    disabled: pending === 0,
-    question: {
-      title: `Clear what is pending for ${id}?`,
-      text: (
-        <p>
-          {pending === 1 ? 'One message ends' : `${number(pending)} messages end`} as cleared, as if the phone
-          had come. It is not told, and what its service has for it waits for the next push.
-        </p>
-      ),
-      yes: 'Clear',
-      grave: true,
-    },
-    act: async () => {
-      const { count } = await ask<{ count: number }>('DELETE', at('v1', 'devices', id, 'messages'));
-      return count === 1 ? 'One message was cleared.' : `${number(count)} messages were cleared.`;
-    },
-  };
-}
-
-function redriving(message: MessageBody) {
-  return {
-    label: 'Re-drive',
-    question: {
-      title: 'Hold the dead message again?',
-      text: (
-        <p>
-          It was given up ({message.ended_by ?? 'dead'}). Held again it gets a new generation and its whole
-          time to live; if the cause is still there, it dies again.
-        </p>
-      ),
-      yes: 'Re-drive',
-    },
-    act: async () => {
-      const { generation } = await ask<MessageBody>('POST', at('v1', 'messages', message.id, 'redrive'));
-      return `Held again as generation ${number(generation)}.`;
-    },
-  };
-}
-
-function cancelling(message: MessageBody) {
-  return {
-    label: 'Cancel',
-    question: {
-      title: 'Cancel this message?',
-      text: <p>It ends as cancelled; other messages of the device stay.</p>,
-      yes: 'Cancel the message',
-      grave: true,
-    },
-    act: async () => {
-      await ask<MessageBody>('DELETE', at('v1', 'messages', message.id));
-      return 'The message was cancelled.';
-    },
-  };
 }
 
 function WhyPanel({ why }: { why: WhyBody }): JSX.Element {
