@@ -1,6 +1,7 @@
 import t from 'tap';
 import { DEAD, IN_SESSION, PENDING, startBusyRelay, UNKNOWN } from '../fixtures/busy-relay.ts';
 import { obstacles, openPage, startBrowser, whyNoBrowser } from '../fixtures/browser.ts';
+import { linkedProxy, PROXY_URL } from '../fixtures/fake-view.ts';
 import { startApi } from '../fixtures/start-api.ts';
 
 const skip = whyNoBrowser();
@@ -63,6 +64,39 @@ t.test('pages without anything to show say what to do', { skip }, async (t) => {
   await page.goto(`${url}/#/proxies`);
   await page.getByText('sallyport-relay join').waitFor();
   t.same(faults(), []);
+});
+
+t.test('what proxies and phones say is shown as text, whatever it is', { skip }, async (t) => {
+  const browser = await startBrowser(t);
+  const { url, view } = await startApi(t);
+  const markup = '<img src=x onerror=alert(1)>';
+  view.state.proxies = [linkedProxy({ state: 'down', why: markup, version: markup })];
+  view.state.figures.set(PROXY_URL, { polls: null, certificates: [{ name: markup, notAfter: Date.now() }] });
+  view.state.unknown.push({ device: 'aa', at: Date.now(), address: markup, proxy: markup });
+  view.state.recentWarnings.push({
+    device: null,
+    what: 'hostile-proxy',
+    sentence: markup,
+    facts: {},
+    count: 1,
+    at: Date.now(),
+  });
+  const { page, faults } = await openPage(t, browser, url);
+  for (const hash of [
+    '#/',
+    '#/proxies',
+    '#/devices?state=unknown',
+    `#/devices/${encodeURIComponent(markup)}`,
+  ]) {
+    await page.goto(`${url}/${hash}`);
+    await page.getByText(markup).first().waitFor();
+    t.equal(await page.locator('#app img').count(), 0, hash);
+  }
+  // No device is called that: the relay refuses, and the browser tells of the refusals and of nothing else.
+  t.same(
+    faults().filter((fault) => !/^console: .* 400 /.test(fault)),
+    [],
+  );
 });
 
 t.test('the keyboard reaches everything, and one sees where it is', { skip }, async (t) => {
