@@ -35,6 +35,8 @@ export interface PostgresLedger extends AsyncLedger {
   readonly books: Readonly<Books>;
   /** Whether a call since `begin` changed something. */
   readonly dirty: boolean;
+  /** Makes pushes in order; an error stands in the place of one that is refused. */
+  pushAll(items: readonly PushItem[]): Promise<(Accepted | SallyportError)[]>;
   /** A transaction has begun, and this is what its store's row says. */
   begin(books: Books): void;
   /** How accepted = ended + held was broken since `begin`; null = it was not. */
@@ -43,12 +45,28 @@ export interface PostgresLedger extends AsyncLedger {
   beforeCommit(): void;
 }
 
+export interface PushItem {
+  now: Now;
+  request: PushRequest;
+}
+
+/** What a push depends on. */
+interface Found {
+  /** The newest message of the device under the push's key. */
+  known: MessageRow | undefined;
+  owner: DeviceRow | undefined;
+  /** Held messages of the device, where the push ends some. */
+  held: MessageRow[];
+}
+
 /** History rows that are deleted with one commit, beyond twice those it added: a lowered limit takes several. */
 const TRIM_STEP = 1000;
 
 type EndMore = Pick<EndRequest, 'results' | 'facts' | 'failed'>;
 type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
 type EndedRow = Pick<MessageRow, 'n' | 'device' | 'state' | 'forget_at' | 'result_bytes'>;
+
+const supersedes = ({ kind, replace }: PushRequest): boolean => kind === 'contact-me' || replace;
 
 /** @param sealer - seals actions and results on their way to the server, and opens them on their way back */
 export function createPostgresLedger(
@@ -210,21 +228,68 @@ export function createPostgresLedger(
     return stored === null || content === null ? stored === content : sealer.matches(stored, content);
   }
 
-  async function push(now: Now, request: PushRequest): Promise<Accepted> {
-    const { device, key } = request;
-    const supersedes = request.kind === 'contact-me' || request.replace;
-    // Asked for together: one way to the server and back for all.
-    const [[known], owner, heldRows] = await Promise.all([
-      key === null ? ([] as MessageRow[]) : read<MessageRow>('messageByKey', device, key),
-      deviceRow(device),
-      supersedes ? heldOf(device) : ([] as MessageRow[]),
+  /** What is there that pushes depend on. No two of them are to one device. */
+  async function lookUp(requests: readonly PushRequest[]): Promise<Found[]> {
+    const [only] = requests;
+    if (only !== undefined && requests.length === 1) {
+      const { device, key } = only;
+      // Asked for together: one way to the server and back for all.
+      const [[known], owner, held] = await Promise.all([
+        key === null ? [] : read<MessageRow>('messageByKey', device, key),
+        deviceRow(device),
+        supersedes(only) ? heldOf(device) : [],
+      ]);
+      return [{ known, owner, held }];
+    }
+    const named = requests.filter(({ key }) => key !== null).map(({ device, key }) => ({ device, key }));
+    const superseding = requests.filter(supersedes).map(({ device }) => device);
+    const [known, owners, held] = await Promise.all([
+      named.length === 0 ? [] : read<MessageRow>('messagesByKeys', JSON.stringify(named)),
+      read<DeviceRow>('devicesIn', JSON.stringify(requests.map(({ device }) => device))),
+      superseding.length === 0 ? [] : read<MessageRow>('heldOfDevices', JSON.stringify(superseding)),
     ]);
+    const knownOf = new Map(known.map((row) => [row.device, row]));
+    const ownerOf = new Map(owners.map((row) => [row.device, row]));
+    const heldOfEach = Map.groupBy(held, (row) => row.device);
+    return requests.map(({ device }) => ({
+      known: knownOf.get(device),
+      owner: ownerOf.get(device),
+      held: heldOfEach.get(device) ?? [],
+    }));
+  }
+
+  /** Pushes in order; those to different devices are looked up together. */
+  async function pushAll(items: readonly PushItem[]): Promise<(Accepted | SallyportError)[]> {
+    const results: (Accepted | SallyportError)[] = [];
+    for (let first = 0; first < items.length;) {
+      const devices = new Set<DeviceId>();
+      let end = first;
+      for (; end < items.length && !devices.has(items[end]!.request.device); end++) {
+        devices.add(items[end]!.request.device);
+      }
+      const part = items.slice(first, end);
+      const found = await lookUp(part.map(({ request }) => request));
+      for (const [i, { now, request }] of part.entries()) {
+        try {
+          results.push(await push(now, request, found[i] as Found));
+        } catch (error) {
+          if (!(error instanceof SallyportError)) throw error;
+          results.push(error);
+        }
+      }
+      first = end;
+    }
+    return results;
+  }
+
+  async function push(now: Now, request: PushRequest, { known, owner, held }: Found): Promise<Accepted> {
+    const { device, key } = request;
     if (key !== null && known !== undefined && (known.held === 1 || now.at < (known.forget_at ?? 0))) {
       if (!isSame(known.content, request.content)) throw keyReused(device, key, known.id);
       return { message: shown(known, now), known: true };
     }
 
-    const superseded = heldRows.filter((row) => row.kind === request.kind);
+    const superseded = held.filter((row) => row.kind === request.kind);
     checkRoom(device, owner?.pending ?? 0, request.bytes, superseded);
     const firstPush = (owner?.generation ?? 0) === 0;
     if (firstPush && books.devices - books.strangers >= limits.devices) throw full(device, limits, 'devices');
@@ -315,18 +380,17 @@ export function createPostgresLedger(
     },
 
     ...createPostgresCampaigns(store, { record, changed, finish: finishAll }),
-    push,
+    pushAll,
+    async push(now, request) {
+      const [result] = await pushAll([{ now, request }]);
+      if (result instanceof SallyportError) throw result;
+      return result as Accepted;
+    },
     async pushMany(now, requests) {
-      const results: Awaited<ReturnType<AsyncLedger['pushMany']>> = [];
-      for (const request of requests) {
-        try {
-          results.push(await push(now, request));
-        } catch (error) {
-          if (!(error instanceof SallyportError)) throw error;
-          results.push({ code: error.code, message: error.message });
-        }
-      }
-      return results;
+      const results = await pushAll(requests.map((request) => ({ now, request })));
+      return results.map((result) =>
+        result instanceof SallyportError ? { code: result.code, message: result.message } : result,
+      );
     },
     async clear(now, device, { state, by, generation = Infinity, kind }) {
       const rows = (await heldOf(device)).filter(

@@ -48,6 +48,7 @@ const texts = {
   recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
 
   device: 'SELECT * FROM devices WHERE device = ?',
+  devicesIn: 'SELECT * FROM devices WHERE device = ANY (ARRAY(SELECT json_array_elements_text(?::json)))',
   addDevice: 'INSERT INTO devices (device, plain, generation, pending, dead) VALUES (?, ?, ?, ?, 0)',
   pushDevice: 'UPDATE devices SET generation = generation + 1, pending = pending + ? WHERE device = ?',
   countDevice: 'UPDATE devices SET pending = pending + ?, dead = dead + ? WHERE device = ?',
@@ -84,6 +85,13 @@ const texts = {
   awaited: `${MESSAGE} WHERE device = ? AND held = 1 AND awaited_until IS NOT NULL ORDER BY generation`,
   overdue: `${MESSAGE} WHERE held = 1 AND awaited_until <= ? ORDER BY awaited_until, n LIMIT ?`,
   messageByKey: `${MESSAGE} WHERE device = ? AND key = ? ORDER BY generation DESC LIMIT 1`,
+  messagesByKeys: `SELECT DISTINCT ON (device, key) ${MESSAGE_COLUMNS.split(', ')
+    .map((name) => `m.${name}`)
+    .join(', ')} FROM json_to_recordset(?::json) AS r(device text, key text)
+    JOIN messages AS m ON m.device = r.device COLLATE "C" AND m.key = r.key COLLATE "C"
+    ORDER BY device, key, generation DESC`,
+  heldOfDevices: `${MESSAGE} WHERE device = ANY (ARRAY(SELECT json_array_elements_text(?::json))) AND held = 1
+    ORDER BY generation`,
   heldOfDevice: `${MESSAGE} WHERE device = ? AND held = 1 ORDER BY generation`,
   newestOfDevice: `${MESSAGE} WHERE device = ? AND held = ? ORDER BY generation DESC LIMIT ?`,
   expired: `${MESSAGE} WHERE held = 1 AND expires_at <= ? ORDER BY expires_at, n LIMIT ?`,

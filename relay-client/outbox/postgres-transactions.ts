@@ -1,7 +1,8 @@
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
-import { isSallyportError } from '../../shared/errors.ts';
-import type { Method, Now } from './ledger.ts';
-import type { PostgresConnection } from './postgres-client.ts';
+import { isSallyportError, SallyportError } from '../../shared/errors.ts';
+import type { Method, Now, PushRequest } from './ledger.ts';
+import { createGathered } from './postgres-bulk.ts';
+import type { PostgresConnection, Value } from './postgres-client.ts';
 import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
 import { CHANNEL } from './postgres-schema.ts';
 import { STATEMENTS } from './postgres-statements.ts';
@@ -57,13 +58,12 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
   let spoiled: unknown = null;
   let batches = 0;
 
-  const ask = <Row extends object>(
-    name: StatementName,
-    values: (string | number | null)[],
-  ): Promise<Row[]> => {
+  const connected = (): PostgresConnection => {
     if (current === null) throw new Error('no transaction runs');
-    return current.ask<Row>(name, STATEMENTS[name], values);
+    return current;
   };
+  const ask = <Row extends object>(name: StatementName, values: readonly Value[]): Promise<Row[]> =>
+    connected().ask<Row>(name, STATEMENTS[name], values);
 
   /** Not waited for: the commit that follows is. */
   const note = (asked: Promise<unknown>): void => {
@@ -71,9 +71,21 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
     pending.push(asked);
   };
 
+  const gathered = createGathered(
+    (name, values) => note(ask(name, values)),
+    (name, text, rows) => note(connected().ask(name, text, [rows])),
+  );
+
   const store: LedgerStore = {
-    read: async (name, ...values) => ask(name, values),
-    write: (name, ...values) => note(ask(name, values)),
+    async read(name, ...values) {
+      gathered.flush();
+      return ask(name, values);
+    },
+    write(name, ...values) {
+      if (gathered.take(name, values)) return;
+      gathered.flush();
+      note(ask(name, values));
+    },
   };
 
   async function transact(
@@ -93,7 +105,7 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
     if (books === undefined) throw new Error('the row of the table store is gone');
     ledger.begin(books);
     const answers: (() => void)[] = [];
-    for (const call of calls) answers.push(await makeCall(ledger, call, books.store_time));
+    for (const run of runsOf(calls)) answers.push(...(await makeCalls(ledger, run, books.store_time)));
     if (ledger.dirty) {
       const batch = ++batches;
       ledger.beforeCommit();
@@ -101,6 +113,7 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
       if (ledger.books.seq !== books.seq || ledger.books.incarnation !== books.incarnation) {
         store.write('notify', CHANNEL, String(ledger.books.seq));
       }
+      gathered.flush();
       const committed = connection.run('COMMIT');
       note(committed);
       try {
@@ -123,6 +136,7 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
       current = connection;
       pending = [];
       spoiled = null;
+      gathered.clear();
       const late = clock.after(TRANSACTION_MS, () => connection.destroy());
       try {
         return await transact(connection, ledger, calls, changing);
@@ -136,10 +150,42 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
   };
 }
 
+/** Pushes that follow on one another go together, and every other call by itself. */
+function runsOf(calls: readonly Call[]): Call[][] {
+  const runs: Call[][] = [];
+  for (const call of calls) {
+    const last = runs.at(-1);
+    if (call.method === 'push' && last?.[0]?.method === 'push') last.push(call);
+    else runs.push([call]);
+  }
+  return runs;
+}
+
+/** @returns how the callers hear what came of it */
+async function makeCalls(
+  ledger: PostgresLedger,
+  calls: Call[],
+  storeTime: Milliseconds,
+): Promise<(() => void)[]> {
+  const [first] = calls;
+  if (first === undefined) return [];
+  if (first.method !== 'push') return [await makeCall(ledger, first, storeTime)];
+  const results = await ledger.pushAll(
+    calls.map(({ now, args }) => ({ now: later(now, storeTime), request: args[0] as PushRequest })),
+  );
+  return calls.map((call, i) => () => {
+    const result = results[i];
+    if (result instanceof SallyportError) call.reject(result);
+    else call.resolve(result as never);
+  });
+}
+
+/** Relays' times agree but for a little; time in the store never goes back. */
+const later = (now: Now, storeTime: Milliseconds): Now => ({ ...now, at: Math.max(now.at, storeTime) });
+
 /** @returns how the caller hears what came of it */
 async function makeCall(ledger: PostgresLedger, call: Call, storeTime: Milliseconds): Promise<() => void> {
-  // Relays' times agree but for a little; time in the store never goes back.
-  const now = { ...call.now, at: Math.max(call.now.at, storeTime) };
+  const now = later(call.now, storeTime);
   try {
     const method = ledger[call.method] as (now: Now, ...args: readonly unknown[]) => Promise<unknown>;
     const result = await method.call(ledger, now, ...call.args);
