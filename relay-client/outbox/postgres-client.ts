@@ -118,7 +118,9 @@ const KINDS: Readonly<Record<string, PostgresFailure['kind']>> = {
 export function failureOf(error: unknown): PostgresFailure {
   const detail = describeError(error);
   const state = sqlState(error);
-  if (state === null) return { kind: 'lost', detail };
+  // A fault of ours is none of the connection's, and would be met again on the next one.
+  const ours = error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
+  if (state === null) return { kind: ours ? 'refused' : 'lost', detail };
   return { kind: KINDS[state] ?? KINDS[state.slice(0, 2)] ?? 'refused', detail };
 }
 

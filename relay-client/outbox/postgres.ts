@@ -45,6 +45,8 @@ export interface PostgresOutboxOptions {
 /** Pushes that one transaction takes at most; bounds how long the first caller waits for the last. */
 const BATCH_LIMIT = 1000;
 const PATIENCE_MS: Milliseconds = 30_000;
+/** How long the opening of a connection may take, the waiting for other relays included. */
+const OPEN_MS: Milliseconds = 30_000;
 /** How often the server is asked for the newest sequence where no notification came. */
 const LOOK_MS = 1_000;
 /** Tries to connect again come after these times, the last one for ever. */
@@ -106,6 +108,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
 
   async function connect(first: boolean): Promise<FoundStore> {
     let fresh: PostgresConnection | null = null;
+    // A network that swallows everything would keep us waiting, and from dialling again.
+    const late = wire.after(OPEN_MS, () => fresh?.destroy());
     try {
       fresh = await connectPostgres({
         url,
@@ -133,6 +137,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     } catch (error) {
       fresh?.destroy();
       throw error;
+    } finally {
+      late.cancel();
     }
   }
 

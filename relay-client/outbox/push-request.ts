@@ -62,10 +62,12 @@ function checkTime(name: string, value: number, least: number): number {
 
 function checkName(name: string, value: string | undefined): string | null {
   if (value === undefined) return null;
-  if (value.length >= 1 && value.length <= NAME_LIMIT && value.isWellFormed()) return value;
+  const fits = value.length >= 1 && value.length <= NAME_LIMIT;
+  // PostgreSQL has no character 0 in its texts.
+  if (fits && value.isWellFormed() && !value.includes('\0')) return value;
   throw new SallyportError(
     'REQUEST_INVALID',
-    `The push has a ${name} of ${value.length} characters; it must be 1 to ${NAME_LIMIT}, in Unicode.`,
+    `The push has a ${name} of ${value.length} characters; it must be 1 to ${NAME_LIMIT}, in Unicode, none of them 0.`,
   );
 }
 
