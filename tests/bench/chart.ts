@@ -79,20 +79,20 @@ export interface Curve {
 
 /** Small charts side by side, sizes on a logarithmic scale, each figure's own scale from 0. */
 export function growthChart(title: string, curves: readonly Curve[]): string {
-  const [across, cellWidth, cellHeight, top] = [3, 320, 190, 50];
+  const [across, cellWidth, cellHeight, top] = [3, 320, 200, 50];
   const rows = Math.ceil(curves.length / across);
   const parts = [word(16, 28, title, { size: 16 })];
   curves.forEach(({ name, unit, points }, i) => {
     const left = (i % across) * cellWidth + 24;
-    const upper = top + Math.floor(i / across) * cellHeight + 34;
-    const [width, height] = [cellWidth - 64, cellHeight - 84];
+    const upper = top + Math.floor(i / across) * cellHeight + 44;
+    const [width, height] = [cellWidth - 64, cellHeight - 94];
     const least = Math.log10(Math.min(...points.map(({ at }) => at)));
     const most = Math.log10(Math.max(...points.map(({ at }) => at)));
     const highest = Math.max(...points.map(({ value }) => value), Number.MIN_VALUE);
     const x = (at: number): number =>
       left + (most === least ? 0.5 : (Math.log10(at) - least) / (most - least)) * width;
     const y = (value: number): number => upper + height - (value / highest) * height;
-    parts.push(word(left - 8, upper - 16, `${name}, ${unit}`, { size: 12 }));
+    parts.push(word(left - 8, upper - 27, `${name}, ${unit}`, { size: 12 }));
     parts.push(line(left - 8, upper + height, left + width + 8, upper + height, FAINT));
     const path = points.map(({ at, value }) => `${place(x(at))},${place(y(value))}`).join(' ');
     parts.push(`<polyline points="${path}" fill="none" stroke="${OURS}" stroke-width="2"/>`);

@@ -1,6 +1,7 @@
 import { growthChart } from './chart.ts';
 import type { Curve } from './chart.ts';
 import type { GrowthStep } from './growth.ts';
+import { warningOf } from './machine.ts';
 import type { Machine } from './machine.ts';
 import { asMarkdown, columns, shown } from './table.ts';
 
@@ -60,11 +61,11 @@ export function growthPage(steps: readonly GrowthStep[], machine: Machine): stri
 
     npm run bench -- --growth         # about five minutes on a quiet machine; writes this page and its chart
 
-What grows with the number of devices, and what does not. A tenth of the known devices have something pending. The proxy
-has one core to itself, the relay and the load share the other. Every device was pushed to, all but a tenth of the messages
-were cancelled again, so the outbox also holds what is remembered of those.
+What grows with the number of devices, and what does not. Every device is pushed to, all messages are cancelled again, which
+the outbox remembers, and a tenth of the devices are given something pending. The second line says how many have when the
+proxy is restarted, after single pushes were timed. The proxy has one core to itself, the relay and the load share the other.
 
-${machine.text}; ${machine.date.slice(0, 10)}.
+${machine.text}; ${machine.date.slice(0, 10)}.${warningOf(machine)}
 
 ${asMarkdown(lines(steps))}
 
@@ -80,7 +81,7 @@ ${asMarkdown([['what', 'measured', 'goal', 'met'], ...goalsOf(steps)])}
   sizes take turns, median of three rounds. The ratio is the median of the rounds'.
 - **p99**: polls of random devices that fall due at a steady rate; what counts is the time from then to the answer, so a
   stall of the proxy is seen at its whole length. Timers of the load add up to a millisecond.
-- **Push**: single pushes to devices that have something pending, each answered once it is on disk.
+- **Push**: single pushes, each answered once it is on disk.
 - **Bulk push**: all devices, 100,000 lines a request, until the last result line is read; the proxy is told meanwhile.
 - **Resync**: the proxy is restarted and knows nothing. Polls are 202 again once it holds what is pending; the devices that
   are merely known follow after that, and nobody waits for them: until then their polls are counted as of unknown ones.

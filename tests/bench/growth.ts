@@ -67,30 +67,38 @@ const PATIENCE_MS = 120_000;
 /** Before memory is looked at, so that what was garbage is none. */
 const SETTLE_MS = 3_000;
 
+/** Measures every size. One that cannot be measured is told in `failures`, the rest goes on. */
 export async function measureGrowth(options: {
   sizes: readonly number[];
   progress: (text: string) => void;
-}): Promise<GrowthStep[]> {
+}): Promise<{ steps: GrowthStep[]; failures: string[] }> {
   requireTools({ wrk: 'wrk' });
   const { sizes, progress } = options;
   progress('poll rates');
   const rates = await owning((owner) => pollRates(owner, sizes));
   const first = rates[0] ?? [];
   const steps: GrowthStep[] = [];
+  const failures: string[] = [];
   for (const [i, devices] of sizes.entries()) {
+    const size = `${devices.toLocaleString('en')} devices`;
     const ours = rates[i] ?? [];
-    const rest = await owning((owner) =>
-      measureSize(owner, devices, (text) => progress(`${devices.toLocaleString('en')} devices: ${text}`)),
-    );
-    steps.push({
-      devices,
-      pollRate: median(ours),
-      pollRateSpread: spreadOf(ours),
-      pollRateRatio: median(ours.map((rate, round) => rate / (first[round] ?? NaN))),
-      ...rest,
-    });
+    try {
+      const rest = await owning((owner) =>
+        measureSize(owner, devices, (text) => progress(`${size}: ${text}`)),
+      );
+      steps.push({
+        devices,
+        pollRate: median(ours),
+        pollRateSpread: spreadOf(ours),
+        pollRateRatio: median(ours.map((rate, round) => rate / (first[round] ?? NaN))),
+        ...rest,
+      });
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : '';
+      failures.push(`growth, ${size}: ${String(error)}${cause}`);
+    }
   }
-  return steps;
+  return { steps, failures };
 }
 
 /** Of each size, a figure a round, all sizes in turn in each. */

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { ratioChart } from './chart.ts';
 import type { Figures, KeptRow } from './figures.ts';
 import { growthImage, growthPage } from './growth-page.ts';
+import { warningOf } from './machine.ts';
 import { sizingPage } from './sizing-page.ts';
 import { asMarkdown, cellsOf } from './table.ts';
 
@@ -56,11 +57,15 @@ export function writePages(figures: Figures): string[] {
 }
 
 function tablesOf(rows: readonly KeptRow[]): string {
-  const machines = [...new Set(rows.map(({ machine }) => `${machine.text}; ${machine.date.slice(0, 10)}`))];
+  const machines = [
+    ...new Set(
+      rows.map(({ machine }) => `${machine.text}; ${machine.date.slice(0, 10)}.${warningOf(machine)}`),
+    ),
+  ];
   return [
     asMarkdown([['row', 'ours', 'peer', 'ratio', 'spread', 'goal', 'met'], ...rows.map(cellsOf)]),
     besideOf(rows),
-    `Measured on: ${machines.map((each, i) => (machines.length > 1 ? `(${i + 1}) ${each}` : each)).join('; ')}.`,
+    ['Measured on:', '', ...machines.map((each) => `- ${each}`)].join('\n'),
   ].join('\n\n');
 }
 

@@ -21,6 +21,7 @@ median ratio of the rounds, and the least and greatest of them.
   --all          everything, growth included, kept: writes all tables and charts
                  of docs/benchmarks.md, docs/growth.md and docs/sizing.md (25 minutes)
   --growth       what grows with the number of devices, in place of the rows; kept
+  --most N       no more devices than so many for the growth page
   --keep         put the measured rows in place of the kept ones, and write the pages
   --pages        measure nothing: write the pages from the kept figures
   --quick        fewer and shorter rounds: a look, no result; never kept
@@ -49,6 +50,7 @@ async function main(): Promise<number> {
     options: {
       all: { type: 'boolean', default: false },
       growth: { type: 'boolean', default: false },
+      most: { type: 'string' },
       keep: { type: 'boolean', default: false },
       pages: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
@@ -98,12 +100,15 @@ async function main(): Promise<number> {
       writeFigures({ ...kept, rows: mergeRows(kept.rows, rows, describeMachine(), BENCH_NAMES) });
     }
   }
-  const sizes = quick ? GROWTH_SIZES.slice(0, 2) : GROWTH_SIZES;
-  const steps = values.growth || values.all ? await measureGrowth({ sizes, progress }) : null;
+  const most = Number(values.most ?? (quick ? 10_000 : Infinity));
+  const sizes = GROWTH_SIZES.filter((size) => size <= most);
+  const growth = values.growth || values.all ? await measureGrowth({ sizes, progress }) : null;
+  const steps = growth?.steps ?? null;
+  failures.push(...(growth?.failures ?? []));
   const machine = describeMachine();
   if (steps !== null) {
     process.stdout.write(`${growthText(steps)}\n\n`);
-    if (keep) writeFigures({ ...readFigures(), growth: { machine, steps } });
+    if (keep && steps.length > 0) writeFigures({ ...readFigures(), growth: { machine, steps } });
   }
   process.stdout.write(`${machine.text}\n`);
   writeJson(file, { machine, rounds, seconds, rows, growth: steps, failures });

@@ -1,16 +1,19 @@
 import type { Figures, KeptRow } from './figures.ts';
+import { warningOf } from './machine.ts';
 import { asMarkdown, shown } from './table.ts';
 
 /** What is counted on of what was measured: bursts, other machines and the operating system need the rest. */
 const SHARE = 0.5;
 const INTERVALS_S = [60, 300];
+const ENOUGH_DEVICES = 100_000;
 
 /** docs/sizing.md. */
 export function sizingPage({ rows, growth }: Figures): string {
   const find = (text: string): KeptRow | undefined => rows.find(({ name }) => name.startsWith(text));
   const cpuUs = (text: string): number => find(text)?.beside['µs CPU, ours'] ?? NaN;
   const first = growth?.steps[0];
-  const last = growth?.steps.at(-1);
+  /** With fewer devices the programs' own memory hides that of the devices. */
+  const last = growth?.steps.findLast(({ devices }) => devices >= ENOUGH_DEVICES);
   const per = (of: 'proxyMb' | 'relayMb'): number =>
     first === undefined || last === undefined
       ? NaN
@@ -27,14 +30,14 @@ export function sizingPage({ rows, growth }: Figures): string {
     ...[kind, figure(us, 'µs')],
     ...INTERVALS_S.map((interval) => figure(roundDown(((SHARE * 1e6) / us) * interval), '')),
   ]);
-  const machine = growth?.machine.text ?? 'not measured';
+  const machine = growth === null ? 'not measured.' : `${growth.machine.text}.${warningOf(growth.machine)}`;
   return `# Sizing
 
 What an administrator can count on. Each figure is derived from [measured ones](benchmarks.md) and [how they grow](growth.md); this
 page is written by \`npm run bench\` together with those. Half of what was measured is counted on: the rest is for bursts, for
 slower processors and for the operating system.
 
-${machine}.
+${machine}
 
 ## Phones for each core of the proxy
 
@@ -44,7 +47,8 @@ phones = ${SHARE} × *i* / processor time of a poll.
 ${asMarkdown([['polls', 'processor time', ...INTERVALS_S.map((each) => `phones at ${each} s`)], ...phones])}
 
 \`workers: auto\` starts a poll worker for each core but one. Phones that all come at once, as after a power cut, are not in
-this table: at twice its numbers the proxy is as busy as it can be, and polls wait for each other.
+this table: at twice its numbers the proxy is as busy as it can be, and polls wait for each other. Of one site a proxy knows 2,000,000
+devices at most (\`limits.held\`).
 
 ## Memory and disk
 
@@ -75,7 +79,7 @@ ${asMarkdown([
 ])}
 
 An ended message is remembered for 7 days, with a key for one more, and 2,000,000 at most; the history has its last 1,000,000
-entries. So an outbox stops growing at about ${figure((diskBytes * 2e6) / 2 ** 30, 'GB')}, actions and results aside.
+entries. Its files stop growing then: 2,000,000 times the bytes of one message is ${figure((diskBytes * 2e6) / 2 ** 30, 'GB')}, actions and results aside.
 
 ## Sessions and pushes
 

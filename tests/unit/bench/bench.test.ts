@@ -1,14 +1,16 @@
 import t from 'tap';
 import { judge } from '../../bench/compare.ts';
-import { mergeRows } from '../../bench/figures.ts';
+import { mergeRows, readFigures } from '../../bench/figures.ts';
 import type { KeptRow } from '../../bench/figures.ts';
 import { growthText } from '../../bench/growth-page.ts';
 import type { GrowthStep } from '../../bench/growth.ts';
 import { ratioChart } from '../../bench/chart.ts';
+import { pagesOf } from '../../bench/pages.ts';
 import { startPollServer } from '../../bench/peer.ts';
 import { connectionsIn } from '../../bench/poll-load.ts';
 import { absentRow, absoluteRow, inTurn, pairedRow } from '../../bench/rows.ts';
 import { asMarkdown, asText, cellsOf } from '../../bench/table.ts';
+import { readDocument } from '../../fixtures/documents.ts';
 import { startProcess } from '../../fixtures/program.ts';
 
 const paired = (ours: number[], peer: number[]) =>
@@ -69,12 +71,15 @@ t.test('a resumed session is told from a full handshake', async (t) => {
 });
 
 t.test('a row that is measured again takes the place of the kept one', async (t) => {
-  const machine = { text: 'old', date: '2026-01-01' };
+  const machine = { text: 'old', date: '2026-01-01', load: 1 };
   const kept: KeptRow[] = [
     { ...paired([1], [1]), machine },
     { ...paired([1], [1]), bench: 'c', machine },
   ];
-  const merged = mergeRows(kept, [paired([2], [1])], { text: 'new', date: '2026-01-02' }, ['c', 'b']);
+  const merged = mergeRows(kept, [paired([2], [1])], { text: 'new', date: '2026-01-02', load: 1 }, [
+    'c',
+    'b',
+  ]);
   t.same(
     merged.map((row) => [row.bench, row.ours, row.machine.text]),
     [
@@ -111,4 +116,8 @@ t.test('the poll server answers the probe, which sees what is pending', async (t
     offered += Number(told['offered']);
   }
   t.pass('half of the devices have something pending');
+});
+
+t.test('the pages tell the kept figures, and no others', async (t) => {
+  for (const [page, text] of Object.entries(pagesOf(readFigures()))) t.equal(readDocument(page), text, page);
 });
