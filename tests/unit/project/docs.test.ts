@@ -70,9 +70,9 @@ t.test('commands that documents name exist', async (t) => {
   }
 });
 
-t.test('docs/operating.md explains exactly the verdicts of why', async (t) => {
-  const text = readDocument('docs/operating.md');
-  const rows = tableUnder(text, '## Troubles by symptom').map(([verdict]) => verdict);
+t.test('docs/troubleshooting.md explains exactly the verdicts of why', async (t) => {
+  const text = readDocument('docs/troubleshooting.md');
+  const rows = tableUnder(text, '## A phone does not do what was pushed').map(([verdict]) => verdict);
   t.same(rows, [...VERDICTS]);
 });
 
