@@ -254,6 +254,11 @@ export function createSite(
           return apply(from, mailbox.snapshot(frame, from));
         case 'changes':
           if (!isOf(from)) return 'changes to what another outbox had sent';
+          // The id alone: whose message it is, is written down inside.
+          for (const { op, id, generation } of frame.changes) {
+            const msg = op === 'hold' ? 'message held' : 'message ended';
+            log.debug(msg, { site: name, message: id, generation });
+          }
           return apply(from, mailbox.changes(frame.seq, frame.changes, from));
         case 'known':
           mailbox.known(frame.devices as DeviceId[], frame.total);

@@ -75,7 +75,11 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
       }
       // A new incarnation began meanwhile: what was read is of another past.
       if (reached === null) return catchUp();
-      for (const change of part.changes) apply(held, change, clock);
+      for (const change of part.changes) {
+        apply(held, change, clock);
+        const { op, id, device, generation } = change;
+        log.debug(op === 'hold' ? 'message held' : 'message ended', { message: id, device, generation });
+      }
       if (part.seq <= reached && part.changes.length === 0) return;
       reached = part.seq;
     }

@@ -183,6 +183,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         session: id,
         device,
         reason: session.reason,
+        generation: entry.generation,
         address: session.origin.address,
       });
       tell({ session, phase: 'began', outcome: null });
@@ -211,7 +212,8 @@ export function createSessions(options: SessionsOptions): Sessions {
         else void ended.then(links.told).finally(() => quiets.release(id, device));
         note(session, device, outcome);
       }
-      log.debug('a session ended', { session: id, device, reason: session.reason, outcome });
+      const { generation } = entry;
+      log.debug('a session ended', { session: id, device, reason: session.reason, generation, outcome });
       tell({ session, phase: 'ended', outcome });
     },
     taught(device, result, facts) {

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
+import type { LogLine } from '../fixtures/program.ts';
 import { createPhone } from '../phones/index.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
@@ -29,6 +30,23 @@ for (const door of ['sealed', 'inspected'] as const) {
     await gate.polls(DEVICE, 200);
     const message = await gate.call('GET', `/v1/messages/${String(pushed.body['id'])}`);
     t.equal(message.body['state'], 'cleared', 'the message ended as cleared');
+
+    const { id, generation } = pushed.body;
+    const told = { message: id, generation };
+    const isIt = (msg: string) => (line: LogLine) => line.msg === msg && line['message'] === id;
+    t.match(await gate.relay.line(isIt('message held')), { ...told, device: DEVICE });
+    t.match(await gate.relay.line(isIt('message ended')), { ...told, device: DEVICE });
+    t.match(await gate.proxy.line(isIt('message held')), told);
+    t.match(await gate.proxy.line(isIt('message ended')), told);
+    t.notMatch(JSON.stringify(gate.proxy.lines), DEVICE, 'the proxy’s log names no device');
+    const ofSession = gate.relay.lines.filter(({ session }) => session !== undefined);
+    const [began] = ofSession.filter((line) => line['generation'] === generation);
+    t.match(began, { msg: 'a session began', reason: 'solicited', device: DEVICE });
+    t.match(
+      ofSession.filter(({ session }) => session === began?.['session']).at(-1),
+      { msg: 'a session ended', outcome: 'completed', generation },
+      'by device and generation a message leads to its session',
+    );
   });
 }
 
