@@ -4,7 +4,7 @@ import { readResults } from './courier/results.ts';
 import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
 import type { DeviceRecord, Message } from './outbox/outbox.ts';
 import type { DeviceWarning } from './warnings/warnings.ts';
-import type { WatchedSession } from './watcher/session-events.ts';
+import type { SessionOutcome, WatchedSession } from './watcher/session-events.ts';
 import { ago, count, iso, span } from './words.ts';
 
 /**
@@ -123,7 +123,9 @@ function withoutWork(facts: WhyFacts): Finding {
     return {
       verdict: 'dead',
       sentence: `Nothing is offered to ${facts.device}: ${count(record.dead, 'message')} ended dead${after}.`,
-      advice: 'Look at what the service answers this phone, then redrive the message or push anew.',
+      advice:
+        'Look at what the service answers this phone, then push anew' +
+        (dead === undefined ? '.' : `, or hold this message again: POST /v1/messages/${dead.id}/redrive.`),
     };
   }
   const end =
@@ -160,7 +162,7 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
       advice:
         proxies.length === 0
           ? 'Join a proxy: make an invite there, then run join here.'
-          : 'Check that this host can reach the proxy and that the proxy runs; the link comes back by itself.',
+          : 'Check that this host can reach the proxy and that the proxy runs; sallyport-relay doctor says what is in the way. The link comes back by itself.',
     };
   }
   const lastProxy = proxies.find((proxy) => proxy.url === facts.lastPoll?.proxy);
@@ -168,7 +170,8 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
     return {
       verdict: 'no-link',
       sentence: `${device} polls ${lastProxy.url}, whose link is ${lastProxy.state}${lastProxy.why === null ? '' : `: ${lastProxy.why}`}.`,
-      advice: 'Check that this host can reach that proxy; the link comes back by itself.',
+      advice:
+        'Check that this host can reach that proxy; sallyport-relay doctor says what is in the way. The link comes back by itself.',
     };
   }
   // Phones of a direct site need neither this relay's service nor its opinion of it.
@@ -179,7 +182,8 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
     return {
       verdict: 'upstream-down',
       sentence: `Work for ${device} is held back: service ${down.name} cannot be reached${down.health.why === null ? '' : `: ${down.health.why}`}.`,
-      advice: 'Bring the provisioning service back; polls turn to 202 by themselves then.',
+      advice:
+        'Bring the provisioning service back; sallyport-relay doctor says what it meets. Polls turn to 202 by themselves then.',
     };
   }
   if (facts.session !== null) {
@@ -187,7 +191,7 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
     return {
       verdict: 'in-session',
       sentence: `A ${facts.session.reason} session of ${device} has been running for ${span(now - facts.session.startedAt)}${action}.`,
-      advice: null,
+      advice: 'Wait for its end: once the service ends it in order, the work is cleared.',
     };
   }
   if (linked.every((proxy) => (proxy.lag ?? 0) > 0)) {
@@ -208,7 +212,7 @@ function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Findin
     return {
       verdict: 'awaiting-outcome',
       sentence: `${device} has accepted what it was asked; its outcome is awaited for another ${span(longest)} at most.`,
-      advice: null,
+      advice: 'Wait: the phone tells it by itself; if it does not in that time, the result is "unconfirmed".',
     };
   }
   const dueIn = Math.min(...held.map((message) => message.dueIn));
@@ -282,7 +286,7 @@ function silent(facts: WhyFacts): Finding | null {
     return {
       verdict: 'awaiting-poll',
       sentence: `${device} last polled ${ago(now, contact)}, before the push; it will be told 202 at its next poll.`,
-      advice: without === '' ? null : without.trimStart(),
+      advice: without === '' ? 'Wait for its next poll.' : without.trimStart(),
     };
   }
   return null;
@@ -295,19 +299,22 @@ function fruitless({ device, now, record, offeredSince }: WhyFacts, held: Messag
   const since = last !== null && last.at >= (offeredSince ?? 0) && last.outcome !== 'completed' ? last : null;
   if (sessions === 0 && since === null) return null;
   const outcome = last?.outcome ?? 'unknown';
+  const advice = Object.entries(ADVICE_BY_OUTCOME).find(([word]) => word === outcome)?.[1];
   const when = last === null ? '' : ` ${ago(now, last.at)}`;
   const tries = sessions === 0 ? '' : `; ${count(sessions, 'session')} did not complete it`;
   return {
     verdict: 'not-completing',
     sentence: `The last session of ${device}${when} came out as ${outcome}${tries}; the work is offered again.`,
-    advice: ADVICE_BY_OUTCOME[outcome] ?? 'Look at what the service answers this phone.',
+    advice: advice ?? 'Look at what the service answers this phone.',
   };
 }
 
-const ADVICE_BY_OUTCOME: Record<string, string> = {
+const ADVICE_BY_OUTCOME: Record<Exclude<SessionOutcome, 'completed'>, string> = {
   busy: 'The phone is in use; it is asked again until it is idle.',
   again: 'The service has more to do and will be asked again.',
-  refused: 'The service turned the phone away (overload, or a clean-up without a nonce); look at its log.',
+  overloaded:
+    'The service has no room now, and is asked again; if it stays so, push at a slower pace (--spread).',
+  refused: 'The service turned the phone away (a clean-up without a nonce); look at its log.',
   'phone-clean-up':
     'The phone ended the session itself; look at its log and at what the service asked of it.',
   'service-error': 'The service answered with an error; look at its log for this device.',
@@ -329,21 +336,22 @@ function polled({ device, now, lastPoll, offeredSince, services, proxies }: WhyF
     return {
       verdict: 'withheld',
       sentence: `${device} was last told 200, ${ago(now, at)}: the link or the service was down then, or the proxy was admitting only a part of its phones.`,
-      advice: 'Its next poll should bring 202; if not, look at the status of proxies and services.',
+      advice: 'Its next poll should bring 202; if not, sallyport-relay status says what keeps it.',
     };
   }
   if (now - at <= TOLD_PATIENCE_MS && now - (offeredSince ?? now) <= OFFER_PATIENCE_MS) {
     return {
       verdict: 'told',
       sentence: `${device} was told 202 ${ago(now, at)} and should call the service now.`,
-      advice: null,
+      advice: 'Wait for its session: once the service ends it in order, the work is cleared.',
     };
   }
   return {
     verdict: 'told-not-coming',
     sentence: `${device} was told 202, last ${ago(now, at)}, but opened no session since the push ${ago(now, offeredSince ?? now)}.`,
     advice:
-      "Check that the phone's service address leads to the proxy's session door and that it accepts the certificate shown there.",
+      "Check that the phone's service address leads to the proxy's session door and that it accepts the certificate shown there: " +
+      'sallyport-relay doctor --door HOST:PORT shows what a phone meets.',
   };
 }
 

@@ -264,8 +264,23 @@ for (const [name, verdict, changes, sentence] of cases) {
     t.match(found.sentence, sentence);
     t.notMatch(found.sentence, /\n|undefined|null|NaN/);
     if (verdict !== 'catching-up') t.match(found.sentence, PHONE, 'it names the device');
+    if (verdict === 'nothing-pending') t.equal(found.advice, null, 'there is nothing to do');
+    else t.match(found.advice, /^[A-Z].{15,}\.$/, 'it says what to do');
   });
 }
+
+t.test('whatever a session came to, the advice is about that', async (t) => {
+  const advices = ['busy', 'again', 'overloaded', 'refused', 'phone-clean-up', 'service-error', 'cut'].map(
+    (outcome) => {
+      const lastSession = { at: NOON - 5000, outcome };
+      const { verdict, advice } = why(facts({ record: { ...record, lastSession } }));
+      t.equal(verdict, 'not-completing', outcome);
+      return advice;
+    },
+  );
+  t.equal(new Set(advices).size, advices.length, 'each its own');
+  t.match(advices[2], /no room now.*--spread/);
+});
 
 t.test('where nobody can be taught, the advice says so', async (t) => {
   const { advice } = why(facts({ proxies: [linkedProxy({ direct: true })], lastPoll: null }));
