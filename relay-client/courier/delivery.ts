@@ -6,7 +6,7 @@ import { buildServiceMessage } from '../../shared/wpi/build.ts';
 import type { NewItem } from '../../shared/wpi/build.ts';
 import { itemValue } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
-import type { Outbox } from '../outbox/outbox.ts';
+import type { MessageId, Outbox } from '../outbox/outbox.ts';
 import type { ByteBudget } from '../services/limits.ts';
 import type { OwnAnswer, RawHeaders } from '../services/observer.ts';
 import type { SessionOutcome } from '../watcher/session-events.ts';
@@ -86,6 +86,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   let job: Job | null = null;
   let answers = 0;
   let over = false;
+  /** What was put off in this session. It may be due again at once, where it is about to expire. */
+  const putOff = new Set<MessageId>();
 
   const dropJob = (): void => {
     job?.release();
@@ -130,7 +132,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const nextTask = async (): Promise<Task | null> => {
     for (;;) {
       const message = await outbox.nextActions(device);
-      if (message === null) return null;
+      if (message === null || putOff.has(message.id)) return null;
       const found = taskOf(message);
       // The wait for the phone's word ran out, or the results were written and the end was not.
       settleWait(found, 'unconfirmed', clock.wall());
@@ -139,6 +141,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       if (wait === null) return found;
       // What is behind it waits for its turn where the phone itself is known and this is somebody else.
       if (left.length > 0 && wait === 0) return null;
+      if (left.length > 0) putOff.add(message.id);
       await saveTask(outbox, found, wait);
     }
   };
@@ -166,6 +169,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         }
         const gap = options.softwareGap();
         if (gap > 0) {
+          putOff.add(task.message.id);
           await saveTask(outbox, task, gap);
           task = null;
           continue;

@@ -13,7 +13,7 @@ const DEVICES = 100_000;
  * in a phone's name, so the wait is bounded, and there is none for a device that has proven itself.
  */
 export interface Strangers {
-  /** Somebody came in the device's name and is not proven. Resolves to how long secrets are put off; 0 = they are not. */
+  /** Somebody came in the device's name and is not proven. @returns how long secrets are put off; 0 = they are not */
   refused(device: DeviceId): Milliseconds;
   /** The phone itself has come. @returns whether anything was put off for it */
   proven(device: DeviceId): boolean;

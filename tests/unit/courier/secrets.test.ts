@@ -85,6 +85,16 @@ t.test('secrets are put off for a phone that is not proven, and what is behind t
   t.equal(phone.items.get('sip-pwd'), 'hunter2');
 });
 
+t.test('what is about to expire is put off once in a session, not over and over', async (t) => {
+  const lab = await startLab(t);
+  const { id } = await lab.hold([SECRET], { ttl: 2_500 });
+  const before = lab.outbox.sequence();
+  await lab.phone().openSession('solicited');
+  t.match(await lab.look(id), { state: 'held' });
+  const entries = await lab.outbox.history({ after: before, limit: 100 });
+  t.equal(entries.filter(({ event }) => event === 'deferred').length, 1);
+});
+
 t.test('the wait of strangers grows to an hour, and ends with the phone itself', async (t) => {
   const clock = createFakeClock();
   const strangers = createStrangers(clock);
