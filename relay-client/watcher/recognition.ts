@@ -101,8 +101,8 @@ export function createRecognition(options: {
   const isOf = (conversation: Conversation, connection: Connection, heard: Heard): boolean => {
     const shown = [...heard.cookies, ...heard.tokens].map(nameOf);
     if (shown.some((cookie) => conversation.given.has(cookie))) return true;
-    // This very connection has led another session, which is over.
-    if (connection.conversation !== null) return false;
+    // This very connection has led another session.
+    if (connection.conversation !== null && connection.conversation !== conversation) return false;
     if (byCookies(heard).length === 0) return awaits(conversation, heard.message.action);
     return conversation.given.size === 0 || shown.some((cookie) => conversation.brought.has(cookie));
   };

@@ -98,6 +98,17 @@ t.test(
   },
 );
 
+t.test('a phone may come back to a connection on which its session was before', async (t) => {
+  const stage = createStage();
+  const cookie = 'PHPSESSID=1; path=/';
+  const first = stage.connect();
+  first.begin('solicited', { cookie }).action('ReadItems');
+  const second = stage.connect();
+  second.reply('ReadItems', { cookie }).action('WriteItems');
+  first.reply('WriteItems', { cookie }).action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
 t.test('a phone that keeps the cookie of its session before is known by it', async (t) => {
   const stage = createStage();
   const first = stage.connect();
