@@ -127,7 +127,12 @@ export function buildPackage(packaged: Packaged, options: BuildOptions): string 
   const date = new Date(seconds * 1000).toISOString().slice(0, 10);
   for (const command of packaged.commands) {
     const main = join('dist', command.room, 'main.js');
-    const help = (...words: string[]): string => helpOf(dist, join(stage, home, main), main, words);
+    // Where this machine has a config of its own in /etc, that is what its help names.
+    const help = (...words: string[]): string =>
+      helpOf(dist, join(stage, home, main), main, words).replaceAll(
+        `/etc/${name}/${program}.yaml`,
+        `${program}.yaml`,
+      );
     const verbs = [...help('--help').matchAll(/^ {2}([a-z][a-z-]*)(?: {2}| \[| <|$)/gm)].map(
       ([, verb = '']) => verb,
     );

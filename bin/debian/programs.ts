@@ -30,7 +30,7 @@ export const PACKAGES: readonly Packaged[] = [
       'sessions pass it towards the relay inside, which has dialled out to it.',
       'It comes with the Node.js that it runs on.',
     ],
-    examples: ['nftables/firewall.nft', 'nftables/proxy.nft'],
+    examples: ['nftables/firewall.nft', 'nftables/proxy.nft', 'dhcp'],
     next: [
       '  runuser -u sallyport-proxy -- sallyport-proxy init /etc/sallyport-proxy --state /var/lib/sallyport-proxy/state',
       '  systemctl enable --now sallyport-proxy',

@@ -162,3 +162,38 @@ t.test('compose takes every privilege away', async (t) => {
     t.ok(existsSync(join(ROOT, 'deploy/container', context, dockerfile)));
   }
 });
+
+t.test('DHCP examples are what the servers take, and hold no more than is published', async (t) => {
+  const checks = {
+    dnsmasq: ['--test', '--conf-file=dnsmasq.conf'],
+    dhcpd: ['-t', '-cf', 'dhcpd.conf'],
+    'kea-dhcp4': ['-t', 'kea-dhcp4.json'],
+  };
+  const cwd = join(ROOT, 'deploy/dhcp');
+  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+  for (const [server, args] of Object.entries(checks)) {
+    const there = spawnSync(server, ['--version'], { env }).error === undefined;
+    t.test(server, { skip: there ? false : `needs ${server}` }, async (t) => {
+      const { status, stdout, stderr } = spawnSync(server, args, { cwd, env, encoding: 'utf8' });
+      t.equal(status, 0, stdout + stderr);
+      const broken = join(t.testdir(), 'broken');
+      writeFileSync(broken, '{ nothing of the kind');
+      const wrong = args.map((word) => word.replace(/[^=]+\.(conf|json)$/, broken));
+      t.not(spawnSync(server, wrong, { cwd, env }).status, 0, 'and it notices what is wrong');
+    });
+  }
+  for (const file of ['dnsmasq.conf', 'dhcpd.conf', 'kea-dhcp4.json']) {
+    const text = readDocument(`deploy/dhcp/${file}`);
+    t.match(text, /OptiIpPhone/, file);
+    t.match(text, /Siemens/, file);
+    t.match(text, /sdlp:\/\/10\.30\.0\.10:18443/, file);
+    const numbers = [...text.matchAll(/OptiIpPhone,(\d+)|code (\d+) =|"code": (\d+)/g)].map((found) =>
+      Number(found.slice(1).find(Boolean)),
+    );
+    t.same(
+      numbers.filter((number) => number !== 43),
+      [1, 3],
+      `${file}: option 43 and no sub-option but these`,
+    );
+  }
+});

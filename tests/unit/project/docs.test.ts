@@ -70,6 +70,38 @@ t.test('commands that documents name exist', async (t) => {
   }
 });
 
+/** Pages that a test follows to the letter, command by command. */
+const FOLLOWED: Record<string, string> = {
+  'README.md': 'tests/system/readme.test.ts',
+  'docs/deployment.md': 'tests/packages/deployment.ts',
+};
+
+t.test('every command in documents is run by a test, or says why not and where else', async (t) => {
+  let marked = 0;
+  for (const page of pages) {
+    const text = readDocument(page);
+    const follower = FOLLOWED[page];
+    if (follower !== undefined) {
+      t.ok(readDocument(follower).includes(`'${page}'`), `${follower} follows ${page}`);
+      continue;
+    }
+    for (const [block, mark, reason = ''] of text.matchAll(
+      /(?:^ *<!-- (not run here): (.+) -->\n\n)?^ *```sh\n.*/gm,
+    )) {
+      t.equal(
+        mark,
+        'not run here',
+        `${page}: ${block} needs <!-- not run here: reason --> and an empty line above it`,
+      );
+      for (const [test] of reason.matchAll(/\btests\/[\w./-]*\w/g))
+        t.ok(existsSync(join(ROOT, test)), `${page}: ${test} is there`);
+      marked += 1;
+    }
+  }
+  t.comment(`${marked} blocks are run elsewhere or not at all`);
+  t.ok(marked > 0 && marked <= 60, 'and they stay few');
+});
+
 t.test('docs/troubleshooting.md explains exactly the verdicts of why', async (t) => {
   const text = readDocument('docs/troubleshooting.md');
   const rows = tableUnder(text, '## A phone does not do what was pushed').map(([verdict]) => verdict);

@@ -4,7 +4,9 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import t from 'tap';
 import { readDocument } from '../fixtures/documents.ts';
+import { whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { createBuilder } from './debs.ts';
+import { followDeployment } from './deployment.ts';
 import { createMachine, whyNoMachines } from './machine.ts';
 import type { Machine } from './machine.ts';
 
@@ -32,6 +34,12 @@ t.test('Debian packages', { skip: whyNoMachines() }, async (t) => {
   const share = t.testdir();
   const builder = createBuilder(share);
   const built = PROGRAMS.map((program) => builder.build(program, 1, share));
+  await t.test(
+    'two empty hosts become a deployment by docs/deployment.md, word by word',
+    { skip: whyNoNamespaces() },
+    (t) => followDeployment(t, share),
+  );
+
   const machine = await createMachine(t, { share });
   const pidOf = async (program: string): Promise<string> =>
     (await machine.must(`cat /run/units/sallyport-${program}.service.pid`)).trim();
