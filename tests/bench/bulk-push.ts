@@ -27,6 +27,9 @@ export async function bulkPush(
       method: 'POST',
       headers: { 'content-type': 'application/x-ndjson' },
       body: lines.join('\n'),
+    }).catch((cause: unknown) => {
+      const last = gate.relay.lines.slice(-3).map((line) => JSON.stringify(line));
+      throw new Error(`the relay answered no bulk push; its last lines: ${last.join(' ')}`, { cause });
     });
     const text = await response.text();
     const held = text.split('"status":201').length - 1;

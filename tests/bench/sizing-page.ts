@@ -5,14 +5,14 @@ import { asMarkdown, shown } from './table.ts';
 /** What is counted on of what was measured: bursts, other machines and the operating system need the rest. */
 const SHARE = 0.5;
 const INTERVALS_S = [60, 300];
-const ENOUGH_DEVICES = 100_000;
+const ENOUGH_DEVICES = 1_000_000;
 
 /** docs/sizing.md. */
 export function sizingPage({ rows, growth }: Figures): string {
   const find = (text: string): KeptRow | undefined => rows.find(({ name }) => name.startsWith(text));
   const cpuUs = (text: string): number => find(text)?.beside['µs CPU, ours'] ?? NaN;
   const first = growth?.steps[0];
-  /** With fewer devices the programs' own memory hides that of the devices. */
+  /** With fewer devices the store's caches, which fill first, hide what the devices themselves take. */
   const last = growth?.steps.findLast(({ devices }) => devices >= ENOUGH_DEVICES);
   const per = (of: 'proxyMb' | 'relayMb'): number =>
     first === undefined || last === undefined
