@@ -97,7 +97,8 @@ async function main(): Promise<number> {
     process.stdout.write(`${asText(rows)}\n\n`);
     if (keep) {
       const kept = readFigures();
-      writeFigures({ ...kept, rows: mergeRows(kept.rows, rows, describeMachine(), BENCH_NAMES) });
+      const others = values.all ? [] : kept.rows;
+      writeFigures({ ...kept, rows: mergeRows(others, rows, describeMachine(), BENCH_NAMES) });
     }
   }
   const most = Number(values.most ?? (quick ? 10_000 : Infinity));
