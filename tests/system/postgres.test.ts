@@ -49,7 +49,7 @@ t.test(
     const [waits, called] = [mac(1), mac(2)];
     t.equal((await gate.call('POST', `/v1/devices/${waits}/messages?wait=proxy`, {})).status, 201);
     t.equal((await gate.call('POST', `/v1/devices/${called}/messages?wait=proxy`, {})).status, 201);
-    await gate.polls(waits, 202);
+    await gate.polls(waits, 202, DEADLINE_MS);
 
     const phone = createPhone({
       deviceId: called,
@@ -134,7 +134,7 @@ t.test(
     const after = (await gate.call('GET', '/v1/status')).body;
     t.same(after['outbox'], before['outbox'], 'a relay killed finds all of it again');
     t.equal(after['incarnation'], before['incarnation'], 'in the same incarnation');
-    await gate.polls(waits, 202);
+    await gate.polls(waits, 202, DEADLINE_MS);
     const said = JSON.stringify(gate.relay.lines);
     t.ok(said.includes('outbox opened'));
     t.notOk(said.includes(PASSWORD), 'the password is in no line of the log');
@@ -188,10 +188,10 @@ t.test(
     for (const [n, api] of apis.entries()) {
       const pushed = await call(api, 'POST', `/v1/devices/${mac(n)}/messages?wait=proxy`, {});
       t.equal(pushed.status, 201);
-      await gate.polls(mac(n), 202);
+      await gate.polls(mac(n), 202, DEADLINE_MS);
     }
     await call(apis[0]!, 'DELETE', `/v1/devices/${mac(1)}/messages`);
-    await gate.polls(mac(1), 200);
+    await gate.polls(mac(1), 200, DEADLINE_MS);
     t.match(
       (await call(apis[1]!, 'GET', `/v1/devices/${mac(1)}`)).body,
       { pending: 0 },
@@ -227,11 +227,11 @@ t.test(
     const { deviceId } = victim;
     // Through the relay that will have the session, so that it has heard of it.
     await call(apis[0]!, 'POST', `/v1/devices/${deviceId}/messages?wait=proxy`, {});
-    await gate.polls(deviceId, 202);
+    await gate.polls(deviceId, 202, DEADLINE_MS);
     void gate.service.enqueue(deviceId, [{ action: 'WriteItems', items: { realm: 'example' } }]);
     const cut = victim.openSession('solicited').catch((error: unknown) => ({ outcome: String(error) }));
     await inSession.promise;
-    await gate.polls(deviceId, 200);
+    await gate.polls(deviceId, 200, DEADLINE_MS);
 
     const accepted: string[] = [];
     let next = 1000;
