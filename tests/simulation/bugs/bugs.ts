@@ -32,8 +32,8 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'proxy/site.ts',
-        find: 'alive ? clock.monotonic() + SILENCE_MS : 0',
-        put: 'alive ? clock.monotonic() + 60_000 : 0',
+        find: 'clock.monotonic() + SILENCE_MS - link.silentFor()',
+        put: 'clock.monotonic() + 60_000',
       },
     ],
   },
@@ -251,8 +251,8 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'proxy/site.ts',
-        find: '      if (from !== link) return null;\n      switch',
-        put: '      switch',
+        find: '        if (relay === next.relay || incarnation !== next.incarnation) leave(member);',
+        put: '',
       },
       {
         file: 'proxy/site.ts',
@@ -275,7 +275,13 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     what: 'polls are told 202 though the service cannot be reached',
     promise: 'P16',
     seeds: 20,
-    changes: [{ file: 'proxy/site.ts', find: 'upstreamOk: health.ready,', put: 'upstreamOk: true,' }],
+    changes: [
+      {
+        file: 'proxy/site.ts',
+        find: 'upstreamOk: serving.some(({ health }) => health.ready),',
+        put: 'upstreamOk: true,',
+      },
+    ],
   },
   'loud-forgotten': {
     what: 'a quiet lasts until its time is over, whatever becomes of the session',
@@ -284,7 +290,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'proxy/site.ts',
-        find: '          marks.quiet(name, frame.device as DeviceId, 0);',
+        find: '          loud(member, frame.device as DeviceId);',
         put: '',
       },
     ],
