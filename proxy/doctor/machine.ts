@@ -59,7 +59,7 @@ export async function lookAtReusePort(workers: number | null): Promise<Look> {
     });
   try {
     await listen(other, await listen(one, 0));
-    return ok(about, `works: ${pollWorkers(workers)} workers share each poll door’s port`);
+    return ok(about, `works, so that workers (${pollWorkers(workers)}) can share a poll door’s port`);
   } catch (error) {
     return fail(
       about,
