@@ -19,6 +19,8 @@ export interface DoorTls {
 
 export interface PollDoorConfig {
   listen: Address;
+  /** The site whose phones poll here, and no other's; null or left out = the path decides. */
+  site?: string | null;
   allow: string[];
   proxyProtocol: boolean;
   /** With `proxyProtocol`: the balancers' networks; left out = anybody's. */
@@ -49,6 +51,10 @@ export interface SiteConfig {
   maxSessions: number;
   /** `path`: a secret of its own stands in each device's poll path. */
   pollSecret: 'none' | 'path';
+  /** Most held messages, and most devices known. */
+  held: number;
+  /** Most phone connections at its session doors. */
+  sessionConnections: number;
 }
 
 /** Every limit of the proxy and its default. Reaching one refuses the newcomer and is counted. */
@@ -140,6 +146,7 @@ export const proxySchema = (beside: (path: string) => string) =>
         .array(
           z.strictObject({
             listen: fields.address,
+            site: fields.name.nullable().default(null),
             ...common,
             tls: z
               .strictObject({
@@ -196,6 +203,8 @@ export const proxySchema = (beside: (path: string) => string) =>
             session_gap_s: fields.whole(0, 86_400).default(60),
             max_sessions: fields.whole(1, 1_000_000).default(200),
             poll_secret: fields.oneOf('none', 'path').default('none'),
+            held: fields.whole(1, 100_000_000).optional(),
+            session_connections: fields.whole(1, 100_000_000).optional(),
           }),
           'a list of sites',
         )
@@ -226,6 +235,7 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
   return {
     poll: written.poll.map((door) => ({
       listen: door.listen,
+      site: door.site,
       allow: door.allow,
       proxyProtocol: door.proxy_protocol,
       ...(door.proxy_protocol_from === undefined ? {} : { proxyProtocolFrom: door.proxy_protocol_from }),
@@ -272,11 +282,19 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
       sessionGapMs: site.session_gap_s * 1000,
       maxSessions: site.max_sessions,
       pollSecret: site.poll_secret,
+      held: site.held ?? written.limits.held,
+      sessionConnections: site.session_connections ?? shareOf(written.limits, written.sites.length),
     })),
     ops: written.ops,
     workers: written.workers === 'auto' ? null : written.workers,
     limits: written.limits,
   };
+}
+
+/** With several sites one alone never takes all places, so that a flood at its doors leaves some to the others. */
+function shareOf(limits: ProxyLimits, sites: number): number {
+  const { session_connections: all } = limits;
+  return sites === 1 ? all : Math.max(1, Math.ceil(all / 2));
 }
 
 function findFileFaults(config: Written, check: FileChecks): void {
@@ -326,6 +344,11 @@ function findFaults(config: Written, fault: Fault): void {
   });
   const sites = config.list('sites');
   const siteNames = sites.map((site) => site.text('name'));
+  const pollSites = config.list('poll').map((door) => door.text('site'));
+  pollSites.forEach((site, i) => {
+    const known = siteNames.includes(site) || (sites.length === 0 && site === 'default');
+    if (site !== undefined && !known) fault(['poll', i, 'site'], 'the name of a site');
+  });
   const prefixes = new Map<string, number>();
   const doorOwners = new Map<string, number>();
   const claim = (
@@ -341,9 +364,10 @@ function findFaults(config: Written, fault: Fault): void {
   sites.forEach((site, i) => {
     const at = ['sites', i];
     if (siteNames.indexOf(site.text('name')) !== i) fault([...at, 'name'], 'a name of its own');
-    for (const field of ['poll_prefixes', 'doors']) {
-      if (sites.length > 1 && !site.has(field))
-        fault([...at, field], 'a list, since there are several sites');
+    const several = 'a list, since there are several sites';
+    if (sites.length > 1 && !site.has('doors')) fault([...at, 'doors'], several);
+    if (sites.length > 1 && !site.has('poll_prefixes') && !pollSites.includes(site.text('name'))) {
+      fault([...at, 'poll_prefixes'], `${several}, or a poll door with this one's name in its site`);
     }
     site
       .texts('poll_prefixes')

@@ -84,6 +84,12 @@ export function createMetrics(parts: MeasuredParts): Metrics {
   });
   gauge('sallyport_marks_known', 'Devices with a mark', [], (g) => g.set(marks.stats().known));
   gauge('sallyport_marks_bytes', 'Shared memory of the marks', [], (g) => g.set(marks.stats().bytes));
+  counter('sallyport_site_polls_total', "Polls of the site's phones, by status", ['site', 'status'], (c) => {
+    for (const { name } of sites) {
+      for (const [status, count] of Object.entries(pollDoor.sitePolls(name)))
+        c.inc({ site: name, status }, count);
+    }
+  });
   gauge('sallyport_site_ready', '1 while polls of the site can be answered 202', ['site'], (g) => {
     for (const site of sites) g.set({ site: site.name }, site.status().ready ? 1 : 0);
   });

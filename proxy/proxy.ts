@@ -89,7 +89,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
       clock,
       random: (bytes) => void randomFillSync(bytes),
       // Of each site, devices with something pending and as many that are merely known.
-      limit: 2 * limits.held * config.sites.length,
+      limit: 2 * config.sites.reduce((sum, { held }) => sum + held, 0),
     });
     const unknown = createUnknownDevices();
     const sites = config.sites.map((site) =>
@@ -97,7 +97,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         marks,
         clock,
         log,
-        held: limits.held,
+        held: site.held,
         onKnown: (device) => unknown.forget(site.name, device),
         onSecrets: (secrets) => pollDoor.setSecrets(site.name, secrets),
       }),

@@ -284,6 +284,13 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     if (owner !== null && owner.name !== invite.relay) {
       throw new SallyportError('INVITE_INVALID', `this key is that of relay ${owner.name} already`);
     }
+    const namesake = registry.list().find(({ name }) => name === invite.relay);
+    if (namesake !== undefined && namesake.site !== invite.site) {
+      throw new SallyportError(
+        'INVITE_INVALID',
+        `relay ${invite.relay} is one of site ${namesake.site} already; invite this one by another name, or revoke that one first`,
+      );
+    }
     if (!registry.use(token)) {
       throw new SallyportError('INVITE_USED', 'the invite was used already; make a new one');
     }

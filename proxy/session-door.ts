@@ -69,13 +69,32 @@ export function createSessionSlots(most: number, perAddress: number): SessionSlo
   };
 }
 
+/** Counts the connections of one site. */
+export interface Slots {
+  /** @returns false where all are taken */
+  take(): boolean;
+  give(): void;
+}
+
+export function createSlots(most: number): Slots {
+  let used = 0;
+  return {
+    take() {
+      if (used >= most) return false;
+      used += 1;
+      return true;
+    },
+    give: () => void (used -= 1),
+  };
+}
+
 /** What a session door has counted since it opened. */
 export interface SessionDoorStats {
   accepted: number;
   open: number;
   /** Connections that ended by a cut on either side. */
   cut: number;
-  /** Refused, by reason: `not_allowed`, `too_many`, `address_full`, `link_down`, `refused`, `proxy_header`, `tls_handshake`. */
+  /** Refused, by reason: `not_allowed`, `too_many`, `site_full`, `address_full`, `link_down`, `refused`, `proxy_header`, `tls_handshake`. */
   refused: Readonly<Record<string, number>>;
 }
 
@@ -107,6 +126,8 @@ export async function createSessionDoor(
   options: {
     site: Site;
     slots: SessionSlots;
+    /** The places of its site, at all its doors. */
+    siteSlots?: Slots;
     handshakeMs: Milliseconds;
     /** How long after the loss of a link a phone may wait for the next one; default 0 = it is refused at once. */
     linkWaitMs?: Milliseconds;
@@ -115,7 +136,7 @@ export async function createSessionDoor(
     log: Log;
   },
 ): Promise<SessionDoor> {
-  const { site, slots, linkWaitMs = 0 } = options;
+  const { site, slots, siteSlots = createSlots(Infinity), linkWaitMs = 0 } = options;
   const log = options.log.child({ door: config.name });
   const allow = parseAllowList(config.allow);
   const balancers =
@@ -168,12 +189,17 @@ export async function createSessionDoor(
   async function admit(socket: Socket): Promise<Remote | null> {
     accepted += 1;
     if (!slots.take()) return refuse(socket, 'too_many');
+    if (!siteSlots.take()) {
+      slots.give(null);
+      return refuse(socket, 'site_full');
+    }
     open.set(socket, null);
     let counted: string | null = null;
     socket.once('close', () => {
       open.delete(socket);
       if (counted !== null) left.set(counted, options.clock.monotonic());
       slots.give(counted);
+      siteSlots.give();
       if (open.size === 0) emptied?.();
     });
     socket.setNoDelay(true);

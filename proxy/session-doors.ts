@@ -4,8 +4,8 @@ import { describeError } from '../shared/errors.ts';
 import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { ProxyConfig, SessionDoorConfig } from './config.ts';
-import { createSessionDoor } from './session-door.ts';
-import type { SessionDoor, SessionSlots } from './session-door.ts';
+import { createSessionDoor, createSlots } from './session-door.ts';
+import type { SessionDoor, SessionSlots, Slots } from './session-door.ts';
 import type { Site } from './site.ts';
 
 export interface SessionDoorsOptions {
@@ -52,6 +52,9 @@ export async function createSessionDoors(
 ): Promise<SessionDoors> {
   const { sites, clock, log } = options;
   let places: Place[] = [];
+  const slotsOf = new Map<string, Slots>(
+    sites.map(({ name, config: { sessionConnections } }) => [name, createSlots(sessionConnections)]),
+  );
 
   async function open(door: SessionDoorConfig, from: ProxyConfig): Promise<Place> {
     const owner = from.sites.find(({ doors }) => doors.includes(door.name))?.name;
@@ -61,7 +64,13 @@ export async function createSessionDoors(
   }
 
   async function openAt(config: SessionDoorConfig, site: Site): Promise<Place> {
-    return { config, site, door: await createSessionDoor(config, { ...options, site }) };
+    const siteSlots = slotsOf.get(site.name);
+    const door = await createSessionDoor(config, {
+      ...options,
+      site,
+      ...(siteSlots === undefined ? {} : { siteSlots }),
+    });
+    return { config, site, door };
   }
 
   /** All or none. */

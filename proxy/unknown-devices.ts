@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 
-/** How many unknown devices are remembered; the one heard of longest ago makes room. */
+/** How many unknown devices are remembered of each site; the one heard of longest ago makes room. */
 export const UNKNOWN_DEVICES = 1_000;
 
 /** A device id that polls and has no mark: most often a mistyped MAC. */
@@ -20,7 +20,7 @@ export interface UnknownDevice {
 /** What polled lately without being known. It serves support only: no decision reads it. */
 export interface UnknownDevices {
   note(seen: UnknownDevice): void;
-  /** The latest first. */
+  /** Of each site the latest first. */
   list(site?: string): UnknownDevice[];
   /** Those of a site that have polled since they were last asked for by this call. */
   news(site: string): UnknownDevice[];
@@ -28,24 +28,31 @@ export interface UnknownDevices {
   forget(site: string, device: DeviceId): void;
 }
 
-/** @param limit - how many to remember; default {@link UNKNOWN_DEVICES} */
+/** @param limit - how many to remember of each site, so that no site's flood pushes out another's; default {@link UNKNOWN_DEVICES} */
 export function createUnknownDevices(limit: number = UNKNOWN_DEVICES): UnknownDevices {
   // Whether one is news does not go by its time: workers tell of a poll up to a second after it came.
-  const ring = new LRUCache<string, { seen: UnknownDevice; told: boolean }>({ max: limit });
-  const keyOf = (site: string, device: DeviceId): string => `${site}/${device}`;
+  type Ring = LRUCache<DeviceId, { seen: UnknownDevice; told: boolean }>;
+  const rings = new Map<string, Ring>();
+  const ringOf = (site: string): Ring => {
+    const ring = rings.get(site) ?? new LRUCache({ max: limit });
+    rings.set(site, ring);
+    return ring;
+  };
   return {
     note(seen) {
-      const key = keyOf(seen.site, seen.device);
-      const polls = (ring.peek(key)?.seen.polls ?? 0) + seen.polls;
-      ring.set(key, { seen: { ...seen, polls }, told: false });
+      const ring = ringOf(seen.site);
+      const polls = (ring.peek(seen.device)?.seen.polls ?? 0) + seen.polls;
+      ring.set(seen.device, { seen: { ...seen, polls }, told: false });
     },
     list: (site) =>
-      [...ring.values()].flatMap(({ seen }) => (site === undefined || seen.site === site ? [seen] : [])),
+      [...rings]
+        .filter(([name]) => site === undefined || name === site)
+        .flatMap(([, ring]) => [...ring.values()].map(({ seen }) => seen)),
     news(site) {
-      const news = [...ring.values()].filter(({ seen, told }) => !told && seen.site === site);
+      const news = [...ringOf(site).values()].filter(({ told }) => !told);
       for (const each of news) each.told = true;
       return news.map(({ seen }) => seen);
     },
-    forget: (site, device) => void ring.delete(keyOf(site, device)),
+    forget: (site, device) => void rings.get(site)?.delete(device),
   };
 }

@@ -139,6 +139,15 @@ export function createProxyProgram(terminal: Terminal): Command {
           `which site? ${options.config} has ${names}; say it by --site`,
         );
       }
+      const namesake = openRegistry(config.relay.state, warn)
+        .list()
+        .find((relay) => relay.name === name);
+      if (namesake !== undefined && namesake.site !== site) {
+        throw new SallyportError(
+          'CONFIG_INVALID',
+          `relay ${name} is one of site ${namesake.site} already; invite this one by another name, or revoke that one first`,
+        );
+      }
       const url = dialUrl(config.relay.listen, config.relay.advertise, options.url);
       const key = readPrivateKey(readFileSync(config.relay.tls.key, 'utf8'), config.relay.tls.key);
       const now = systemClock.wall();
@@ -154,9 +163,12 @@ export function createProxyProgram(terminal: Terminal): Command {
     .command('relays')
     .description('list the relays that may link')
     .option(...CONFIG_OPTION)
+    .option('--site <site>', 'of one site only')
     .option(...JSON_OPTION)
-    .action(({ config: file, json }: { config: string; json?: boolean }) => {
-      const relays = openRegistry(loadProxyConfig(file).relay.state, warn).list();
+    .action(({ config: file, site: of, json }: { config: string; site?: string; json?: boolean }) => {
+      const relays = openRegistry(loadProxyConfig(file).relay.state, warn)
+        .list()
+        .filter(({ site }) => of === undefined || site === of);
       if (json === true) return say(JSON.stringify(relays));
       if (relays.length === 0)
         return say(`no relay has joined; make one a join string: ${PROGRAM} invite NAME`);
@@ -172,10 +184,16 @@ export function createProxyProgram(terminal: Terminal): Command {
     .command('revoke <name>')
     .description('forget a relay: its link is cut within 10 seconds')
     .option(...CONFIG_OPTION)
+    .option('--site <site>', 'only if it is a relay of this site')
     .option(...JSON_OPTION)
-    .action((name: string, { config: file, json }: { config: string; json?: boolean }) => {
+    .action((name: string, { config: file, site, json }: { config: string; site?: string; json?: boolean }) => {
       const state = loadProxyConfig(file).relay.state;
-      if (!openRegistry(state, warn).remove(name)) {
+      const registry = openRegistry(state, warn);
+      const elsewhere = registry.list().find((relay) => relay.name === name && relay.site !== site);
+      if (site !== undefined && elsewhere !== undefined) {
+        throw new SallyportError('RELAY_UNKNOWN', `relay ${name} is one of site ${elsewhere.site}; it stays`);
+      }
+      if (!registry.remove(name)) {
         throw new SallyportError(
           'RELAY_UNKNOWN',
           `no relay ${name} in ${state}; ${PROGRAM} relays lists them`,
@@ -188,14 +206,20 @@ export function createProxyProgram(terminal: Terminal): Command {
     .command('health')
     .description('ask the running proxy: exit 0 when every site has its relay, 1 otherwise')
     .option(...CONFIG_OPTION)
+    .option('--site <site>', 'ask about this site only')
     .option(...JSON_OPTION)
-    .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
-      const { ops } = loadProxyConfig(file);
-      const { status, text } = await get(`http://${formatAddress(ops.listen)}/readyz`);
+    .action(async ({ config: file, site, json }: { config: string; site?: string; json?: boolean }) => {
+      const { ops, sites } = loadProxyConfig(file);
+      if (site !== undefined && sites.every(({ name }) => name !== site)) {
+        throw new SallyportError('CONFIG_INVALID', `there is no site ${site} in ${file}`);
+      }
+      const query = site === undefined ? '' : `?site=${encodeURIComponent(site)}`;
+      const { status, text } = await get(`http://${formatAddress(ops.listen)}/readyz${query}`);
       const { reasons, warnings } = JSON.parse(text) as { reasons: string[]; warnings: string[] };
       if (json === true) say(text.trim());
       else {
-        say(status === 200 ? 'ready: every site has its relay' : `not ready: ${reasons.join('; ')}`);
+        const all = site === undefined ? 'every site has its relay' : `site ${site} has its relay`;
+        say(status === 200 ? `ready: ${all}` : `not ready: ${reasons.join('; ')}`);
         for (const warning of warnings) say(`but ${warning}`);
       }
       process.exitCode = status === 200 ? EXIT.ok : EXIT.failure;

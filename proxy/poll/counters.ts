@@ -59,10 +59,16 @@ export interface PollStats {
  */
 export interface Counters {
   add(name: CounterName, count: number): void;
+  /** A poll of a site, by its number, was answered. */
+  poll(site: number, status: 200 | 202): void;
 }
 
-/** The size of one worker's counters. */
-export const COUNTER_BYTES = NAMES.length * Float64Array.BYTES_PER_ELEMENT;
+/** The size of one worker's counters; behind those by name there are two for each site. */
+export const counterBytes = (sites: number): number =>
+  (NAMES.length + 2 * sites) * Float64Array.BYTES_PER_ELEMENT;
+
+const sitePlace = (site: number, status: 200 | 202): number =>
+  NAMES.length + 2 * site + (status === 202 ? 1 : 0);
 
 /** Opens a worker's counters for counting. */
 export function openCounters(buffer: SharedArrayBuffer): Counters {
@@ -72,12 +78,23 @@ export function openCounters(buffer: SharedArrayBuffer): Counters {
       const place = PLACES[name];
       values[place] = (values[place] ?? 0) + count;
     },
+    poll(site, status) {
+      const place = sitePlace(site, status);
+      values[place] = (values[place] ?? 0) + 1;
+    },
   };
 }
 
 /** For a worker that died: its connections are gone, what it has counted stays. */
 export function forgetConnections(buffer: SharedArrayBuffer): void {
   new Float64Array(buffer)[PLACES.open] = 0;
+}
+
+/** The polls of one site, over all workers. */
+export function sumSitePolls(buffers: readonly SharedArrayBuffer[], site: number): Record<200 | 202, number> {
+  const sum = (status: 200 | 202): number =>
+    buffers.reduce((total, each) => total + (new Float64Array(each)[sitePlace(site, status)] ?? 0), 0);
+  return { 200: sum(200), 202: sum(202) };
 }
 
 /** The sum over all workers. */

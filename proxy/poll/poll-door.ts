@@ -12,16 +12,18 @@ import type { TlsProfile } from '../../shared/tls-profile.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
 import type { Marks, MarksAttachment } from '../marks.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
-import { COUNTER_BYTES, forgetConnections, sumCounters, type PollStats } from './counters.ts';
+import { counterBytes, forgetConnections, sumCounters, sumSitePolls, type PollStats } from './counters.ts';
 import { DEFAULT_POLL_LIMITS, type PollLimits } from './limits.ts';
 import type { PollListenerConfig } from './poll-listener.ts';
-import { createRoutes, type PollSite } from './routes.ts';
+import { createRoutes, sitesAt, type PollSite } from './routes.ts';
 import type { Certificate, ListenerTls } from './tls-front.ts';
 import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
 
 /** One address where phones poll. */
 export interface PollListen {
   listen: Address;
+  /** The one site whose phones poll here; null or left out = the path decides. */
+  site?: string | null;
   /** Networks that may poll. */
   allow: readonly string[];
   /** Take connections from a balancer only, each beginning with a PROXY v2 header; `allow` is about what it tells. */
@@ -72,6 +74,8 @@ export interface PollDoor {
   /** Where it listens, in the order of the config, with the real ports. */
   readonly addresses: readonly Address[];
   stats(): PollStats;
+  /** Polls of a site, by answer. */
+  sitePolls(site: string): Record<200 | 202, number>;
   /** The certificates that it shows now. */
   certificates(): CertificateUse[];
   /**
@@ -120,14 +124,21 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     const number = marks.sites.indexOf(site.name);
     if (number === -1)
       throw new SallyportError('CONFIG_INVALID', `Site ${site.name} of the poll door has no marks`);
-    return { number, prefixes: site.pollPrefixes, secret: site.pollSecret === 'path' };
+    const apart = config.listeners.some((listener) => listener.site === site.name);
+    return { number, prefixes: site.pollPrefixes, apart, secret: site.pollSecret === 'path' };
   });
-  createRoutes(sites);
+  createRoutes(sitesAt(sites, null));
+  const siteNumber = (name: string | null): number | null => {
+    const number = name === null ? null : marks.sites.indexOf(name);
+    if (number !== -1) return number;
+    throw new SallyportError('CONFIG_INVALID', `A poll door is for site ${name}, which there is not`);
+  };
   let listeners: PollListenerConfig[] = config.listeners.map((listener) => ({
     ...listener,
+    site: siteNumber(listener.site ?? null),
     tls: listener.tls === null ? null : listenerTls(listener.tls),
   }));
-  const counters = Array.from({ length: count }, () => new SharedArrayBuffer(COUNTER_BYTES));
+  const counters = Array.from({ length: count }, () => new SharedArrayBuffer(counterBytes(sites.length)));
   const threads: (Thread | null)[] = counters.map(() => null);
   const secrets: PollWorkerData['secrets'] = marks.sites.map(() => null);
   const restarts = new Set<Timer>();
@@ -273,6 +284,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     addresses: listeners.map((listener) => listener.listen),
     stats: () =>
       sumCounters(counters, { running: threads.filter((thread) => thread !== null).length, replaced }),
+    sitePolls: (site) => sumSitePolls(counters, marks.sites.indexOf(site)),
     certificates: () =>
       listeners.flatMap(({ listen, tls }) =>
         tls === null ? [] : [{ name: `poll ${formatAddress(listen)}`, notAfter: endOfChain(tls.cert) }],

@@ -122,6 +122,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     // Added for every poll, so that nothing branches on the secret.
     counters.add('wrong_secret_polls', wrong);
     const status = result === OFFER ? 202 : 200;
+    counters.poll(reader.site, status);
     connection.polls++;
     // With a second answer on its way, Nagle's algorithm could hold it back until the first is acknowledged.
     if (connection.polls === 2) connection.noDelay();

@@ -17,6 +17,8 @@ import { Waiting, WaitingList } from './waiting-list.ts';
 /** One listener of the poll door, with everything read that was in files. */
 export interface PollListenerConfig {
   listen: Address;
+  /** Number of the one site that is polled here; null = the path decides. */
+  site: number | null;
   allow: readonly string[];
   /** Every connection begins with a PROXY v2 header, and `allow` is about the address that it tells. */
   proxyProtocol: boolean;

@@ -5,11 +5,11 @@ import type { Log, LogFields } from '../../shared/log.ts';
 import { openMarks } from '../marks-reader.ts';
 import { Connections } from './connections.ts';
 import { openCounters } from './counters.ts';
-import { createPollHandler } from './poll-handler.ts';
+import { createPollHandler, type PollHandler } from './poll-handler.ts';
 import { createPollListener, isApart } from './poll-listener.ts';
 import { createPollSecrets } from './poll-secrets.ts';
 import { findRawTcp } from './raw-tcp.ts';
-import { createRoutes } from './routes.ts';
+import { createRoutes, sitesAt } from './routes.ts';
 import { createUnknownReports } from './unknown-reports.ts';
 import type { FromPollWorker, PollWorkerData, ToPollWorker } from './worker-messages.ts';
 
@@ -29,10 +29,18 @@ const now = (): number => performance.now() + offset;
 const { limits } = data;
 const unknown = createUnknownReports(data.siteNames, limits.unknownReports);
 const connections = new Connections(limits, counters, now);
-const routes = createRoutes(data.sites);
 const secrets = createPollSecrets();
 for (const [site, told] of data.secrets.entries()) if (told !== null) secrets.set(site, told);
-const handler = createPollHandler({ connections, marks, routes, secrets, limits, counters, unknown, now });
+/** One for all doors at which the path decides, and one for each site that has doors of its own. */
+const handlers = new Map<number | null, PollHandler>();
+function handlerFor(site: number | null): PollHandler {
+  const routes = createRoutes(sitesAt(data.sites, site));
+  const handler =
+    handlers.get(site) ??
+    createPollHandler({ connections, marks, routes, secrets, limits, counters, unknown, now });
+  handlers.set(site, handler);
+  return handler;
+}
 const found = data.rawTcp ? findRawTcp() : 'not wanted';
 const rawTcp = typeof found === 'string' ? null : found;
 const log = logTo({});
@@ -41,7 +49,7 @@ const listeners = data.listeners.map((config) =>
     ? null
     : createPollListener(config, {
         connections,
-        handler,
+        handler: handlerFor(config.site),
         limits,
         now,
         ticketKeys: data.ticketKeys,
@@ -83,7 +91,7 @@ port.on('message', (message: ToPollWorker) => {
     case 'close':
       sweeper.cancel();
       for (const listener of listeners) listener?.close();
-      handler.drain();
+      for (const handler of handlers.values()) handler.drain();
       // With its listeners and connections gone nothing keeps this thread alive; what lingers is ended by main.
       port.close();
       return;

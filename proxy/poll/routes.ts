@@ -10,8 +10,17 @@ export interface PollSite {
   number: number;
   /** Null = every prefix that no other site has. */
   prefixes: readonly string[] | null;
+  /** Whether it has doors of its own, and is polled nowhere else where it has no prefixes. */
+  apart?: boolean;
   /** Whether a device's secret stands between prefix and {@link CONTACT_ME}. */
   secret: boolean;
+}
+
+/** The sites that are polled at a door. @param only - the number of the one that the door is for; null = the path decides */
+export function sitesAt(sites: readonly PollSite[], only: number | null): PollSite[] {
+  return only === null
+    ? sites.filter(({ prefixes, apart = false }) => prefixes !== null || !apart)
+    : sites.filter(({ number }) => number === only);
 }
 
 /** Finds the site of a poll by the bytes of its path. */

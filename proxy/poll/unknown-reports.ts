@@ -4,7 +4,7 @@ import { DEVICE_ID_LIMIT, type DeviceId } from '../../shared/device-id.ts';
 import { SITE_BYTES } from '../marks-layout.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
 
-/** Polls of unknown devices that a worker keeps between two reports; later ones are only counted. */
+/** Polls of unknown devices that a worker keeps of each site between two reports; later ones are only counted. */
 export const UNKNOWN_RECORDS = 1_024;
 
 /** A poll as {@link RequestReader} has read it. */
@@ -32,43 +32,47 @@ export interface UnknownReports {
   take(): UnknownDevice[];
 }
 
-/** @param limit - devices in one report */
+/** @param limit - devices of one site in one report */
 export function createUnknownReports(siteNames: readonly string[], limit: number): UnknownReports {
   // One place more than is kept: it takes the polls that are not.
   const places = UNKNOWN_RECORDS + 1;
-  const ids = Buffer.alloc(places * DEVICE_ID_LIMIT);
-  const lengths = new Uint8Array(places);
-  const sites = new Uint16Array(places);
-  const times = new Float64Array(places);
-  const addresses = new Array<string | null>(places).fill(null);
-  let kept = 0;
+  const all = places * Math.max(1, siteNames.length);
+  const ids = Buffer.alloc(all * DEVICE_ID_LIMIT);
+  const lengths = new Uint8Array(all);
+  const times = new Float64Array(all);
+  const addresses = new Array<string | null>(all).fill(null);
+  /** By the site's number. */
+  const kept = new Uint16Array(Math.max(1, siteNames.length));
   return {
     note(poll, address, at, known) {
-      const { key, keyEnd } = poll;
-      const id = kept * DEVICE_ID_LIMIT - SITE_BYTES;
+      const { key, keyEnd, site } = poll;
+      const before = kept[site] ?? 0;
+      const place = site * places + before;
+      const id = place * DEVICE_ID_LIMIT - SITE_BYTES;
       for (let i = SITE_BYTES; i < keyEnd; i++) ids[id + i] = key[i] ?? 0;
-      lengths[kept] = keyEnd - SITE_BYTES;
-      sites[kept] = poll.site;
-      times[kept] = at;
-      addresses[kept] = address;
-      kept = Math.min(kept + 1 - known, UNKNOWN_RECORDS);
+      lengths[place] = keyEnd - SITE_BYTES;
+      times[place] = at;
+      addresses[place] = address;
+      kept[site] = Math.min(before + 1 - known, UNKNOWN_RECORDS);
     },
     take() {
-      const gathered = new Map<string, UnknownDevice>();
-      for (let i = 0; i < kept; i++) {
-        const id = i * DEVICE_ID_LIMIT;
-        const device = ids.toString('latin1', id, id + (lengths[i] ?? 0)) as DeviceId;
-        const site = siteNames[sites[i] ?? 0] ?? '';
-        const key = `${site}/${device}`;
-        const polls = (gathered.get(key)?.polls ?? 0) + 1;
-        if (polls === 1 && gathered.size >= limit) continue;
-        const peer = addresses[i] ?? null;
-        const address = peer === null ? null : plainAddress(peer);
-        gathered.set(key, { site, device, at: times[i] ?? 0, address, polls });
-      }
-      kept = 0;
+      const reports = siteNames.map((site, number) => {
+        const gathered = new Map<DeviceId, UnknownDevice>();
+        const first = number * places;
+        for (let i = first; i < first + (kept[number] ?? 0); i++) {
+          const id = i * DEVICE_ID_LIMIT;
+          const device = ids.toString('latin1', id, id + (lengths[i] ?? 0)) as DeviceId;
+          const polls = (gathered.get(device)?.polls ?? 0) + 1;
+          if (polls === 1 && gathered.size >= limit) continue;
+          const peer = addresses[i] ?? null;
+          const address = peer === null ? null : plainAddress(peer);
+          gathered.set(device, { site, device, at: times[i] ?? 0, address, polls });
+        }
+        return [...gathered.values()];
+      });
+      kept.fill(0);
       addresses.fill(null);
-      return [...gathered.values()];
+      return reports.flat();
     },
   };
 }

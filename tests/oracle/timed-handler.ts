@@ -4,7 +4,7 @@ import type { Marks } from '../../proxy/marks.ts';
 import { openMarks } from '../../proxy/marks-reader.ts';
 import { Connection, type ConnectionEvents } from '../../proxy/poll/connection.ts';
 import { Connections } from '../../proxy/poll/connections.ts';
-import { COUNTER_BYTES, openCounters } from '../../proxy/poll/counters.ts';
+import { counterBytes, openCounters } from '../../proxy/poll/counters.ts';
 import { DEFAULT_POLL_LIMITS } from '../../proxy/poll/limits.ts';
 import { createPollHandler } from '../../proxy/poll/poll-handler.ts';
 import { createPollSecrets } from '../../proxy/poll/poll-secrets.ts';
@@ -72,7 +72,7 @@ export function openTimedHandler(run: {
   const aliveUntil = run.link === 'up' ? Infinity : 0;
   for (const site of [SITE, OTHER_SITE]) marks.site(site, { aliveUntil, upstreamOk: true, admit: 0 });
   const limits = { ...DEFAULT_POLL_LIMITS, requestsPerConnection: Infinity };
-  const counters = openCounters(new SharedArrayBuffer(COUNTER_BYTES));
+  const counters = openCounters(new SharedArrayBuffer(counterBytes(1)));
   const offset = systemClock.monotonic() - performance.now();
   const now = (): number => performance.now() + offset;
   const connections = new Connections(limits, counters, now);

@@ -4,7 +4,7 @@ import type { PolledDevice } from '../../../proxy/marks.ts';
 import { openTable } from '../../../proxy/marks-layout.ts';
 import { openMarks } from '../../../proxy/marks-reader.ts';
 import { Connections } from '../../../proxy/poll/connections.ts';
-import { COUNTER_BYTES, openCounters } from '../../../proxy/poll/counters.ts';
+import { counterBytes, openCounters } from '../../../proxy/poll/counters.ts';
 import { DEFAULT_POLL_LIMITS } from '../../../proxy/poll/limits.ts';
 import { createPollHandler } from '../../../proxy/poll/poll-handler.ts';
 import { createPollSecrets } from '../../../proxy/poll/poll-secrets.ts';
@@ -92,6 +92,8 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
         sessions: 'relayed',
         sessionGapMs: world.plan.gapMs,
         pollSecret: 'none',
+        held: 1_000_000,
+        sessionConnections: 5_000,
         maxSessions: world.plan.maxSessions,
       },
       { marks, clock, log, held: 1_000, onKnown: (device) => unknown.forget(SITE, device) },
@@ -100,7 +102,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
     // A poll worker has a thread of its own: what holds the main thread up does not hold it up.
     const attachment = marks.attach();
     const reader = openMarks(attachment.seed);
-    const counters = openCounters(new SharedArrayBuffer(COUNTER_BYTES));
+    const counters = openCounters(new SharedArrayBuffer(counterBytes(1)));
     const connections = new Connections(DEFAULT_POLL_LIMITS, counters, clock.monotonic);
     const reports = createUnknownReports([SITE], DEFAULT_POLL_LIMITS.unknownReports);
     const handler = createPollHandler({

@@ -28,6 +28,7 @@ const configOf = (...doors: SessionDoorConfig[]): ProxyConfig =>
 async function open(t: Test, config: ProxyConfig) {
   const refusing = {
     name: 'default',
+    config: { sessionConnections: 100 },
     open() {
       throw new SallyportError('LINK_DOWN', 'no link in this test');
     },

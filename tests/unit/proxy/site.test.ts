@@ -42,6 +42,8 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
       sessions: 'relayed',
       sessionGapMs: 30_000,
       pollSecret: 'none',
+      held: 1_000_000,
+      sessionConnections: 5_000,
       maxSessions,
     },
     { marks, clock, log: silentLog, held, onKnown: () => undefined },
