@@ -55,6 +55,8 @@ export interface SiteConfig {
   held: number;
   /** Most phone connections at its session doors. */
   sessionConnections: number;
+  /** Most bytes of phones' connections in a second, each direction; 0 = no limit. */
+  bytesPerSecond: number;
 }
 
 /** Every limit of the proxy and its default. Reaching one refuses the newcomer and is counted. */
@@ -205,6 +207,7 @@ export const proxySchema = (beside: (path: string) => string) =>
             poll_secret: fields.oneOf('none', 'path').default('none'),
             held: fields.whole(1, 100_000_000).optional(),
             session_connections: fields.whole(1, 100_000_000).optional(),
+            bytes_per_s: fields.whole(0, 10_000_000_000).default(0),
           }),
           'a list of sites',
         )
@@ -284,6 +287,7 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
       pollSecret: site.poll_secret,
       held: site.held ?? written.limits.held,
       sessionConnections: site.session_connections ?? shareOf(written.limits, written.sites.length),
+      bytesPerSecond: site.bytes_per_s,
     })),
     ops: written.ops,
     workers: written.workers === 'auto' ? null : written.workers,

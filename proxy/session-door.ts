@@ -14,6 +14,7 @@ import type { Log } from '../shared/log.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { cutOff, splice } from '../shared/splice.ts';
 import type { DoorTls, SessionDoorConfig } from './config.ts';
+import type { Pace } from './pace.ts';
 import { readProxyHeader } from './proxy-header.ts';
 import type { Site } from './site.ts';
 import { createProcessTlsEnd } from './tls-end/own-process.ts';
@@ -128,6 +129,8 @@ export async function createSessionDoor(
     slots: SessionSlots;
     /** The places of its site, at all its doors. */
     siteSlots?: Slots;
+    /** What slows the connections of its site down, from phones and to them; left out = nothing. */
+    paces?: { up: Pace; down: Pace };
     handshakeMs: Milliseconds;
     /** How long after the loss of a link a phone may wait for the next one; default 0 = it is refused at once. */
     linkWaitMs?: Milliseconds;
@@ -180,9 +183,16 @@ export async function createSessionDoor(
       refuse(socket, down ? 'link_down' : 'refused');
       return;
     }
-    splice(socket, stream, (wasCut) => {
-      if (wasCut) cut += 1;
-    });
+    const { paces } = options;
+    const flows = paces === undefined ? undefined : { a: paces.up.flow(), b: paces.down.flow() };
+    splice(
+      socket,
+      stream,
+      (wasCut) => {
+        if (wasCut) cut += 1;
+      },
+      flows,
+    );
   }
 
   /** First sight of a TCP connection: allowed, and within the limit? Resolves to the phone's end of it. */

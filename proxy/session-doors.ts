@@ -4,6 +4,8 @@ import { describeError } from '../shared/errors.ts';
 import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
 import type { ProxyConfig, SessionDoorConfig } from './config.ts';
+import { createPace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import { createSessionDoor, createSlots } from './session-door.ts';
 import type { SessionDoor, SessionSlots, Slots } from './session-door.ts';
 import type { Site } from './site.ts';
@@ -63,12 +65,23 @@ export async function createSessionDoors(
     return openAt(door, site);
   }
 
+  const pacesOf = new Map<string, { up: Pace; down: Pace }>(
+    sites
+      .filter(({ config: { bytesPerSecond } }) => bytesPerSecond > 0)
+      .map(({ name, config: { bytesPerSecond } }) => [
+        name,
+        { up: createPace(bytesPerSecond, clock), down: createPace(bytesPerSecond, clock) },
+      ]),
+  );
+
   async function openAt(config: SessionDoorConfig, site: Site): Promise<Place> {
     const siteSlots = slotsOf.get(site.name);
+    const paces = pacesOf.get(site.name);
     const door = await createSessionDoor(config, {
       ...options,
       site,
       ...(siteSlots === undefined ? {} : { siteSlots }),
+      ...(paces === undefined ? {} : { paces }),
     });
     return { config, site, door };
   }

@@ -35,13 +35,27 @@ export interface Side {
   readonly whole: boolean;
 }
 
+/** Slows one direction down. */
+export interface Flow {
+  /** Bytes were passed on. @returns whether the next may come at once; else `resume` is called when they may */
+  passed(bytes: number, resume: () => void): boolean;
+  /** There will be no more. */
+  over(): void;
+}
+
 /**
  * Joins two connections byte for byte, each direction with its own end and backpressure. When one is cut, so is the
  * other: an end is only ever passed on where there was one, so a cut transfer cannot look finished.
  *
  * @param done - called once when both are over; `cut` tells whether by a cut
+ * @param flows - what slows the bytes of each down; left out = nothing
  */
-export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): void {
+export function splice(
+  a: Duplex,
+  b: Duplex,
+  done?: (cut: boolean) => void,
+  flows?: { a: Flow; b: Flow },
+): void {
   const [sideA, sideB] = [sideOf(a), sideOf(b)];
   let open = 2;
   let cut = false;
@@ -54,22 +68,55 @@ export function splice(a: Duplex, b: Duplex, done?: (cut: boolean) => void): voi
         cutOff(to);
       }
       open -= 1;
-      if (open === 0) done?.(cut);
+      if (open > 0) return;
+      flows?.a.over();
+      flows?.b.over();
+      done?.(cut);
     });
   };
   watch(a, sideA, b);
   watch(b, sideB, a);
-  lead(sideA, sideB);
-  lead(sideB, sideA);
+  if (flows === undefined) {
+    lead(sideA, sideB, plainWay(sideB), () => sideB.release());
+    lead(sideB, sideA, plainWay(sideA), () => sideA.release());
+    return;
+  }
+  const [fromA, fromB] = [slowWay(sideA, sideB, flows.a), slowWay(sideB, sideA, flows.b)];
+  lead(sideA, sideB, fromA, fromB.room);
+  lead(sideB, sideA, fromB, fromA.room);
 }
 
-const lead = (from: Side, to: Side): void =>
-  from.leadTo({
-    copies: to.copies,
-    data: (bytes) => to.send(bytes),
-    end: () => to.finish(),
-    room: () => to.release(),
-  });
+/** How the bytes of one direction go. */
+interface Way {
+  data(bytes: Buffer): boolean;
+}
+
+/** @param room - the other direction may go on, as far as `from` is concerned, which takes its bytes */
+const lead = (from: Side, to: Side, way: Way, room: () => void): void =>
+  from.leadTo({ copies: to.copies, data: way.data, end: () => to.finish(), room });
+
+const plainWay = (to: Side): Way => ({ data: (bytes) => to.send(bytes) });
+
+/** Goes on only when both the taker has room and the flow lets it. */
+function slowWay(from: Side, to: Side, flow: Flow): Way & { room: () => void } {
+  let full = false;
+  let held = false;
+  const resume = (): void => {
+    held = false;
+    if (!full) from.release();
+  };
+  return {
+    data(bytes) {
+      if (!to.send(bytes)) full = true;
+      if (!flow.passed(bytes.length, resume)) held = true;
+      return !full && !held;
+    },
+    room() {
+      full = false;
+      if (!held) from.release();
+    },
+  };
+}
 
 function sideOf(stream: Duplex): Side {
   return isSide(stream) ? stream : sideOfDuplex(stream);

@@ -28,7 +28,7 @@ const configOf = (...doors: SessionDoorConfig[]): ProxyConfig =>
 async function open(t: Test, config: ProxyConfig) {
   const refusing = {
     name: 'default',
-    config: { sessionConnections: 100 },
+    config: { sessionConnections: 100, bytesPerSecond: 0 },
     open() {
       throw new SallyportError('LINK_DOWN', 'no link in this test');
     },

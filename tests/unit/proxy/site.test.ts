@@ -44,6 +44,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
       pollSecret: 'none',
       held: 1_000_000,
       sessionConnections: 5_000,
+      bytesPerSecond: 0,
       maxSessions,
     },
     { marks, clock, log: silentLog, held, onKnown: () => undefined },

@@ -91,27 +91,6 @@ t.test('a worker keeps so many polls for a report and no more', async (t) => {
 
 t.test("no site's strangers push out those of another, at the door or in the list", async (t) => {
   const reports = createUnknownReports(['flooded', 'quiet'], 3);
-  for (let i = 0; i < 2 * UNKNOWN_RECORDS; i++) reports.note(polled(`known${i}`), null, i, 1);
-  reports.note(polled('a', 1), '::ffff:192.0.2.7', 1, 0);
-  reports.note(polled('known'), null, 2, 1);
-  reports.note(polled('a'), null, 3, 0);
-  t.strictSame(reports.take(), [
-    { site: 'hq', device: 'a', at: 3, address: null, polls: 1 },
-    { site: 'branch', device: 'a', at: 1, address: '192.0.2.7', polls: 1 },
-  ]);
-});
-
-t.test('a worker keeps so many polls for a report and no more', async (t) => {
-  const reports = createUnknownReports(['hq'], 50);
-  for (let i = 0; i < UNKNOWN_RECORDS + 10; i++) reports.note(polled('a'), null, i, 0);
-  reports.note(polled('late'), null, 1, 0);
-  t.match(reports.take(), [{ device: 'a', polls: UNKNOWN_RECORDS, at: UNKNOWN_RECORDS - 1 }]);
-  reports.note(polled('late'), null, 2, 0);
-  t.match(reports.take(), [{ device: 'late', polls: 1, at: 2 }], 'the next report begins empty');
-});
-
-t.test("no site's strangers push out those of another, at the door or in the list", async (t) => {
-  const reports = createUnknownReports(['flooded', 'quiet'], 3);
   for (let i = 0; i < 2 * UNKNOWN_RECORDS; i++) reports.note(polled(`f${i}`, 0), null, i, 0);
   reports.note(polled('lost', 1), null, 1, 0);
   const seen = reports.take();
