@@ -186,21 +186,26 @@ export function createProxyProgram(terminal: Terminal): Command {
     .option(...CONFIG_OPTION)
     .option('--site <site>', 'only if it is a relay of this site')
     .option(...JSON_OPTION)
-    .action((name: string, { config: file, site, json }: { config: string; site?: string; json?: boolean }) => {
-      const state = loadProxyConfig(file).relay.state;
-      const registry = openRegistry(state, warn);
-      const elsewhere = registry.list().find((relay) => relay.name === name && relay.site !== site);
-      if (site !== undefined && elsewhere !== undefined) {
-        throw new SallyportError('RELAY_UNKNOWN', `relay ${name} is one of site ${elsewhere.site}; it stays`);
-      }
-      if (!registry.remove(name)) {
-        throw new SallyportError(
-          'RELAY_UNKNOWN',
-          `no relay ${name} in ${state}; ${PROGRAM} relays lists them`,
-        );
-      }
-      say(json === true ? JSON.stringify({ relay: name, revoked: true }) : `relay ${name} is revoked`);
-    });
+    .action(
+      (name: string, { config: file, site, json }: { config: string; site?: string; json?: boolean }) => {
+        const state = loadProxyConfig(file).relay.state;
+        const registry = openRegistry(state, warn);
+        const elsewhere = registry.list().find((relay) => relay.name === name && relay.site !== site);
+        if (site !== undefined && elsewhere !== undefined) {
+          throw new SallyportError(
+            'RELAY_UNKNOWN',
+            `relay ${name} is one of site ${elsewhere.site}; it stays`,
+          );
+        }
+        if (!registry.remove(name)) {
+          throw new SallyportError(
+            'RELAY_UNKNOWN',
+            `no relay ${name} in ${state}; ${PROGRAM} relays lists them`,
+          );
+        }
+        say(json === true ? JSON.stringify({ relay: name, revoked: true }) : `relay ${name} is revoked`);
+      },
+    );
 
   program
     .command('health')
