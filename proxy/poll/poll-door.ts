@@ -124,7 +124,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     const number = marks.sites.indexOf(site.name);
     if (number === -1)
       throw new SallyportError('CONFIG_INVALID', `Site ${site.name} of the poll door has no marks`);
-    const apart = config.listeners.some((listener) => listener.site === site.name);
+    const apart = config.sites.length > 1 && config.listeners.some((listener) => listener.site === site.name);
     return { number, prefixes: site.pollPrefixes, apart, secret: site.pollSecret === 'path' };
   });
   createRoutes(sitesAt(sites, null));

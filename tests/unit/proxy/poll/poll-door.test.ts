@@ -35,6 +35,16 @@ t.test('polls are answered from the marks, and a change is seen by the next poll
   t.match(door.stats(), { answers: { 200: 7, 202: 6, 400: 1 }, connections: { accepted: 14 } });
 });
 
+t.test(
+  'a door may be for one site; where there is but one, the other doors are polled as ever',
+  async (t) => {
+    const { ports, door } = await startPollDoor(t, { listeners: [{}, { site: SITE }] });
+    for (const port of ports) t.equal(await poll(port, PENDING), 202);
+    t.same(door.sitePolls(SITE), { 200: 0, 202: 2 });
+    await t.rejects(startPollDoor(t, { listeners: [{ site: 'nobody' }] }), { code: 'CONFIG_INVALID' });
+  },
+);
+
 t.test('several workers share the port, the marks and the counting', async (t) => {
   const { marks, ports, door } = await startPollDoor(t, { workers: 3, listeners: [{}, {}] });
   t.equal(door.stats().workers.running, 3);
