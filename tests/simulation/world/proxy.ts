@@ -94,7 +94,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
         pollSecret: 'none',
         held: 1_000_000,
         sessionConnections: 5_000,
-      bytesPerSecond: 0,
+        bytesPerSecond: 0,
         maxSessions: world.plan.maxSessions,
       },
       { marks, clock, log, held: 1_000, onKnown: (device) => unknown.forget(SITE, device) },
