@@ -10,7 +10,7 @@ import { followDeployment } from './deployment.ts';
 import { createMachine, whyNoMachines } from './machine.ts';
 import type { Machine } from './machine.ts';
 
-t.setTimeout(300_000);
+t.setTimeout(390_000);
 
 const DEVICE = '00:1a:e8:00:00:01';
 const PROGRAMS = ['proxy', 'relay'] as const;
