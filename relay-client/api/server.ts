@@ -174,8 +174,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   ): Promise<Reply> {
     const match = attempt(() => findRoute(routes, method, path));
     const spec = 'route' in match ? match.route.spec : null;
-    if (spec?.anyHost !== true) guard.host(request);
     const caller = spec?.open === true ? 'anybody' : guard.admit(request);
+    if (spec?.anyHost !== true) guard.host(request);
     if (!('route' in match)) throw match.error;
     if (method !== 'GET' && method !== 'HEAD') guard.change(request, caller);
     const query = readQuery(search);

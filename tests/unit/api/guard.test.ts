@@ -98,12 +98,14 @@ t.test('without a token, a Host that is not this machine is refused, but not to 
 
 t.test('who sends the token may use any Host; who does not, only that of this machine', async (t) => {
   const { api } = await startApi(t, { token: TOKEN });
-  for (const path of ['/', '/v1/session', '/v1/status']) {
+  for (const path of ['/', '/v1/session']) {
     for (const header of ['X-None: x', 'Authorization: Bearer wrong']) {
       const text = `GET ${path} HTTP/1.1\r\nHost: relay.example\r\n${header}\r\nConnection: close\r\n\r\n`;
       t.match(await raw(api.address.port, text), /^HTTP\/1\.1 421 [^]*HOST_REFUSED/, `${path} ${header}`);
     }
   }
+  const wrong = `GET /v1/status HTTP/1.1\r\nHost: relay.example\r\nAuthorization: Bearer wrong\r\nConnection: close\r\n\r\n`;
+  t.match(await raw(api.address.port, wrong), /^HTTP\/1\.1 401 /, 'a wrong token is told to be wrong');
   const answer = await raw(
     api.address.port,
     `GET /v1/status HTTP/1.1\r\nHost: relay.example\r\nAuthorization: bearer ${TOKEN}\r\nConnection: close\r\n\r\n`,

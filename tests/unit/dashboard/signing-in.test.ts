@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import t from 'tap';
 import type { Test } from 'tap';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
@@ -54,6 +55,23 @@ t.test('a page that came by TLS gets its cookie by TLS only', async (t) => {
   // Before the relay a proxy ends TLS; the browser says where its page is from.
   const { setCookie } = await signIn(TOKEN, { origin: url.replace('http:', 'https:') });
   t.match(setCookie, /; Secure/);
+});
+
+t.test('the cookie is good by names of this machine only', async (t) => {
+  const { signIn, url } = await startBrowser(t, { hosts: ['relay.example'] });
+  const { cookie } = await signIn();
+  const statusBy = (host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      request(`${url}/v1/status`, { headers: { host, cookie } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+  t.equal(await statusBy('localhost'), 200);
+  t.equal(await statusBy('relay.example'), 200);
+  t.equal(await statusBy('evil.example'), 421);
 });
 
 t.test('with the cookie nothing changes without the proof that the page is ours', async (t) => {
