@@ -92,7 +92,7 @@ function Tiles({ status }: { status: StatusBody }): JSX.Element {
       <Tile
         name="Sessions running"
         value={number(sessions)}
-        note={`${number(outbox.ended.cleared)} messages cleared so far`}
+        note={`${number(outbox.ended.cleared)} cleared so far`}
       />
       <Tile
         name="Pick-up time"

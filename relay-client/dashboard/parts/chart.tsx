@@ -27,6 +27,7 @@ export interface ChartProps {
 }
 
 const HEIGHT = 150;
+const HOUR_S = 3_600;
 /** Of a chart in which all is zero. */
 const LEAST_TOP = 1;
 
@@ -101,7 +102,11 @@ function optionsOf(
     legend: { show: false },
     hooks: { setCursor: [(plot) => point(plot.cursor.idx ?? null)] },
     cursor: { sync: { key: 'hour' }, y: false, drag: { x: false, y: false } },
-    scales: { y: { range: (_plot, _least, most) => [0, Math.max(LEAST_TOP, (most || 0) * 1.1)] } },
+    scales: {
+      // Always the whole hour, also where the relay has not run for one.
+      x: { range: (_plot, _first, last) => [last - HOUR_S, last] },
+      y: { range: (_plot, _least, most) => [0, Math.max(LEAST_TOP, (most || 0) * 1.1)] },
+    },
     axes: [
       { ...axis, values: (_plot, splits) => splits.map(clock), space: 60, size: 28 },
       { ...axis, values: (_plot, splits) => splits.map(show), size: 52, space: 32 },
