@@ -107,15 +107,21 @@ t.test('pairing: invites are good once, keys never leave, strangers stay outside
     t.equal((parse(text) as { proxies: unknown[] }).proxies.length, 2);
   });
 
-  await t.test('the proxy keeps public keys and hashes of invites on its disk, nothing else', async (t) => {
-    const state = join(gate.dir, 'proxy', 'state');
-    t.same((await readdir(state)).sort(), ['relays', 'used-invites']);
-    for (const name of await readdir(join(state, 'relays'))) {
-      const record = parse(await readFile(join(state, 'relays', name), 'utf8')) as object;
-      t.same(Object.keys(record), ['name', 'site', 'pin', 'added']);
-    }
-    for (const name of await readdir(join(state, 'used-invites'))) t.match(name, /^[0-9a-f]{64}$/);
-  });
+  await t.test(
+    'the proxy keeps public keys, hashes of invites and times of revocations on its disk, nothing else',
+    async (t) => {
+      const state = join(gate.dir, 'proxy', 'state');
+      t.same((await readdir(state)).sort(), ['relays', 'revoked', 'used-invites']);
+      for (const name of await readdir(join(state, 'revoked'))) {
+        t.match(await readFile(join(state, 'revoked', name), 'utf8'), /^\d+\n$/, 'when it was revoked');
+      }
+      for (const name of await readdir(join(state, 'relays'))) {
+        const record = parse(await readFile(join(state, 'relays', name), 'utf8')) as object;
+        t.same(Object.keys(record), ['name', 'site', 'pin', 'added']);
+      }
+      for (const name of await readdir(join(state, 'used-invites'))) t.match(name, /^[0-9a-f]{64}$/);
+    },
+  );
 
   await t.test('the relay door tells strangers nothing', async (t) => {
     t.equal(await knock(gate, {}), 'cut', 'no certificate: not even HTTP');
