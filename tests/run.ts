@@ -9,7 +9,8 @@
  * near its top; such files run after the others, one at a time.
  *
  * NO_SKIP=1    a skip or a todo counts as a failure
- * TEST_JOBS    files run side by side; default 2
+ * TEST_JOBS    files run side by side; default 3: one of them of those that mostly compute, as long as there are any,
+ *              the others of tests/system, which mostly wait
  *
  * Exit code 0 when at least one test ran and none failed, else 1.
  */
@@ -22,7 +23,8 @@ import { reportFile, reportTotals } from './runner/report.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const suites = ['tests/unit', 'tests/simulation', 'tests/system', 'tests/browser'];
-const defaultJobs = 2;
+const defaultJobs = 3;
+const waiting = join('tests', 'system');
 /** Names the directories of `t.testdir()`, so that two runs in one checkout do not share them. */
 const runName = `run-${process.pid}`;
 
@@ -40,14 +42,18 @@ async function main(args: string[]): Promise<number> {
 
   const results: FileResult[] = [];
   const runAll = async (queue: string[], width: number): Promise<void> => {
-    const worker = async (): Promise<void> => {
-      for (let file = queue.shift(); file !== undefined && !stop.signal.aborted; file = queue.shift()) {
+    const waits = queue.filter((file) => file.includes(waiting));
+    const computes = queue.filter((file) => !file.includes(waiting));
+    const worker = async (_: unknown, n: number): Promise<void> => {
+      const [first, second] = n === 0 ? [computes, waits] : [waits, computes];
+      const next = (): string | undefined => first.shift() ?? second.shift();
+      for (let file = next(); file !== undefined && !stop.signal.aborted; file = next()) {
         const result = await runTestFile(file, { root, runName, signal: stop.signal });
         results.push(result);
         print(reportFile(result, strict));
       }
     };
-    await Promise.all(Array.from({ length: width }, worker));
+    await Promise.all(Array.from({ length: width }).map(worker));
   };
   const alone = files.filter(runsAlone);
   await runAll(
