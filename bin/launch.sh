@@ -40,7 +40,7 @@ if [ -f "$root/package-lock.json" ]; then
   cat "$root/package-lock.json" "$root/.taprc" 2>/dev/null | cmp -s - "$root/node_modules/.sallyport-setup" ||
     setup=needed
   case $program in
-    relay-client/main | tests/run)
+    relay-client/main | tests/run | bin/check)
       if [ -f "$root/bin/dashboard.ts" ] && pages_are_old; then setup=with-pages; fi
       ;;
   esac

@@ -82,6 +82,12 @@ writeFileSync('relay-client/dashboard/built/pages.json', 'built');
     utimesSync(page, later, later);
     await start('sallyport-relay');
     t.equal(builds(), first + 1);
+    for (const program of ['tests/run', 'bin/check']) {
+      checkout.write(`${program}.ts`, `console.log('checks')`);
+      rmSync(join(checkout.path, 'relay-client/dashboard/built/pages.json'));
+      await checkout.start('sh', ['bin/launch.sh', program]).ended;
+      t.ok(existsSync(join(checkout.path, 'relay-client/dashboard/built/pages.json')), program);
+    }
 
     checkout.write('bin/dashboard.ts', `process.exitCode = 1;`);
     utimesSync(join(checkout.path, 'bin/dashboard.ts'), later, later);
