@@ -29,13 +29,13 @@ async function poll(port: number, options: ConnectionOptions = {}): Promise<numb
   return statusOf(await all);
 }
 
-/** How many connections the door has open when it has noticed what the phones did. */
 /** Resolves when it holds, and after five seconds all the same. */
 async function until(holds: () => boolean): Promise<void> {
   const deadline = performance.now() + 5_000;
   while (!holds() && performance.now() < deadline) await new Promise(setImmediate);
 }
 
+/** How many connections the door has open when it has noticed what the phones did. */
 async function openAtLast(door: PollDoor): Promise<number> {
   await until(() => door.stats().connections.open === 0);
   return door.stats().connections.open;
