@@ -119,7 +119,8 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
       id: entry.id,
       actions: entry.kind === 'dls',
       generation: entry.generation,
-      notBefore: Math.ceil(now + entry.dueIn),
+      // What is due already must not be put off by the rounding.
+      notBefore: entry.dueIn > 0 ? Math.ceil(now + entry.dueIn) : Math.floor(now),
       expiry: Math.ceil(now + entry.expiresIn),
       next,
     };

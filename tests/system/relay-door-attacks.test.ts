@@ -268,6 +268,16 @@ t.test('whatever is done to the relay door, links stay up and polls are answered
   ).finally(() => t.comment(`${(left / 1_048_576).toFixed(1)} MiB are left`));
 });
 
+t.test('what a proxy says that it holds is told at the very next poll', async (t) => {
+  const proxy = await startRealProxy(t);
+  const { push } = await proxy.relay('north-1', 'north');
+  for (let n = 10; n < 40; n++) {
+    const device = `00:1a:e8:00:00:${n}`;
+    await push(device);
+    t.equal(await proxy.poll('north', device), 202);
+  }
+});
+
 t.test('a relay touches its own site only', async (t) => {
   const proxy = await startRealProxy(t);
   const north = await proxy.relay('north-1', 'north');

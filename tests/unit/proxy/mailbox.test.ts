@@ -63,6 +63,16 @@ t.test('a message is offered from when it is due until it expires', async (t) =>
   t.same(offeredSeconds(20), span(5, 12));
 });
 
+t.test('what is due is offered at once, also in the middle of a millisecond', async (t) => {
+  const { clock, mailbox, offered } = start();
+  clock.advance(0.25);
+  mailbox.snapshot({ ...whole, seq: 1, entries: [entry('a')] });
+  t.ok(offered(), 'by a snapshot');
+  const held: HeldChange = { op: 'hold', ...entry('b', { device: OTHER }) };
+  t.equal(mailbox.changes(2, [held]), null);
+  t.ok(offered(OTHER), 'by a change');
+});
+
 t.test('of several messages each is offered in its own time', async (t) => {
   const { mailbox, offeredSeconds } = start();
   mailbox.snapshot({
