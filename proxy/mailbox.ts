@@ -120,7 +120,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
       actions: entry.kind === 'dls',
       generation: entry.generation,
       // What is due already must not be put off by the rounding.
-      notBefore: entry.dueIn > 0 ? Math.ceil(now + entry.dueIn) : Math.floor(now),
+      notBefore: entry.dueIn > 0 ? Math.ceil(now + entry.dueIn) : Math.floor(now + entry.dueIn),
       expiry: Math.ceil(now + entry.expiresIn),
       next,
     };
