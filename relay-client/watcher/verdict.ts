@@ -13,6 +13,8 @@ export interface Verdict {
   readonly message: ServiceMessage | null;
   /** The phone may say the same again, since the service had no room for it, or failed. */
   readonly repeatable: boolean;
+  /** The phone's clean-up was answered by a question: it may still reply, though its session is over. */
+  readonly asksOn: boolean;
   /** Why it could not be read; null where it could, or where there was nothing to read. */
   readonly unreadable: string | null;
 }
@@ -31,16 +33,23 @@ const OVERLOADED: ReadonlySet<number> = new Set([429, 503]);
 export function judge(answer: { status: number; body: Buffer | null }, asked: Asked): Verdict {
   const verdict = judgeAlone(answer);
   const repeatable = verdict.outcome === 'overloaded' || verdict.outcome === 'service-error';
-  if (verdict.outcome === null && !asked.cleanUp) return { ...verdict, repeatable };
+  const asksOn = verdict.outcome === null && asked.cleanUp;
+  if (verdict.outcome === null && !asked.cleanUp) return { ...verdict, repeatable, asksOn };
   const outcome = asked.cleanUp
     ? 'phone-clean-up'
     : asked.status === 'busy' && verdict.outcome !== 'service-error'
       ? 'busy'
       : verdict.outcome;
-  return { ...verdict, outcome, repeatable };
+  return { ...verdict, outcome, repeatable, asksOn };
 }
 
-function judgeAlone({ status, body }: { status: number; body: Buffer | null }): Omit<Verdict, 'repeatable'> {
+function judgeAlone({
+  status,
+  body,
+}: {
+  status: number;
+  body: Buffer | null;
+}): Omit<Verdict, 'repeatable' | 'asksOn'> {
   const empty = { action: null, message: null, unreadable: null };
   if (OVERLOADED.has(status)) return { ...empty, outcome: 'overloaded' };
   if (status !== 200 && status !== 204) return { ...empty, outcome: 'service-error' };

@@ -309,6 +309,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
       // A reply that is said again would come as one of nobody known, and does not name its phone.
       if (verdict.repeatable && message.reason === 'reply-to')
         conversations.doubt(conversation.origin.address);
+      // Without a cookie that reply could pass for one of another phone there, which is awaited.
+      if (verdict.asksOn) conversations.doubt(conversation.origin.address);
       // An error is no sign that the service has taken the device up: anybody can provoke one.
       const failed = verdict.unreadable !== null || outcome === 'service-error' || outcome === 'overloaded';
       conversations.establish(conversation, !failed);

@@ -174,6 +174,20 @@ t.test('where two phones behind one address could mean it, nothing is guessed', 
   t.equal(stage.watcher.sessions(), 2);
 });
 
+t.test('a reply to a question that answered a clean-up is not taken for that of another phone', async (t) => {
+  const stage = createStage();
+  const first = stage.connect();
+  first.begin().action('ReadItems');
+  first.cleanUp().action('ReadItems');
+  first.close();
+  const second = stage.connect();
+  second.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+  second.close();
+  stage.since();
+  stage.connect().reply('ReadItems').action('CleanUp');
+  t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)']);
+});
+
 t.test(
   'neither the wrong Action, nor another address, nor a phone that is still connected will do',
   async (t) => {
