@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ask, describe } from './api.ts';
 import { liveEvents, liveState, onEvent, onLive } from './live.ts';
 import type { LiveEvent, LiveState } from './live.ts';
@@ -37,7 +37,8 @@ export function useResource<T>(
   matches.current = on;
   const again = useRef<() => void>(() => undefined);
 
-  useEffect(() => {
+  // Not after the next paint, as an ordinary effect: what is asked for a frame earlier is there a frame earlier.
+  useLayoutEffect(() => {
     if (path === null) return;
     let over = false;
     let timer: ReturnType<typeof setTimeout>;
@@ -121,7 +122,8 @@ export function useNow(): number {
 /** `value` once it has stood for `ms`. */
 export function useSettled<T>(value: T, ms: number): T {
   const [settled, setSettled] = useState(value);
-  useEffect(() => {
+  // Before the paint: what was typed shall not wait for its own drawing first.
+  useLayoutEffect(() => {
     const timer = setTimeout(() => setSettled(value), ms);
     return () => clearTimeout(timer);
   }, [value, ms]);
