@@ -2,6 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 import { sameSecret } from '../dashboard-server/browser-sessions.ts';
 import type { BrowserSession, BrowserSessions } from '../dashboard-server/browser-sessions.ts';
+import type { TokenLimit } from '../dashboard-server/token-limit.ts';
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { Log } from '../../shared/log.ts';
 import { ApiError } from './errors.ts';
 
 /** Who may ask at all: the token, sessions, and what keeps a browser from being used against the API. */
@@ -17,18 +20,20 @@ export function isLoopback(host: string): boolean {
   return version !== 0 && LOOPBACK.check(host, version === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** By what a caller was let in. */
-export type Caller = 'token' | 'session' | 'anybody';
+/** By what a caller was let in; a session's `over` aborts when it ends. */
+export type Caller = { by: 'token' } | { by: 'session'; session: BrowserSession } | { by: 'nothing' };
+
+export const ANYBODY: Caller = { by: 'nothing' };
 
 export interface Guard {
   /**
    * Lets in who sends the token, or the cookie of a session that was begun with it.
    *
-   * @throws ApiError `UNAUTHORIZED`
+   * @throws ApiError `UNAUTHORIZED`; `LOGIN_LIMITED` after too many wrong tokens
    */
   admit(request: IncomingMessage): Caller;
-  /** @throws ApiError `HOST_REFUSED` */
-  host(request: IncomingMessage): void;
+  /** @throws ApiError `HOST_REFUSED`; `LOGIN_LIMITED` */
+  host(request: IncomingMessage, caller: Caller): void;
   /**
    * Whether the caller may change something.
    *
@@ -45,22 +50,45 @@ export interface GuardOptions {
   /** Further names that may be used in `Host`. */
   hosts: readonly string[];
   sessions: BrowserSessions;
+  limit: TokenLimit;
+  log: Log;
 }
 
 /** What a page must send with what it changes: the `csrf` of its session. */
 export const CSRF_HEADER = 'x-csrf-token';
 
-export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions): Guard {
+export function createGuard({ token, listenHost, hosts, sessions, limit, log }: GuardOptions): Guard {
   // A page that rebinds its own name to 127.0.0.1 would be served as if it were ours (DNS rebinding); its Host gives it away.
   const names = isLoopback(listenHost)
     ? new Set(['localhost', '127.0.0.1', '::1', listenHost, ...hosts].map((name) => name.toLowerCase()))
     : null;
+
+  /**
+   * Whether that is the token. Who sent too many wrong ones isn't told.
+   *
+   * @throws ApiError `LOGIN_LIMITED`
+   */
+  function isToken(request: IncomingMessage, given: string): boolean {
+    const address = request.socket.remoteAddress ?? '';
+    const wait = limit.wait(address);
+    if (wait > 0 && !limit.vouched(address)) throw tooManyTokens(wait);
+    if (token !== null && sameSecret(given, token)) {
+      limit.vouch(address);
+      return true;
+    }
+    if (wait > 0) throw tooManyTokens(wait);
+    if (limit.failed(address))
+      log.warn('too many wrong tokens; further ones are not looked at for a while', { address });
+    return false;
+  }
+
   return {
     admit(request) {
-      if (token === null) return 'anybody';
+      if (token === null) return ANYBODY;
       const given = tokenOf(request);
-      if (given !== null && sameSecret(given, token)) return 'token';
-      if (given === null && sessionOf(request, sessions) !== null) return 'session';
+      if (given !== null && isToken(request, given)) return { by: 'token' };
+      const session = given === null ? sessionOf(request, sessions) : null;
+      if (session !== null) return { by: 'session', session };
       const why = given === null ? 'No token was sent' : 'The token is not the one of this relay';
       throw new ApiError(
         'UNAUTHORIZED',
@@ -70,13 +98,13 @@ export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions
         },
       );
     },
-    host(request) {
-      if (names === null) return;
+    host(request, caller) {
       // Who sends the token has been told it; no page knows it.
-      const given = tokenOf(request);
-      if (token !== null && given !== null && sameSecret(given, token)) return;
+      if (names === null || caller.by === 'token') return;
       const name = hostName(request.headers.host ?? '');
       if (names.has(name)) return;
+      const given = tokenOf(request);
+      if (token !== null && given !== null && isToken(request, given)) return;
       throw new ApiError(
         'HOST_REFUSED',
         `Host ${JSON.stringify(name.slice(0, 100))} is not this relay; use localhost, or name it in api.hosts`,
@@ -88,16 +116,22 @@ export function createGuard({ token, listenHost, hosts, sessions }: GuardOptions
       const foreign = origin !== undefined && originHost(origin) !== host;
       if (foreign || site === 'cross-site' || site === 'same-site')
         throw new ApiError('ORIGIN_REFUSED', 'Pages of another origin may not change anything here');
-      if (caller !== 'session') return;
-      const { csrf } = sessionOf(request, sessions) ?? { csrf: null };
+      if (caller.by !== 'session') return;
       const given = request.headers[CSRF_HEADER];
-      if (csrf !== null && typeof given === 'string' && sameSecret(given, csrf)) return;
+      if (typeof given === 'string' && sameSecret(given, caller.session.csrf)) return;
       throw new ApiError(
         'CSRF_REFUSED',
         `What is changed with a cookie needs the header ${CSRF_HEADER} with the csrf of GET /v1/session; load the page again`,
       );
     },
   };
+}
+
+/** What is said instead of whether a token is right. */
+export function tooManyTokens(wait: Milliseconds): ApiError {
+  return new ApiError('LOGIN_LIMITED', 'Too many wrong tokens came from your address; wait a minute', {
+    headers: { 'retry-after': String(Math.ceil(wait / 1000)) },
+  });
 }
 
 /** The token that a program sends; null = none. */

@@ -18,7 +18,7 @@ const REFUSED_BECAUSE: Record<number, string> = {
   413: 'The body is too large.',
   415: 'The body is of another content type.',
   421: 'The Host header names something else (only on loopback, and not where the token is sent).',
-  429: 'Too much at once; try again after `Retry-After`.',
+  429: 'Too much at once, or too many wrong tokens; try again after `Retry-After`.',
   500: 'The relay failed; its log says why.',
   503: 'The outbox is full or closed; try again after `Retry-After`.',
   507: 'The disk took no more; nothing was accepted.',
@@ -99,12 +99,14 @@ function bodyOf(body: NonNullable<Route['spec']['body']>, use: Use): Json {
 /** Every status that a route may answer, with what it means. */
 export function statusesOf(spec: Route['spec']): number[] {
   const guarded = spec.open === true ? [] : [401];
+  const comparing = spec.anyHost === true ? [] : [429];
   const changing = spec.method === 'GET' ? [] : [403];
   const all = [
     ...Object.keys(spec.answers).map(Number),
     ...(spec.refusals ?? []),
     ...COMMON_REFUSALS,
     ...guarded,
+    ...comparing,
     ...changing,
   ];
   return [...new Set(all)].sort((a, b) => a - b);

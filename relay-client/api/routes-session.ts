@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { sameSecret } from '../dashboard-server/browser-sessions.ts';
 import type { BrowserSessions } from '../dashboard-server/browser-sessions.ts';
-import type { LoginLimit } from '../dashboard-server/login-limit.ts';
+import type { TokenLimit } from '../dashboard-server/token-limit.ts';
 import type { Log } from '../../shared/log.ts';
 import { ApiError } from './errors.ts';
-import { cookieName, sessionId } from './guard.ts';
+import { cookieName, sessionId, tooManyTokens } from './guard.ts';
 import { noFields } from './request-shapes.ts';
 import { route } from './router.ts';
 import type { Reply, Route } from './router.ts';
@@ -20,7 +20,7 @@ export interface SessionRoutesParts {
   /** Null = nobody needs one. */
   token: string | null;
   sessions: BrowserSessions;
-  limit: LoginLimit;
+  limit: TokenLimit;
   log: Log;
 }
 
@@ -34,11 +34,7 @@ export function sessionRoutes({ token, sessions, limit, log }: SessionRoutesPart
     if (token === null) return { status: 200, json: standing(null) };
     const address = request.socket.remoteAddress ?? '';
     const wait = limit.wait(address);
-    if (wait > 0) {
-      throw new ApiError('LOGIN_LIMITED', 'Too many wrong tokens came from your address; wait a minute', {
-        headers: { 'retry-after': String(Math.ceil(wait / 1000)) },
-      });
-    }
+    if (wait > 0) throw tooManyTokens(wait);
     if (!sameSecret(given.trim(), token)) {
       limit.failed(address);
       log.warn('sign-in refused: wrong token', { address });

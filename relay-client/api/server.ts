@@ -11,14 +11,14 @@ import type { Log } from '../../shared/log.ts';
 import type { Campaigns } from '../campaigns/campaigns.ts';
 import type { RelayView } from '../desk.ts';
 import { createBrowserSessions } from '../dashboard-server/browser-sessions.ts';
-import { createLoginLimit } from '../dashboard-server/login-limit.ts';
 import { readPages } from '../dashboard-server/pages.ts';
 import type { Pages } from '../dashboard-server/pages.ts';
+import { createTokenLimit } from '../dashboard-server/token-limit.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import { readJson } from './body.ts';
 import { toReply } from './errors.ts';
 import { createEventHub } from './events.ts';
-import { createGuard, isLoopback } from './guard.ts';
+import { ANYBODY, createGuard, isLoopback } from './guard.ts';
 import { DEFAULT_API_LIMITS, DEFAULT_PUSH } from './limits.ts';
 import type { ApiLimits, PushDefaults } from './limits.ts';
 import { findRoute, readQuery } from './router.ts';
@@ -88,7 +88,15 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     );
   }
   const sessions = createBrowserSessions(clock);
-  const guard = createGuard({ token, listenHost: listen.host, hosts: options.hosts ?? [], sessions });
+  const limit = createTokenLimit(clock);
+  const guard = createGuard({
+    token,
+    listenHost: listen.host,
+    hosts: options.hosts ?? [],
+    sessions,
+    limit,
+    log,
+  });
   const events = createEventHub({ outbox, view, clock, log, limits });
   const context = {
     outbox,
@@ -106,7 +114,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     ...campaignRoutes(context),
     ...deviceRoutes(context),
     ...relayRoutes(context),
-    ...sessionRoutes({ token, sessions, limit: createLoginLimit(clock), log }),
+    ...sessionRoutes({ token, sessions, limit, log }),
     ...pageRoutes(options.pages ?? readPages()),
   ];
   const routes = [...working, ...selfRoutes(working, view.version)];
@@ -139,7 +147,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     busy.set(socket, (busy.get(socket) ?? 0) + 1);
     response.on('close', () => {
       running.delete(gone);
-      if (!response.writableFinished) gone.abort();
+      gone.abort();
       const left = (busy.get(socket) ?? 1) - 1;
       if (left > 0) busy.set(socket, left);
       else busy.delete(socket);
@@ -148,7 +156,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     const method = request.method ?? '';
     const [path = '', search = ''] = splitTarget(request.url ?? '');
     try {
-      const reply = await answer(request, method, path, search, gone.signal);
+      const reply = await answer(request, method, path, search, gone);
       await write(request, response, reply);
     } catch (error) {
       if (response.destroyed) return;
@@ -170,17 +178,18 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     method: string,
     path: string,
     search: string,
-    signal: AbortSignal,
+    gone: AbortController,
   ): Promise<Reply> {
     const match = attempt(() => findRoute(routes, method, path));
     const spec = 'route' in match ? match.route.spec : null;
-    const caller = spec?.open === true ? 'anybody' : guard.admit(request);
-    if (spec?.anyHost !== true) guard.host(request);
+    const caller = spec?.open === true ? ANYBODY : guard.admit(request);
+    if (spec?.anyHost !== true) guard.host(request, caller);
     if (!('route' in match)) throw match.error;
     if (method !== 'GET' && method !== 'HEAD') guard.change(request, caller);
     const query = readQuery(search);
     const body = match.route.spec.body?.kind === 'json' ? await readJson(request, limits.bodyBytes) : null;
-    return match.route.call({ params: match.params, query, body, request, signal, log });
+    if (caller.by === 'session') endWith(caller.session.over, gone);
+    return match.route.call({ params: match.params, query, body, request, signal: gone.signal, log });
   }
 
   async function write(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
@@ -224,6 +233,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     routes,
     async close() {
       events.close();
+      sessions.close();
       closing = true;
       running.forEach((each) => each.abort());
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -234,6 +244,14 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       timer.cancel();
     },
   };
+}
+
+/** What a browser follows ends with its session. */
+function endWith(over: AbortSignal, gone: AbortController): void {
+  const end = (): void => gone.abort();
+  if (over.aborted) return end();
+  // Taken off again with the request, or a long session would collect them.
+  over.addEventListener('abort', end, { once: true, signal: gone.signal });
 }
 
 function attempt<T>(task: () => T): T | { error: unknown } {

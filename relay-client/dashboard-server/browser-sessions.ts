@@ -9,6 +9,8 @@ export interface BrowserSessions {
   find(id: string): BrowserSession | null;
   end(id: string): void;
   count(): number;
+  /** Stops looking for sessions that are over. */
+  close(): void;
   /** The longest that one lasts, however much it is used. */
   readonly life: Milliseconds;
 }
@@ -16,6 +18,8 @@ export interface BrowserSessions {
 export interface BrowserSession {
   /** What a page must send with everything that changes something. */
   readonly csrf: string;
+  /** Aborts when the session ends: at once where somebody ended it, within {@link LOOK_MS} where its time is over. */
+  readonly over: AbortSignal;
 }
 
 export interface BrowserSessionLimits {
@@ -35,6 +39,8 @@ export const DEFAULT_BROWSER_SESSIONS: BrowserSessionLimits = {
   life: 7 * 24 * HOUR_MS,
 };
 
+/** How often is looked for sessions whose time is over while their browser asks for nothing. */
+export const LOOK_MS: Milliseconds = 10_000;
 /** Bytes of randomness in ids. */
 const ID_BYTES = 32;
 
@@ -42,6 +48,7 @@ interface Kept {
   csrf: string;
   begunAt: Milliseconds;
   usedAt: Milliseconds;
+  over: AbortController;
 }
 
 export function createBrowserSessions(
@@ -54,32 +61,49 @@ export function createBrowserSessions(
   const over = ({ begunAt, usedAt }: Kept, now: Milliseconds): boolean =>
     now - usedAt >= limits.idle || now - begunAt >= limits.life;
 
+  function drop(key: string): void {
+    const session = kept.get(key);
+    kept.delete(key);
+    session?.over.abort();
+  }
+
+  const dropOld = (): void => {
+    const now = clock.monotonic();
+    for (const [key, session] of kept) if (over(session, now)) drop(key);
+  };
+  const looking = clock.every(LOOK_MS, dropOld);
+
   return {
     begin() {
-      const now = clock.monotonic();
-      for (const [key, session] of kept) if (over(session, now)) kept.delete(key);
+      dropOld();
       for (const key of kept.keys()) {
         if (kept.size < limits.sessions) break;
-        kept.delete(key);
+        drop(key);
       }
+      const now = clock.monotonic();
       const id = randomBytes(ID_BYTES).toString('base64url');
       const csrf = randomBytes(ID_BYTES).toString('base64url');
-      kept.set(digest(id), { csrf, begunAt: now, usedAt: now });
-      return { id, csrf };
+      const session = { csrf, begunAt: now, usedAt: now, over: new AbortController() };
+      kept.set(digest(id), session);
+      return { id, csrf, over: session.over.signal };
     },
     find(id) {
       const key = digest(id);
       const session = kept.get(key);
       if (session === undefined) return null;
       const now = clock.monotonic();
+      if (over(session, now)) {
+        drop(key);
+        return null;
+      }
       kept.delete(key);
-      if (over(session, now)) return null;
       session.usedAt = now;
       kept.set(key, session);
-      return { csrf: session.csrf };
+      return { csrf: session.csrf, over: session.over.signal };
     },
-    end: (id) => void kept.delete(digest(id)),
+    end: (id) => drop(digest(id)),
     count: () => kept.size,
+    close: () => looking.cancel(),
     life: limits.life,
   };
 }

@@ -258,7 +258,7 @@ t.test(
     const { ask } = await play(api, document, (name, fault) => t.equal(fault, null, name));
     for (const { spec } of api.api.routes) {
       const { status } = await ask(spec.method, spec.path.replaceAll(/\{\w+\}/g, 'x'), undefined, {
-        authorization: 'Bearer wrong',
+        authorization: '',
       });
       const { security } = operationFor(document, spec.method, spec.path)[1];
       t.equal(status === 401, security.length > 0, `${spec.method} ${spec.path}`);

@@ -5,8 +5,14 @@ import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import {
   createBrowserSessions,
   DEFAULT_BROWSER_SESSIONS,
+  LOOK_MS,
 } from '../../../relay-client/dashboard-server/browser-sessions.ts';
-import { createLoginLimit, FAILURES } from '../../../relay-client/dashboard-server/login-limit.ts';
+import {
+  createTokenLimit,
+  FAILURES,
+  FAILURES_MS,
+  VOUCHED_MS,
+} from '../../../relay-client/dashboard-server/token-limit.ts';
 import { startApi } from '../../fixtures/start-api.ts';
 import type { StartOptions } from '../../fixtures/start-api.ts';
 
@@ -113,7 +119,7 @@ t.test('who signs out is out', async (t) => {
 });
 
 t.test('wrong tokens are refused, and after some of them so is every one from that address', async (t) => {
-  const { signIn, ask } = await startBrowser(t);
+  const { signIn } = await startBrowser(t);
   for (let i = 0; i < FAILURES; i++) {
     const { status, setCookie, json, text } = await signIn(`wrong-${i}`);
     t.equal(status, 401);
@@ -125,8 +131,88 @@ t.test('wrong tokens are refused, and after some of them so is every one from th
   t.equal(status, 429, 'also the right one: a guesser must not learn of it');
   t.match(json, { code: 'LOGIN_LIMITED' });
   t.ok(Number(headers.get('retry-after')) > 0 && Number(headers.get('retry-after')) <= 60);
-  const bearer = await ask('GET', '/v1/status', undefined, { authorization: `Bearer ${TOKEN}` });
-  t.equal(bearer.status, 200, 'programs are not kept out by it');
+});
+
+t.test('wrong tokens count alike at the form and as Bearer, and then none is looked at', async (t) => {
+  const clock = createFakeClock();
+  const { signIn, ask } = await startBrowser(t, { clock });
+  const bearer = (token: string, headers: Record<string, string> = {}, path = '/v1/status') =>
+    ask('GET', path, undefined, { authorization: `Bearer ${token}`, ...headers });
+  for (let i = 0; i < FAILURES - 1; i++)
+    t.match(await bearer(`wrong-${i}`), { status: 401, json: { code: 'UNAUTHORIZED' } });
+  t.equal((await signIn('wrong')).status, 401, 'the last one, at the form');
+  const { status, headers, json } = await bearer(TOKEN);
+  t.equal(status, 429, 'also the right one: a guesser must not learn of it');
+  t.match(json, { code: 'LOGIN_LIMITED' });
+  t.match(headers.get('retry-after'), /^(60|[1-5]?\d)$/);
+  t.equal((await signIn()).status, 429, 'nor is anybody signed in');
+  t.equal((await ask('GET', '/v1/status')).status, 401, 'who sends none is told that one is needed');
+  t.equal((await ask('GET', '/healthz')).status, 200);
+
+  clock.advance(FAILURES_MS);
+  t.equal((await bearer(TOKEN)).status, 200, 'after a minute it may try again');
+  for (let i = 0; i < FAILURES; i++) t.equal((await bearer('wrong')).status, 401);
+  t.equal((await bearer('wrong')).status, 429);
+  t.equal((await signIn()).status, 429);
+  t.equal(
+    (await bearer(TOKEN)).status,
+    200,
+    'a program in use at that address is not kept out by others there',
+  );
+  t.equal((await bearer('wrong')).status, 429, 'which does not let them go on');
+  clock.advance(VOUCHED_MS);
+  for (let i = 0; i < FAILURES; i++) t.equal((await bearer('wrong')).status, 401);
+  t.equal((await bearer(TOKEN)).status, 429, 'one that was long not heard of is');
+});
+
+t.test('a token is not guessed by way of the Host header either', async (t) => {
+  const { url } = await startBrowser(t);
+  const statusOf = (token: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      const headers = { host: 'evil.example', authorization: `Bearer ${token}` };
+      request(`${url}/v1/session`, { headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+  for (let i = 0; i < FAILURES; i++) t.equal(await statusOf(`wrong-${i}`), 421);
+  t.equal(await statusOf(TOKEN), 429);
+});
+
+t.test('who signs out is told nothing more, and neither is who was signed out', async (t) => {
+  const { url, signIn, ask } = await startBrowser(t);
+  const follow = async (headers: Record<string, string>) => {
+    const response = await fetch(`${url}/v1/events`, { headers });
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    t.match((await reader.read()).value, /hello/);
+    let over = false;
+    const ended = (async () => {
+      while (!(await reader.read()).done);
+      over = true;
+    })();
+    return { ended, over: () => over, cancel: () => reader.cancel() };
+  };
+  const [mine, other] = [await signIn(), await signIn()];
+  const streams = await Promise.all([
+    follow({ cookie: mine.cookie }),
+    follow({ cookie: mine.cookie }),
+    follow({ cookie: other.cookie }),
+    follow({ authorization: `Bearer ${TOKEN}` }),
+  ]);
+  await ask('DELETE', '/v1/session', undefined, { cookie: mine.cookie });
+  await Promise.all([streams[0]?.ended, streams[1]?.ended]);
+  t.same(
+    streams.map(({ over }) => over()),
+    [true, true, false, false],
+    'others and programs follow on',
+  );
+  for (let i = 0; i < DEFAULT_BROWSER_SESSIONS.sessions; i++) await signIn();
+  await streams[2]?.ended;
+  t.pass('a session that gives way to newer ones takes its streams along');
+  t.notOk(streams[3]?.over());
+  await streams[3]?.cancel();
 });
 
 t.test('a page of another origin can sign nobody in', async (t) => {
@@ -169,11 +255,23 @@ t.test('sessions end when they are idle, when they are old, and when too many be
   t.equal(sessions.find(b.id), null, 'the one that was used longest ago gave way');
   t.ok(sessions.find(a.id) && sessions.find(c.id));
   t.equal(sessions.count(), 2);
+  t.same(
+    [a.over.aborted, b.over.aborted, c.over.aborted],
+    [false, true, false],
+    'and whoever looks on is told',
+  );
+  sessions.end(a.id);
+  t.ok(a.over.aborted, 'at once, where somebody ended it');
+  clock.advance(limits.idle - 1);
+  t.notOk(c.over.aborted);
+  clock.advance(LOOK_MS);
+  t.ok(c.over.aborted, 'also where its browser asks for nothing more');
+  sessions.close();
 });
 
 t.test('the limit of sign-ins is per address, and over after a minute', async (t) => {
   const clock = createFakeClock();
-  const limit = createLoginLimit(clock);
+  const limit = createTokenLimit(clock);
   for (let i = 0; i < FAILURES; i++) {
     t.equal(limit.wait('a'), 0);
     limit.failed('a');
