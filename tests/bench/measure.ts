@@ -12,6 +12,7 @@ const BENCHES: Record<string, () => Promise<{ run: Bench }>> = {
   resync: () => import('./resync.ts'),
   courier: () => import('./courier.ts'),
   campaign: () => import('./campaign.ts'),
+  commands: () => import('./commands.ts'),
 };
 
 export const BENCH_NAMES = Object.keys(BENCHES);
