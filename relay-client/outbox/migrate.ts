@@ -9,8 +9,8 @@ import { createIncarnation } from './ids.ts';
 import type { Incarnation } from './outbox.ts';
 import { connectPostgres, failureOf, serverName, unavailable } from './postgres-client.ts';
 import type { PostgresConnection } from './postgres-client.ts';
-import { BOOKS } from './postgres-statements.ts';
 import { openPostgresStore } from './postgres-store.ts';
+import { BOOKS, HISTORY_COLUMNS, MESSAGE_COLUMNS } from './rules/rows.ts';
 import { openSealer } from './sqlite-sealer.ts';
 import { readStore } from './sqlite-statements.ts';
 import { backUpOutbox } from './store-backup.ts';
@@ -32,35 +32,9 @@ export interface Migration {
 /** Tables and their columns in order of which they are read; the first one is unique. */
 const TABLES = {
   devices: ['device', 'plain', 'generation', 'pending', 'dead', 'session_wall', 'outcome'],
-  messages: [
-    'n',
-    'id',
-    'device',
-    'held',
-    'generation',
-    'kind',
-    'state',
-    'accepted_wall',
-    'ended_wall',
-    'ended_by',
-    'ttl',
-    'due_at',
-    'expires_at',
-    'forget_at',
-    'fruitless',
-    'key',
-    'content',
-    'campaign',
-    'bytes',
-    'actions',
-    'results',
-    'result_bytes',
-    'awaited_until',
-    'parked_due',
-    'failed',
-  ],
+  messages: MESSAGE_COLUMNS,
   campaigns: ['name', 'settings'],
-  history: ['seq', 'wall', 'device', 'message', 'generation', 'event', 'what', 'facts'],
+  history: HISTORY_COLUMNS,
 } as const;
 
 type Table = keyof typeof TABLES;

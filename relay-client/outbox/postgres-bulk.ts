@@ -1,5 +1,5 @@
-import type { Value } from './postgres-client.ts';
 import type { StatementName } from './postgres-statements.ts';
+import type { Value } from './rules/rows.ts';
 
 /*
  * Many rows in one statement. What a batch writes is gathered by kind, and goes out before anything is read: a statement

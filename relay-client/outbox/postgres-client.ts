@@ -1,12 +1,11 @@
 import pg from 'pg';
 import { describeError, SallyportError } from '../../shared/errors.ts';
+import type { Value } from './rules/rows.ts';
 
 /*
  * The one door to `pg`. A connection is used until anything goes wrong with it and then thrown away: what an error leaves
  * behind on it (an aborted transaction, a statement half prepared) is nobody's business any more.
  */
-
-export type Value = string | number | null;
 
 /** A connection to a PostgreSQL server. What is asked goes out at once, in order, without waiting for earlier answers. */
 export interface PostgresConnection {

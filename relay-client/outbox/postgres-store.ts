@@ -4,10 +4,10 @@ import { SallyportError } from '../../shared/errors.ts';
 import { ensureKeyFile, readKeyFile } from './key-file.ts';
 import type { Incarnation } from './outbox.ts';
 import { failureOf, serverName } from './postgres-client.ts';
-import type { PostgresConnection, Value } from './postgres-client.ts';
+import type { PostgresConnection } from './postgres-client.ts';
 import { CHANNEL, POSTGRES_SCHEMA, POSTGRES_VERSION, SCHEMA_NAME } from './postgres-schema.ts';
 import { STATEMENTS } from './postgres-statements.ts';
-import type { Books } from './postgres-statements.ts';
+import type { Books, Value } from './rules/rows.ts';
 import { createSealer } from './sealer.ts';
 import type { Sealer } from './sealer.ts';
 

@@ -2,11 +2,12 @@ import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { isSallyportError, SallyportError } from '../../shared/errors.ts';
 import type { Method, Now, PushRequest } from './ledger.ts';
 import { createGathered } from './postgres-bulk.ts';
-import type { PostgresConnection, Value } from './postgres-client.ts';
+import type { PostgresConnection } from './postgres-client.ts';
 import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
 import { CHANNEL } from './postgres-schema.ts';
 import { STATEMENTS } from './postgres-statements.ts';
-import type { Books, StatementName } from './postgres-statements.ts';
+import type { StatementName } from './postgres-statements.ts';
+import type { Books, Value } from './rules/rows.ts';
 
 /** How long one transaction may take before its connection is given up. */
 const TRANSACTION_MS: Milliseconds = 25_000;

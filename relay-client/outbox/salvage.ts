@@ -2,11 +2,12 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { withoutSeparators } from './device-search.ts';
-import { storeSum, sumOf, SUMMED_HISTORY_COLUMNS, SUMMED_MESSAGE_COLUMNS } from './row-sums.ts';
+import { storeSum, sumOf } from './row-sums.ts';
+import { CONTENT_COLUMNS, HISTORY_COLUMNS } from './rules/rows.ts';
+import type { DeviceRow, StoreRow } from './rules/rows.ts';
 import { createReader } from './salvage-reader.ts';
 import type { Unreadable } from './salvage-reader.ts';
 import { SUMS_SINCE } from './schema.ts';
-import type { DeviceRow, StoreRow } from './sqlite-rows.ts';
 import { readStore, writeStore } from './sqlite-statements.ts';
 import { defineFunctions } from './store-check.ts';
 import { createEmptyStore } from './store-make.ts';
@@ -118,8 +119,8 @@ function carryOver(from: DatabaseSync | null, into: DatabaseSync): Omit<Loss, 'a
       return true;
     });
   };
-  const messages = carry('messages', 'n', SUMMED_MESSAGE_COLUMNS, before?.accepted ?? null);
-  const history = carry('history', 'seq', SUMMED_HISTORY_COLUMNS, before?.seq ?? null);
+  const messages = carry('messages', 'n', CONTENT_COLUMNS, before?.accepted ?? null);
+  const history = carry('history', 'seq', HISTORY_COLUMNS, before?.seq ?? null);
   const devices = reader.devices((row) => row['plain'] === withoutSeparators(String(row['device'])));
 
   const known = devices.rows as unknown as SavedDevice[];

@@ -1,7 +1,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { withoutSeparators } from './device-search.ts';
-import { storeSum, sumOf, SUMMED_HISTORY_COLUMNS, SUMMED_MESSAGE_COLUMNS } from './row-sums.ts';
+import { storeSum, sumOf } from './row-sums.ts';
+import { CONTENT_COLUMNS, HISTORY_COLUMNS } from './rules/rows.ts';
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SUMS_SINCE, UPGRADES } from './schema.ts';
 import { damaged, isStorageError, storageFailure } from './sqlite-errors.ts';
 import { readStore, writeStore } from './sqlite-statements.ts';
@@ -110,7 +111,7 @@ export function findMiscount(db: DatabaseSync): string[] {
 
 function values(db: DatabaseSync, whole: boolean): string[] {
   defineFunctions(db);
-  const message = `sum <> sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`;
+  const message = `sum <> sum_of(${CONTENT_COLUMNS.join(', ')})`;
   const checks = [
     `SELECT 'message ' || n || ' does not have its sum' AS line FROM messages WHERE held = 1 AND ${message}`,
     `SELECT 'message ' || n || ' is of a device that is not there' AS line FROM messages
@@ -119,7 +120,7 @@ function values(db: DatabaseSync, whole: boolean): string[] {
   const rest = [
     `SELECT 'message ' || n || ' does not have its sum' AS line FROM messages WHERE held = 0 AND ${message}`,
     `SELECT 'change ' || seq || ' does not have its sum' AS line FROM history
-      WHERE sum <> sum_of(${SUMMED_HISTORY_COLUMNS.join(', ')})`,
+      WHERE sum <> sum_of(${HISTORY_COLUMNS.join(', ')})`,
     `SELECT 'device ' || d.device || ' does not fit its messages' AS line FROM devices AS d
       LEFT JOIN (SELECT device, sum(held) AS held, sum(state = 'dead') AS dead, max(generation) AS newest
         FROM messages GROUP BY device) AS m ON m.device = d.device
@@ -158,8 +159,8 @@ function upgrade(db: DatabaseSync, from: number): void {
 }
 
 function addSums(db: DatabaseSync): void {
-  db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
-  db.exec(`UPDATE history SET sum = sum_of(${SUMMED_HISTORY_COLUMNS.join(', ')})`);
+  db.exec(`UPDATE messages SET sum = sum_of(${CONTENT_COLUMNS.join(', ')})`);
+  db.exec(`UPDATE history SET sum = sum_of(${HISTORY_COLUMNS.join(', ')})`);
 }
 
 function schemaOf(db: DatabaseSync): string {

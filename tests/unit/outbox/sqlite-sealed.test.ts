@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
-import { SUMMED_MESSAGE_COLUMNS } from '../../../relay-client/outbox/row-sums.ts';
+import { CONTENT_COLUMNS } from '../../../relay-client/outbox/rules/rows.ts';
 import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
 import { contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
 import { openAt } from './sqlite-lab.ts';
@@ -132,7 +132,7 @@ t.test('a new key on top seals from then on, and the old one opens', async (t) =
 /** Sums are against accidents: whoever changes a store on purpose can write them as well. */
 function sumAnew(db: DatabaseSync): void {
   defineFunctions(db);
-  db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
+  db.exec(`UPDATE messages SET sum = sum_of(${CONTENT_COLUMNS.join(', ')})`);
 }
 
 t.test('what somebody moved or wrote in clear is refused, and can still end', async (t) => {

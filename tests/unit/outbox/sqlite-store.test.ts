@@ -7,9 +7,11 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { SCHEMA_VERSION } from '../../../relay-client/outbox/schema.ts';
 import { DEFAULT_OUTBOX_LIMITS } from '../../../relay-client/outbox/outbox.ts';
+import type { OutboxLimits } from '../../../relay-client/outbox/outbox.ts';
+import { pushRequest } from '../../../relay-client/outbox/push-request.ts';
 import { createSealer } from '../../../relay-client/outbox/sealer.ts';
 import { createSqliteLedger } from '../../../relay-client/outbox/sqlite-ledger.ts';
-import { SUMMED_MESSAGE_COLUMNS } from '../../../relay-client/outbox/row-sums.ts';
+import { CONTENT_COLUMNS } from '../../../relay-client/outbox/rules/rows.ts';
 import { readStore, writeStore } from '../../../relay-client/outbox/sqlite-statements.ts';
 import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
 import { openStore } from '../../../relay-client/outbox/store-file.ts';
@@ -267,7 +269,7 @@ t.test('a store of the third version, whose time was wall time, loses none of it
     defineFunctions(db);
     const wall = clock.wall();
     db.exec(`UPDATE messages SET due_at = due_at + ${wall}, expires_at = expires_at + ${wall}`);
-    db.exec(`UPDATE messages SET sum = sum_of(${SUMMED_MESSAGE_COLUMNS.join(', ')})`);
+    db.exec(`UPDATE messages SET sum = sum_of(${CONTENT_COLUMNS.join(', ')})`);
     writeStore(db, { ...readStore(db), store_time: wall });
     if (damaged) db.exec('UPDATE store SET seq = seq + 1');
     db.close();
@@ -336,3 +338,29 @@ t.test('a ledger that loses count tells it once', async (t) => {
   t.equal(ledger.miscount(), 'of 1 accepted messages 1 are neither held nor ended');
   t.equal(ledger.miscount(), null);
 });
+
+t.test(
+  'results that had to go are counted in the same commit, also where nothing else was changed',
+  async (t) => {
+    const store = openStore(join(t.testdir(), 'outbox'), 'test');
+    t.teardown(() => store.close());
+    const sealer = createSealer([randomBytes(32)], 'a test');
+    const now = { at: 1, wall: 1, ahead: 0 };
+    const open = (limits: Partial<OutboxLimits>) =>
+      createSqliteLedger(store.db, { ...DEFAULT_OUTBOX_LIMITS, ...limits }, sealer);
+
+    const before = open({});
+    const request = pushRequest('a message', dls(phone(1), '[]'));
+    before.push(now, request);
+    before.end(now, request.id, { state: 'cleared', by: 'session', results: '[1]' });
+    before.beforeCommit();
+    t.equal(readStore(store.db).result_bytes, 3);
+
+    const lowered = open({ resultBytes: 0 });
+    lowered.clear(now, phone(2), { state: 'cleared', by: 'api' });
+    t.equal(lowered.dirty, true);
+    lowered.beforeCommit();
+    t.equal(readStore(store.db).result_bytes, 0);
+    t.equal(lowered.message(now, request.id)?.results, '');
+  },
+);

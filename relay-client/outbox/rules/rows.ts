@@ -1,5 +1,5 @@
-import type { DeviceId } from '../../shared/device-id.ts';
-import type { Now } from './ledger.ts';
+import type { DeviceId } from '../../../shared/device-id.ts';
+import type { Now } from '../ledger.ts';
 import type {
   DeviceRecord,
   HistoryEntry,
@@ -7,7 +7,10 @@ import type {
   MessageKind,
   MessageState,
   PendingEntry,
-} from './outbox.ts';
+} from '../outbox.ts';
+
+/** What a column holds. */
+export type Value = string | number | null;
 
 /** The one row of `store`. */
 export interface StoreRow {
@@ -32,6 +35,28 @@ export interface StoreRow {
   result_bytes: number;
   sum: number;
 }
+
+/** The counters and the rest of the row of `store` that a ledger keeps. */
+export type Books = Omit<StoreRow, 'one' | 'file' | 'sum'>;
+
+export const BOOKS = [
+  'incarnation',
+  'store_time',
+  'wall_ahead',
+  'seq',
+  'held',
+  'held_bytes',
+  'accepted',
+  'cleared',
+  'superseded',
+  'expired',
+  'cancelled',
+  'dead',
+  'kept',
+  'devices',
+  'strangers',
+  'result_bytes',
+] as const satisfies (keyof Books)[];
 
 export interface DeviceRow {
   device: string;
@@ -96,10 +121,65 @@ export interface ChangeRow extends Pick<HistoryRow, 'seq' | 'event' | 'message'>
   expires_at: number;
 }
 
-export const MESSAGE_COLUMNS =
-  'n, id, device, held, generation, kind, state, accepted_wall, ended_wall, ended_by, ttl, due_at, expires_at, ' +
-  'forget_at, fruitless, key, content, campaign, bytes, actions, results, result_bytes, awaited_until, ' +
-  'parked_due, failed';
+/** A message's columns but for its number. Sums of rows in SQLite are over just these, in this order. */
+export const CONTENT_COLUMNS = [
+  'id',
+  'device',
+  'held',
+  'generation',
+  'kind',
+  'state',
+  'accepted_wall',
+  'ended_wall',
+  'ended_by',
+  'ttl',
+  'due_at',
+  'expires_at',
+  'forget_at',
+  'fruitless',
+  'key',
+  'content',
+  'campaign',
+  'bytes',
+  'actions',
+  'results',
+  'result_bytes',
+  'awaited_until',
+  'parked_due',
+  'failed',
+] as const satisfies (keyof MessageRow)[];
+
+export const MESSAGE_COLUMNS = ['n', ...CONTENT_COLUMNS] as const;
+
+/** What a fresh message is written with; it is held, and the rest is as the tables have it. */
+export const FRESH_COLUMNS = [
+  'id',
+  'device',
+  'generation',
+  'kind',
+  'accepted_wall',
+  'ttl',
+  'due_at',
+  'expires_at',
+  'key',
+  'content',
+  'campaign',
+  'bytes',
+  'actions',
+  'parked_due',
+] as const satisfies (keyof MessageRow)[];
+
+/** An entry of the history is summed whole. */
+export const HISTORY_COLUMNS = [
+  'seq',
+  'wall',
+  'device',
+  'message',
+  'generation',
+  'event',
+  'what',
+  'facts',
+] as const satisfies (keyof HistoryRow)[];
 
 /** What a row holds sealed, opened. */
 export type Contents = Pick<Message, 'actions' | 'results'>;
