@@ -53,7 +53,10 @@ export function createUnknownReports(siteNames: readonly string[], limit: number
       lengths[place] = keyEnd - SITE_BYTES;
       times[place] = at;
       addresses[place] = address;
-      kept[site] = Math.min(before + 1 - known, UNKNOWN_RECORDS);
+      // No Math.min: it branches, and with the places full, where it equals the limit for known devices only, the
+      // processor guesses wrong for those.
+      const free = (before - UNKNOWN_RECORDS) >>> 31;
+      kept[site] = before + (free & (1 - known));
     },
     take() {
       const reports = siteNames.map((site, number) => {
