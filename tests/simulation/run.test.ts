@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { commandsOf, ROOT } from '../fixtures/documents.ts';
+import { createShell } from '../fixtures/shell.ts';
 import { loadSimulation } from './load.ts';
 
 const { runSeed, stop } = await loadSimulation();
@@ -29,6 +31,18 @@ t.test(
     }
   },
 );
+
+t.test('the commands of docs/simulation.md run', async (t) => {
+  const shell = createShell({ home: t.testdir(), cwd: ROOT });
+  const commands = commandsOf('docs/simulation.md', 'npm run simulate').trim().split('\n');
+  const seen = await Promise.all(commands.map((command) => shell.run(command)));
+  t.same(
+    seen.map(({ code }) => code),
+    commands.map(() => 0),
+    JSON.stringify(seen.map(({ stderr }) => stderr)),
+  );
+  t.match(seen[0]?.stdout, /1 seeds from 17 on, .* 0 broke a promise/);
+});
 
 t.test('two seeds are two runs', async (t) => {
   const digests = new Set<string>();

@@ -10,17 +10,22 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { startGate } from '../fixtures/gate.ts';
+import { parse, stringify } from 'yaml';
+import { commandsOf, firstBlock } from '../fixtures/documents.ts';
+import { freeAddress, startGate } from '../fixtures/gate.ts';
+import { createShell } from '../fixtures/shell.ts';
+import { buildPhoneMessage } from '../../shared/wpi/index.ts';
 
 /** What ends up in the package or is needed to make it. */
 const sources = ['bin', 'proxy', 'relay-client', 'shared', 'tests/phones'];
 const rootFiles = /^(package(-lock)?\.json|tsconfig.*\.json|\.taprc|\.npmrc|LICENSE|.*\.md)$/;
 const commands = ['sallyport-proxy', 'sallyport-relay', 'sallyport-phones'];
 
+const PATH = [dirname(process.execPath), process.env['PATH']].join(delimiter);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (file: string): unknown => JSON.parse(readFileSync(file, 'utf8'));
 const { version } = read(join(root, 'package.json')) as { version: string };
@@ -36,7 +41,6 @@ async function run(
   args: string[],
   cwd: string,
 ): Promise<{ stdout: string; stderr: string }> {
-  const PATH = [dirname(process.execPath), process.env['PATH']].join(delimiter);
   return promisify(execFile)(command, args, { cwd, env: { ...process.env, PATH } });
 }
 
@@ -58,29 +62,27 @@ async function pack(t: Test): Promise<string> {
 }
 
 /**
- * Installs the package in a directory of its own, with the versions of our lock file: npm then takes them from
- * its cache and needs no network.
+ * Installs the package as docs/wpi.md says, in a directory whose lock file has the versions of ours: npm then takes them
+ * from its cache and needs no network.
  */
 async function install(t: Test, tarball: string): Promise<string> {
   const path = makeDirectory(t, 'installed');
   const lock = read(join(root, 'package-lock.json')) as { packages: Record<string, LockEntry> };
-  const own = lock.packages[''];
   const needed = Object.entries(lock.packages).filter(
     ([name, entry]) => name.startsWith('node_modules/') && !entry.dev && !entry.devOptional && !entry.link,
   );
-  const project = { name: 'installed', version: '1.0.0', dependencies: { sallyport: `file:${tarball}` } };
-  const packages = {
-    '': project,
-    'node_modules/sallyport': { ...own, version, resolved: `file:${tarball}`, devDependencies: undefined },
-    ...Object.fromEntries(needed),
-  };
+  const project = { name: 'installed', version: '1.0.0', type: 'module' };
+  const packages = { '': project, ...Object.fromEntries(needed) };
   writeFileSync(join(path, 'package.json'), JSON.stringify({ ...project, private: true }));
   writeFileSync(
     join(path, 'package-lock.json'),
     JSON.stringify({ ...project, lockfileVersion: 3, packages }),
   );
-  const quiet = ['--loglevel=error', '--no-audit', '--no-fund'];
-  await run('npm', ['ci', '--prefer-offline', '--omit=dev', ...quiet], path);
+  cpSync(tarball, join(path, basename(tarball)));
+  const quiet = { npm_config_loglevel: 'error', npm_config_audit: 'false', npm_config_fund: 'false' };
+  const shell = createShell({ home: path, env: { PATH, npm_config_prefer_offline: 'true', ...quiet } });
+  const { code, stderr } = await shell.run(commandsOf('docs/wpi.md', 'npm install'));
+  if (code !== 0) throw new Error(`npm install ended with ${code}: ${stderr}`);
   return path;
 }
 
@@ -124,6 +126,33 @@ t.test('the packed and installed package', async (t) => {
     const script = /assets\/[^"]+\.js/.exec(await page.text())?.[0] ?? 'none';
     t.equal((await fetch(`${gate.api}/${script}`)).status, 200);
     t.equal(await gate.relay.stop(), 0);
+
+    await t.test('and a relay inside a service, by docs/sdk.md, does the same', async (t) => {
+      const PATH = `${join(installed, 'node_modules/.bin')}${delimiter}${process.env['PATH']}`;
+      const shell = createShell({ home: installed, env: { PATH } });
+      const invited = await shell.run(`sallyport-proxy invite embedded --config ${gate.proxyConfig}`);
+      const word = invited.stdout.trim().split('\n').at(-1) ?? '';
+      const joining = commandsOf('docs/sdk.md', 'sallyport-relay join').replace('sallyport-join-1.…', word);
+      t.match(await shell.run(joining), { code: 0 });
+      const address = await freeAddress();
+      const file = join(installed, 'relay.yaml');
+      const upstream = `http://${address}`;
+      const services = [{ name: 'wpi', kind: 'wpi', tls: null, upstream }];
+      writeFileSync(
+        file,
+        stringify({
+          ...(parse(readFileSync(file, 'utf8')) as object),
+          services,
+          api: { listen: '127.0.0.1:0' },
+        }),
+      );
+      const example = firstBlock('docs/sdk.md', 'ts').replace('8443', address.split(':')[1]!);
+      writeFileSync(join(installed, 'service.ts'), example);
+      const service = shell.stay(`${process.execPath} service.ts`);
+      t.teardown(() => service.end());
+      await service.prints(/00:1A:E8:12:34:56 is asked to call: message \S+, generation 1/);
+      await gate.polls('00:1A:E8:12:34:56', 202);
+    });
     t.equal(await gate.proxy.stop(), 0);
   });
 
@@ -142,6 +171,21 @@ t.test('the packed and installed package', async (t) => {
       console.log(phone.reason, itemValue(phone.items, 'mac-addr'), answer.nonce, answer.action);`;
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], installed);
     t.equal(stdout.trim(), 'solicited 00:1A:E8:00:00:01 A1 CleanUp');
+  });
+
+  t.test('the service of docs/wpi.md tells a phone its poll address', async (t) => {
+    const address = await freeAddress();
+    const example = firstBlock('docs/wpi.md', 'ts').replace('8443', address.split(':')[1]!);
+    writeFileSync(
+      join(installed, 'wpi-service.ts'),
+      `${example}\nserver.once('listening', () => console.log('listens'));\n`,
+    );
+    const service = createShell({ home: installed }).stay(`${process.execPath} wpi-service.ts`);
+    t.teardown(() => service.end());
+    await service.prints(/listens/);
+    const body = buildPhoneMessage({ nonce: 'A1', reason: 'start-up', items: [] });
+    const answer = await fetch(`http://${address}/`, { method: 'POST', body });
+    t.match(await answer.text(), /WriteItems[^]*http:\/\/proxy\.example:8080\/dcmp\//);
   });
 
   t.test('SDK and WPI bring their types', async (t) => {

@@ -1,6 +1,5 @@
 /** README.md is followed to the letter: its configs are written, its commands run, and what it promises is looked for. */
-import { spawn, spawnSync } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { parse, parseDocument } from 'yaml';
 import { blocksOf, readDocument, ROOT } from '../fixtures/documents.ts';
+import { createShell } from '../fixtures/shell.ts';
 import { createPlainService } from '../fixtures/services/index.ts';
 
 /** Addresses that README names. In the test each is a free port of this machine. */
@@ -99,7 +99,7 @@ t.test('every command of README.md does what README.md says', { skip }, async (t
   };
 
   const settings: string[] = [];
-  const shell = (command: string): string => [...settings, `exec ${command}`].join('\n');
+  const shell = createShell({ home });
   const expected = [...EXPECTED];
   const status = async (): Promise<number> =>
     (await fetch(replace('http://proxy.example:8080/dcmp/contact-me?device-id=001ae8123456'))).status;
@@ -126,7 +126,7 @@ t.test('every command of README.md does what README.md says', { skip }, async (t
       const staying = STAYING.find(({ starts }) => written.startsWith(starts));
       const command = replace(written);
       if (staying !== undefined) {
-        const program = stay(shell(command), home);
+        const program = shell.stay(command, settings);
         t.teardown(() => program.end());
         await program.prints(staying.prints);
         if (staying.starts === 'sallyport-relay run') await upstreamIsUp();
@@ -136,8 +136,7 @@ t.test('every command of README.md does what README.md says', { skip }, async (t
       const [starts, prints] = expected.shift() ?? ['nothing', /^$/];
       if (!written.startsWith(starts))
         throw new Error(`expected a command "${starts}", README has ${written}`);
-      // A pipeline cannot be exec'd.
-      const { status: code, stdout, stderr } = await finish([...settings, command].join('\n'), home);
+      const { code, stdout, stderr } = await shell.run([...settings, command].join('\n'));
       printed.push({ command: written, text: stdout });
       if (code !== 0) t.comment(stderr);
       t.equal(code, 0, `${written} ends with 0`);
@@ -174,61 +173,4 @@ async function freePorts(count: number): Promise<number[]> {
     if (free) found.add(port);
   }
   return [...found];
-}
-
-const run = (script: string, home: string): ChildProcess =>
-  spawn('sh', ['-c', script], {
-    cwd: home,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, HOME: home },
-  });
-
-function finish(
-  script: string,
-  home: string,
-): Promise<{ status: number | null; stdout: string; stderr: string }> {
-  const child = run(script, home);
-  const late = setTimeout(() => child.kill('SIGKILL'), COMMAND_MS);
-  let [stdout, stderr] = ['', ''];
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (status) => {
-      clearTimeout(late);
-      resolve({ status, stdout, stderr });
-    });
-  });
-}
-
-/** Starts a command that stays. `end` sends SIGTERM and resolves when it has ended. */
-function stay(script: string, home: string): { prints(what: RegExp): Promise<void>; end(): Promise<void> } {
-  const child = run(script, home);
-  let text = '';
-  let look: () => void = () => undefined;
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-      look();
-    });
-  }
-  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  return {
-    prints: (what) =>
-      new Promise((resolve, reject) => {
-        const fail = (): void => reject(new Error(`${script} did not print ${String(what)}:\n${text}`));
-        const late = setTimeout(fail, COMMAND_MS);
-        look = () => {
-          if (!what.test(text)) return;
-          clearTimeout(late);
-          resolve();
-        };
-        void closed.then(fail);
-        look();
-      }),
-    async end() {
-      child.kill('SIGTERM');
-      await closed;
-    },
-  };
 }

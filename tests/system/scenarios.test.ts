@@ -1,10 +1,12 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { stringify } from 'yaml';
+import { commandsOf, ROOT } from '../fixtures/documents.ts';
 import { startGate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
+import { createShell } from '../fixtures/shell.ts';
 
 t.setTimeout(180_000);
 
@@ -16,6 +18,17 @@ const EXAMPLES: Record<string, { taught?: true }> = {
   'forgetful.yaml': { taught: true },
 };
 
+/** How an example is played, as its first lines say. */
+function commandOf(name: string): string {
+  const text = readFileSync(new URL(name, FOLDER), 'utf8');
+  const [, command = ''] = /^# {3}(sallyport-phones [^]*?[^\\])\n/m.exec(text) ?? [];
+  return command.replaceAll(/\\\n# */g, '');
+}
+
+t.test('the page plays the first example as that itself says', async (t) => {
+  t.equal(commandsOf('docs/scenarios.md', 'sallyport-phones scenario').trim(), commandOf('morning.yaml'));
+});
+
 t.test('every example is tried', async (t) => {
   t.strictSame(readdirSync(FOLDER).sort(), Object.keys(EXAMPLES).sort());
 });
@@ -25,15 +38,13 @@ for (const [name, { taught }] of Object.entries(EXAMPLES)) {
     const startUpItems: Record<string, string> = { realm: 'example' };
     const gate = await startGate(t, { service: { startUpItems } });
     if (taught) startUpItems['dcmp-url'] = gate.pollUrl;
-    const where = ['--service', gate.phoneService, '--api', gate.api];
-    const poll = taught ? [] : ['--poll', gate.pollUrl];
-    const file = fileURLToPath(new URL(name, FOLDER));
-    const { code, stdout, stderr } = await runProgram('sallyport-phones', [
-      'scenario',
-      file,
-      ...where,
-      ...poll,
-    ]);
+    const PATH = `${join(ROOT, 'bin')}:${process.env['PATH']}`;
+    const shell = createShell({ home: gate.dir, cwd: fileURLToPath(FOLDER), env: { PATH } });
+    const command = commandOf(name)
+      .replace('proxy.example:8080', new URL(gate.pollUrl).host)
+      .replace('proxy.example:18443', gate.doors['wpi'] ?? '')
+      .replace('127.0.0.1:9470', new URL(gate.api).host);
+    const { code, stdout, stderr } = await shell.run(command);
     t.equal(code, 0, `${stdout}${stderr}`);
     t.match(stdout, /\nall \d+ steps came out as they should\n$/);
   });

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { readDocument, ROOT } from '../../fixtures/documents.ts';
+import { commandsOf, readDocument, ROOT } from '../../fixtures/documents.ts';
+import { createShell } from '../../fixtures/shell.ts';
 
 const page = readDocument('docs/threat-model.md');
 
@@ -21,6 +22,16 @@ t.test('everything that the threat model says cannot be done names a test that t
       `${file}: ${name}`,
     );
   }
+});
+
+t.test('the commands by which the threat model is tried run, a little of each', async (t) => {
+  const shell = createShell({ home: t.testdir(), cwd: ROOT });
+  const fuzz = await shell.run(commandsOf('docs/threat-model.md', 'npm run fuzz'));
+  t.equal(fuzz.code, 0, fuzz.stderr);
+  t.match(fuzz.stdout, /\nseed 20261128, 0 findings, /);
+  // Which times differ on a busy machine is chance, and makes its exit code.
+  const oracle = await shell.run(commandsOf('docs/threat-model.md', 'npm run oracle'));
+  t.match(oracle.stdout, /\nrun 1 of 1: 20000 polls, 10000 devices, /);
 });
 
 t.test('SECURITY.md leads to the threat model', async (t) => {
