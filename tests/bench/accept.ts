@@ -3,19 +3,27 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate, Owner } from '../fixtures/gate.ts';
+import { startPostgres, whyNoPostgres } from '../fixtures/postgres.ts';
 import { startJobs } from './jobs.ts';
 import type { Jobs } from './jobs.ts';
 import type { PushDone, PushJob } from './push-process.ts';
-import { absoluteRow, median } from './rows.ts';
+import { absoluteRow, median, skippedRow } from './rows.ts';
 import type { BenchOptions, BenchRow } from './rows.ts';
 import { shares } from './shares.ts';
 
 const BENCH = 'accept';
 /** Pushes a second, and the goal for the 99th percentile of the way to the 202, in milliseconds. */
 const RATES = [
-  { rate: 500, most: 20 },
-  { rate: 1_000, most: 5 },
-];
+  { engine: 'sqlite', rate: 500, most: 20 },
+  { engine: 'sqlite', rate: 1_000, most: 5 },
+  { engine: 'postgres', rate: 1_000, most: 15 },
+] as const;
+const NOTE =
+  'API and polls over kept HTTP connections, a poll each millisecond until it says 202; the load shares the machine';
+const NOTES = {
+  sqlite: NOTE,
+  postgres: `outbox in a PostgreSQL of its own on loopback, fsync and synchronous_commit on, which shares the machine, too; ${NOTE}`,
+};
 /** Least pushes of one round, so that its 99th percentile means something. */
 const LEAST_PUSHES = 1_000;
 /** What a round may take beyond its length. */
@@ -25,14 +33,32 @@ const SYNCS = 300;
 export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow[]> {
   const named = RATES.map((each) => ({
     ...each,
-    name: `push → 202 at ${each.rate.toLocaleString('en')} durable pushes/s, p99`,
+    name: `push → 202 at ${each.rate.toLocaleString('en')} durable pushes/s, ${each.engine === 'postgres' ? 'PostgreSQL, ' : ''}p99`,
   })).filter(({ name }) => options.wanted(BENCH, name));
-  if (named.length === 0) return [];
-  const gate = await startPushGate(owner);
+  const rows: BenchRow[] = [];
+  for (const engine of ['sqlite', 'postgres'] as const) {
+    const rates = named.filter((each) => each.engine === engine);
+    if (rates.length === 0) continue;
+    const missing = engine === 'postgres' && whyNoPostgres();
+    if (missing === false) rows.push(...(await measureEngine(owner, options, engine, rates)));
+    else rows.push(...rates.map(({ name }) => skippedRow({ bench: BENCH, name, unit: 'ms', why: missing })));
+  }
+  return rows;
+}
+
+async function measureEngine(
+  owner: Owner,
+  options: BenchOptions,
+  engine: 'sqlite' | 'postgres',
+  rates: readonly { name: string; rate: number; most: number }[],
+): Promise<BenchRow[]> {
+  const server = engine === 'postgres' ? await startPostgres(owner, { durable: true }) : null;
+  const outbox = server === null ? {} : { outbox: { postgres: (await server.database()).href } };
+  const gate = await startPushGate(owner, outbox);
   const pushes = await startJobs<PushJob, PushDone>(owner, [], './push-process.ts');
   const rows: BenchRow[] = [];
   let first = 0;
-  for (const { name, rate, most } of named) {
+  for (const { name, rate, most } of rates) {
     const rounds: PushDone[] = [];
     const count = Math.max(LEAST_PUSHES, Math.round(rate * options.seconds));
     // The first round warms up and is not counted.
@@ -64,7 +90,7 @@ export async function run(owner: Owner, options: BenchOptions): Promise<BenchRow
           'sync of the disk alone, p50': disk.p50,
           'sync of the disk alone, p99': disk.p99,
         },
-        note: 'API and polls over kept HTTP connections, a poll each millisecond until it says 202; the load shares the machine',
+        note: NOTES[engine],
       }),
     );
   }
@@ -85,10 +111,11 @@ function syncTimes(dir: string): { p50: number; p99: number } {
   return shares(took);
 }
 
-/** A gate at which all that is pushed to is offered. */
-export function startPushGate(owner: Owner): Promise<Gate> {
+/** A gate at which all that is pushed to is offered. @param relay - as {@link GateOptions.relay} */
+export function startPushGate(owner: Owner, relay: Record<string, unknown> = {}): Promise<Gate> {
   return startGate(owner, {
     logLevel: 'info',
+    relay,
     // Nobody comes here: with the usual limit most devices would wait for sessions of others to end.
     proxy: { sites: [{ name: 'default', session_gap_s: 0, max_sessions: 1_000_000 }] },
   });

@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BenchRow } from './rows.ts';
-import { median, spreadOf } from './rows.ts';
+import { isMeasured, median, spreadOf } from './rows.ts';
 import { columns } from './table.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
@@ -55,7 +55,7 @@ export async function compareWith(
       for (const tree of trees) rows.set(tree, await measureIn(tree, options.only));
       for (const ours of rows.get(ROOT) ?? []) {
         const theirs = rows.get(other)?.find(({ bench, name }) => bench === ours.bench && name === ours.name);
-        if (theirs === undefined) continue;
+        if (theirs === undefined || !isMeasured(ours)) continue;
         const name = `${ours.bench}: ${ours.name}`;
         ratios.set(name, [...(ratios.get(name) ?? []), gain(ours, theirs)]);
       }

@@ -4,7 +4,7 @@ export interface BenchRow {
   bench: string;
   name: string;
   unit: string;
-  /** Median of the rounds. */
+  /** Median of the rounds; NaN where nothing was measured. */
   ours: number;
   /** What it is held against, measured in the same rounds; null where the goal is an absolute one. */
   peer: { name: string; value: number } | null;
@@ -154,6 +154,14 @@ export function absentRow(of: {
   const row = absoluteRow({ ...of, goal: null });
   return { ...row, peer: { name: of.peer, value: NaN }, absent: of.absent };
 }
+
+/** A row of which nothing could be measured here. @param of - `why`, and how to get what is missing */
+export function skippedRow(of: { bench: string; name: string; unit: string; why: string }): BenchRow {
+  return { ...absoluteRow({ ...of, ours: [], goal: null, note: of.why }), spread: [NaN, NaN] };
+}
+
+/** Whether there is anything to tell of a row. */
+export const isMeasured = ({ raw }: BenchRow): boolean => raw.ours.length > 0;
 
 function meets(goal: Goal | null, ours: number, ratio: number | null): boolean | null {
   if (goal === null) return null;

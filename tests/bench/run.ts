@@ -10,6 +10,7 @@ import { growthText } from './growth-page.ts';
 import { describeMachine } from './machine.ts';
 import { BENCH_NAMES, measureRows } from './measure.ts';
 import { writePages } from './pages.ts';
+import { isMeasured } from './rows.ts';
 import type { BenchRow } from './rows.ts';
 import { asText } from './table.ts';
 
@@ -40,7 +41,7 @@ are installed. Let nothing else run meanwhile.
 `;
 
 /** Rows that revisions are not compared by: they take too long to be measured often, or say the same as another. */
-const UNGUARDED = /slow readers|latency|, wpi$|^courier|^campaign|memory|^resync marks/;
+const UNGUARDED = /slow readers|PostgreSQL|latency|, wpi$|^courier|^campaign|memory|^resync marks/;
 const RESULTS = new URL('results/', import.meta.url).pathname;
 
 const progress = (text: string): void => void process.stderr.write(`… ${text}\n`);
@@ -98,7 +99,10 @@ async function main(): Promise<number> {
     if (keep) {
       const kept = readFigures();
       const others = values.all ? [] : kept.rows;
-      writeFigures({ ...kept, rows: mergeRows(others, rows, describeMachine(), BENCH_NAMES) });
+      writeFigures({
+        ...kept,
+        rows: mergeRows(others, rows.filter(isMeasured), describeMachine(), BENCH_NAMES),
+      });
     }
   }
   const most = Number(values.most ?? (quick ? 10_000 : Infinity));

@@ -1,3 +1,4 @@
+import { isMeasured } from './rows.ts';
 import type { BenchRow } from './rows.ts';
 
 const HEAD = ['bench', 'row', 'ours', 'peer', 'ratio', 'spread', 'goal', 'met'];
@@ -11,6 +12,7 @@ export function shown(value: number): string {
 
 /** A row's cells in the order of the table, without its benchmark. */
 export function cellsOf(row: BenchRow): string[] {
+  if (!isMeasured(row)) return [row.name, `not measured: ${row.note}`, '', '', '', '', ''];
   const { peer, absent, ratio, spread, goal, unit } = row;
   const ofPeer = absent !== null ? 'not installed' : peer === null ? '' : shown(peer.value);
   return [
