@@ -1,13 +1,17 @@
 import { createHash } from 'node:crypto';
+import { mkdtempSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { parse, stringify } from 'yaml';
+import { createFakeTime, whyNoFakeTime } from '../fixtures/faults/fake-time.ts';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate, GateOptions } from '../fixtures/gate.ts';
 import type { Engine } from '../fixtures/outbox-place.ts';
 import { startProgram } from '../fixtures/program.ts';
+import type { LogLine } from '../fixtures/program.ts';
 import type { PlainServiceOptions } from '../fixtures/services/index.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
 import { createDialer, createPhone, parseTarget } from '../phones/index.ts';
@@ -15,6 +19,7 @@ import type { Phone } from '../phones/index.ts';
 
 const LOOK_MS = 20;
 const DEADLINE_MS = 15_000;
+const HALF_DAY_MS = 43_200_000;
 
 const mac = (n: number): string => `00:1A:E8:74:00:${n.toString(16).padStart(2, '0').toUpperCase()}`;
 
@@ -137,8 +142,8 @@ export function promises(t: Test, engine: Engine): void {
       let left = 120_000;
       for (let round = 0; round < 3; round++) {
         const stop = await forge();
-        const began = performance.now();
         const granted = await until('quiet is told', quietFor, (ms) => ms > 0);
+        const began = performance.now();
         t.ok(granted <= left, `${granted} ms of quiet where ${left} are left`);
         await until(
           'time passes',
@@ -198,6 +203,64 @@ export function promises(t: Test, engine: Engine): void {
       await until('it is cleared', state, (now) => now === 'cleared');
       const [device1] = (await gate.call('GET', '/v1/devices?state=dead')).body['devices'] as unknown[];
       t.equal(device1, undefined);
+    },
+  );
+
+  t.test(
+    'P10: what the relay’s clock says ends nothing and keeps nothing',
+    { skip: whyNoFakeTime() },
+    async (t) => {
+      const time = createFakeTime(join(mkdtempSync(join(tmpdir(), 'fake-time-')), 'time'));
+      const gate = await startGate(t, { engine, wrap: { relay: time.wrap } });
+      const [lasting, brief] = [mac(8), mac(9)];
+      const { id } = await push(gate, lasting, { ttl_s: 3600 });
+      const stateOf = async (id: unknown): Promise<unknown> =>
+        (await gate.call('GET', `/v1/messages/${String(id)}`)).body['state'];
+      const says = ({ time }: LogLine): number => Date.parse(String(time));
+      for (const [jump, jumped] of [
+        ['+1d', (said: number) => said > Date.now() + HALF_DAY_MS],
+        ['@1970-01-02 00:00:00', (said: number) => said < 20 * HALF_DAY_MS],
+      ] as const) {
+        time.set(jump);
+        const began = performance.now();
+        const short = await push(gate, brief, { ttl_s: 2 });
+        await gate.polls(brief, 202);
+        await until(
+          `after ${jump} it expires`,
+          () => stateOf(short['id']),
+          (state) => state === 'expired',
+        );
+        const lived = performance.now() - began;
+        t.ok(lived > 1_900, `${jump}: it lived for ${Math.round(lived)} ms`);
+        t.ok(
+          gate.relay.lines.some((line) => jumped(says(line))),
+          `${jump}: its log tells of that time`,
+        );
+        t.equal(await stateOf(id), 'held');
+        t.equal(await gate.poll(lasting), 202);
+      }
+      t.equal(await gate.relay.stop(), 0);
+      time.set('-1d');
+      await gate.startRelay();
+      t.ok(says(gate.relay.ready) < Date.now() - HALF_DAY_MS, 'it is started in the past');
+      t.equal(await stateOf(id), 'held');
+      await gate.polls(lasting, 202);
+    },
+  );
+
+  t.test(
+    'P11: at its limit the outbox refuses the new push, drops nothing, and takes it once there is room',
+    async (t) => {
+      const gate = await startGate(t, { engine, relay: { limits: { held: 3 } } });
+      const held = [mac(10), mac(11), mac(12)];
+      for (const device of held) await push(gate, device);
+      const refused = await gate.call('POST', `/v1/devices/${mac(13)}/messages`, {});
+      t.match(refused, { status: 503, body: { code: 'OUTBOX_FULL', message: /limit of 3 / } });
+      for (const device of held) t.equal(await gate.poll(device), 202);
+      t.equal(await gate.poll(mac(13)), 200);
+      await gate.call('DELETE', `/v1/devices/${held[0]}/messages`);
+      t.match(await push(gate, mac(13)), { status: 201, generation: 1 });
+      await gate.polls(mac(13), 202);
     },
   );
 

@@ -1,7 +1,10 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import { startPostgres, whyNoPostgres } from '../fixtures/postgres.ts';
 import { startSecondRelay } from '../fixtures/second-relay.ts';
+import { mountSmallDisk, noMounting } from '../fixtures/small-disk.ts';
 import { createPhone } from '../phones/index.ts';
 
 t.setTimeout(150_000);
@@ -285,5 +288,45 @@ t.test(
     );
     const position = (await call(apis[1]!, 'GET', '/v1/status')).body;
     t.equal((await site()).position.incarnation, position['incarnation'], 'in the same incarnation');
+  },
+);
+
+t.test(
+  'a server without room refuses pushes and nothing else, and that is over when there is room',
+  { skip: skip === false ? noMounting : skip },
+  async (t) => {
+    const room = mountSmallDisk(t, 'size=24m');
+    mkdirSync(join(room, 'data'), { mode: 0o700 });
+    const server = await startPostgres(t);
+    const url = await server.database(join(room, 'data'));
+    const gate = await startGate(t, { logLevel: 'info', relay: { outbox: { postgres: url.href } } });
+    const accepted = [mac(1)];
+    t.equal((await gate.call('POST', `/v1/devices/${mac(1)}/messages?wait=proxy`, {})).status, 201);
+    const filler = join(room, 'filler');
+    t.throws(() => writeFileSync(filler, Buffer.alloc(24 * 2 ** 20)), { code: 'ENOSPC' }, 'the disk is full');
+    let refused: { status: number; body: Record<string, unknown> } | null = null;
+    for (let n = 100; n < 5_000 && refused === null; n += 1) {
+      const answer = await gate.call('POST', `/v1/devices/${mac(n)}/messages`, {});
+      if (answer.status === 201) accepted.push(mac(n));
+      else refused = answer;
+    }
+    t.match(refused, { status: 507, body: { code: 'OUTBOX_STORAGE' } }, `refused after ${accepted.length}`);
+    t.equal(await gate.poll(mac(1)), 202, 'polls go on');
+    t.match((await gate.call('GET', `/v1/devices/${mac(1)}`)).body, { pending: 1 }, 'so do questions');
+
+    rmSync(filler);
+    await until(
+      'pushes are taken again',
+      async () => (await gate.call('POST', `/v1/devices/${mac(2)}/messages`, {})).status,
+      (status) => status === 201,
+    );
+    await gate.polls(mac(2), 202, DEADLINE_MS);
+    const lost: string[] = [];
+    for (const device of accepted) {
+      const { body } = await gate.call('GET', `/v1/devices/${device}`);
+      if (body['pending'] !== 1) lost.push(device);
+    }
+    t.same(lost, [], `each of ${accepted.length} that were accepted is there`);
+    t.equal(await gate.relay.stop(), 0, 'the relay has lived through it');
   },
 );

@@ -11,6 +11,7 @@ interface PromiseOnPage {
   statement: string;
   tests: { file: string; name: string }[];
   figures: string[];
+  engines: string | undefined;
   text: string;
 }
 
@@ -27,6 +28,7 @@ const promises: PromiseOnPage[] = page
         name,
       })),
       figures: [...text.matchAll(/^- Figure: `([^`]+)`$/gm)].map(([, name = '']) => name),
+      engines: /^- Engines: (.+)$/m.exec(text)?.[1],
       text,
     };
   });
@@ -36,8 +38,8 @@ const word = (text: string): string => text.replaceAll(/\s+/g, ' ');
 /** What a test file says, with what it takes its tests from: a suite that several files run. */
 function sourcesOf(file: string): string {
   const text = readFileSync(join(ROOT, file), 'utf8');
-  const imported = [...text.matchAll(/from '(\.[^']+conformance[^']*)'/g)].map(([, path = '']) =>
-    join(dirname(file), path),
+  const imported = [...text.matchAll(/from '(\.[^']+(?:conformance|promises\/suite)[^']*)'/g)].map(
+    ([, path = '']) => join(dirname(file), path),
   );
   return [text, ...imported.map(sourcesOf)].join('\n');
 }
@@ -62,6 +64,24 @@ t.test('each of its tests is there by that name', async (t) => {
       if (there) t.ok(word(sourcesOf(file)).includes(word(name)), `${number}: ${file}: ${name}`);
     }
   }
+});
+
+t.test('each that an outbox has a part in names tests with each engine', async (t) => {
+  const withPostgres = (text: string): boolean => /\bstartPostgres(Engine)?\(|\bENGINES\b/.test(text);
+  const withSqlite = (text: string): boolean =>
+    /\bENGINES\b/.test(text) || (/\bstart\w*Gate\(|\bopenSqliteOutbox\(/.test(text) && !withPostgres(text));
+  const without: string[] = [];
+  for (const { number, engines, tests } of promises) {
+    if (engines === 'no outbox has a part in it') {
+      without.push(number);
+      continue;
+    }
+    t.equal(engines, 'SQLite, PostgreSQL', number);
+    const sources = tests.map(({ file }) => sourcesOf(file));
+    t.ok(sources.some(withSqlite), `${number} names a test with SQLite`);
+    t.ok(sources.some(withPostgres), `${number} names a test with PostgreSQL`);
+  }
+  t.same(without, ['P12', 'P13', 'P14'], 'bytes on their way are the business of no outbox');
 });
 
 t.test('each of its figures is in docs/metrics.md', async (t) => {
