@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
-import { besideFile, fields, readConfigFile } from '../shared/config-file.ts';
-import type { Written } from '../shared/config-file.ts';
+import { fields, readConfigFile } from '../shared/config-file.ts';
+import { besideFile } from '../shared/config-text.ts';
+import type { Written } from '../shared/config-text.ts';
 import { createFileChecks } from '../shared/config-files.ts';
 import type { Fault, FileChecks } from '../shared/config-files.ts';
 import { DRAIN_MOST_S } from '../shared/program.ts';

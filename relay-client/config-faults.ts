@@ -1,6 +1,6 @@
 import { isIP, isIPv4 } from 'node:net';
 import { sep } from 'node:path';
-import type { Written } from '../shared/config-file.ts';
+import type { Written } from '../shared/config-text.ts';
 import type { Fault, FileChecks } from '../shared/config-files.ts';
 import { isLoopback, overlap, parseAddressRange } from './addresses/range.ts';
 import type { AddressRange } from './addresses/range.ts';

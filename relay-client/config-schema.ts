@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fields } from '../shared/config-file.ts';
+import { DEFAULT_API_LISTEN } from './default-api.ts';
 import { describeError } from '../shared/errors.ts';
 import { fitsXml } from '../shared/wpi/escape.ts';
 import { parseAddressRange } from './addresses/range.ts';
@@ -183,7 +184,7 @@ export const relaySchema = (beside: (path: string) => string) => {
           },
           'a map with listen',
         )
-        .prefault({ listen: '127.0.0.1:9470' }),
+        .prefault({ listen: DEFAULT_API_LISTEN }),
       webhooks: z
         .array(
           z.strictObject(

@@ -1,5 +1,6 @@
 import type { Address } from '../shared/address.ts';
-import { besideFile, readConfigFile } from '../shared/config-file.ts';
+import { readConfigFile } from '../shared/config-file.ts';
+import { besideFile } from '../shared/config-text.ts';
 import { createFileChecks } from '../shared/config-files.ts';
 import type { DeviceTls } from './catcher/doors.ts';
 import { findFaults, findFileFaults } from './config-faults.ts';

@@ -1,49 +1,21 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { LineCounter, parseDocument } from 'yaml';
-import type { Document } from 'yaml';
+import { accessSync, constants, statSync } from 'node:fs';
+import type { Document, LineCounter } from 'yaml';
 import { z } from 'zod';
 import { parseAddress, parseAllowList } from './address.ts';
 import type { Address } from './address.ts';
-import { describeError, SallyportError } from './errors.ts';
+import { ConfigError } from './config-error.ts';
+import type { ConfigFault } from './config-error.ts';
+import { asWritten, readYamlFile } from './config-text.ts';
+import type { Written } from './config-text.ts';
+import { describeError } from './errors.ts';
 import { parsePin } from './key-pair.ts';
 import type { Pin } from './key-pair.ts';
 import { NAME_PATTERN } from './mux-opening.ts';
 
-/** Largest config file that is read, in bytes. */
-const CONFIG_BYTES = 1_048_576;
 /** Characters of a wrong value that a report shows. */
 const VALUE_SHOWN = 60;
 /** Fields whose values are never shown. */
 const SECRET_FIELD = /^(via|postgres|token|secret|password)$/;
-
-/** One thing that is wrong in a config file. */
-export interface ConfigFault {
-  /** Dotted, with indexes: `doors[1].listen`; empty for the file as a whole. */
-  path: string;
-  /** 1-based; null where the file does not hold the field. */
-  line: number | null;
-  /** The value as written, shortened; `(missing)` where there is none. */
-  value: string;
-  expected: string;
-}
-
-/** All that is wrong in one config file. Its message is the whole report, a line for each fault. */
-export class ConfigError extends SallyportError {
-  readonly file: string;
-  readonly faults: ConfigFault[];
-
-  constructor(file: string, faults: ConfigFault[]) {
-    const lines = faults.map(({ path, line, value, expected }) => {
-      const where = line === null ? file : `${file}:${line}`;
-      return `  ${where}: ${path === '' ? 'the file' : path} is ${value}; expected ${expected}`;
-    });
-    const count = faults.length === 1 ? '1 fault' : `${faults.length} faults`;
-    super('CONFIG_INVALID', `${file} has ${count}:\n${lines.join('\n')}`);
-    this.file = file;
-    this.faults = faults;
-  }
-}
 
 /**
  * Reads a YAML config file by a schema, and lets `also` look for faults between fields. All faults come in one report.
@@ -56,26 +28,13 @@ export function readConfigFile<T>(
   schema: z.ZodType<T>,
   also: (written: Written, fault: (path: (string | number)[], expected: string) => void) => void,
 ): T {
-  const text = readText(file);
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const { document, lines, values: written } = readYamlFile(file);
   const fault = (path: (string | number)[], expected: string): ConfigFault => ({
     path: showPath(path),
     line: lineOf(document, lines, path),
     value: showValue(document, path),
     expected,
   });
-  if (document.errors.length > 0) {
-    throw new ConfigError(
-      file,
-      document.errors.map((error) => ({
-        path: '',
-        line: error.linePos?.[0].line ?? null,
-        ...notYaml(error),
-      })),
-    );
-  }
-  const written: unknown = resolved(file, document) ?? {};
   const read = schema.safeParse(written);
   const found: ConfigFault[] = [];
   also(asWritten(written), (path, expected) => void found.push(fault(path, expected)));
@@ -84,69 +43,6 @@ export function readConfigFile<T>(
   const faults = [...issues.filter(({ path }) => found.every((other) => other.path !== path)), ...found];
   if (faults.length > 0) throw new ConfigError(file, faults);
   return (read as { data: T }).data;
-}
-
-/** The values of a document. Aliases are looked up only here: to nothing, or to more than a config could need. */
-function resolved(file: string, document: Document): unknown {
-  try {
-    return document.toJS();
-  } catch (error) {
-    throw new ConfigError(file, [{ path: '', line: null, ...notYaml(error) }]);
-  }
-}
-
-function notYaml(error: unknown): Pick<ConfigFault, 'value' | 'expected'> {
-  return {
-    value: 'not readable as YAML',
-    expected: `YAML (${describeError(error).split('\n')[0]?.replace(/:$/, '')})`,
-  };
-}
-
-/** Resolves the paths of a config file against the file's own folder. */
-export function besideFile(file: string): (path: string) => string {
-  const folder = dirname(resolve(file));
-  return (path) => resolve(folder, path);
-}
-
-/** A config as written, of which nothing is known: what is not as wanted reads as if it were not there. */
-export interface Written {
-  text(field: string): string | undefined;
-  texts(field: string): string[];
-  list(field: string): Written[];
-  map(field: string): Written;
-  has(field: string): boolean;
-  /** Whether the field is `true`. */
-  flag(field: string): boolean;
-}
-
-function asWritten(value: unknown): Written {
-  const map = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  const array = (field: string): unknown[] => (Array.isArray(map[field]) ? (map[field] as unknown[]) : []);
-  return {
-    text: (field) => (typeof map[field] === 'string' ? map[field] : undefined),
-    texts: (field) => array(field).map((item) => (typeof item === 'string' ? item : '')),
-    list: (field) => array(field).map(asWritten),
-    map: (field) => asWritten(map[field]),
-    has: (field) => map[field] !== undefined && map[field] !== null,
-    flag: (field) => map[field] === true,
-  };
-}
-
-function readText(file: string): string {
-  try {
-    const bytes = readFileSync(file);
-    if (bytes.length <= CONFIG_BYTES) return bytes.toString('utf8');
-  } catch (cause) {
-    throw new SallyportError(
-      'FILE_UNREADABLE',
-      `cannot read the config file ${file}: ${describeError(cause)}`,
-      { cause },
-    );
-  }
-  throw new SallyportError(
-    'CONFIG_INVALID',
-    `${file} is larger than ${CONFIG_BYTES} bytes; is it a config file?`,
-  );
 }
 
 function describeIssue(

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { pairFault } from './certificates.ts';
-import type { Written } from './config-file.ts';
+import type { Written } from './config-text.ts';
 import { describeError } from './errors.ts';
 import { readPrivateKey } from './key-pair.ts';
 import { TLS_PROFILES } from './tls-profile.ts';

@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import type { LogLevel } from './log-levels.ts';
 
 /** Facts that go with a log line. Bodies, tokens and keys stay out. */
 export type LogFields = Record<string, unknown>;
@@ -12,8 +13,7 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number] | 'silent';
+export type { LogLevel } from './log-levels.ts';
 
 /** Field names that are hidden wherever they stand, should one be logged by mistake. */
 const SECRET_FIELDS = [

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { ConfigError } from './config-file.ts';
+import { ConfigError } from './config-error.ts';
 import type { Milliseconds } from './clock.ts';
 import { describeError, isSallyportError } from './errors.ts';
 import type { Log } from './log.ts';

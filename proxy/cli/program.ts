@@ -13,10 +13,12 @@ import type { Shell } from '../../shared/completion.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import { writeJoinString } from '../../shared/join-string.ts';
 import { pinOf, readPrivateKey } from '../../shared/key-pair.ts';
-import { createLog, LOG_LEVELS } from '../../shared/log.ts';
-import type { LogLevel } from '../../shared/log.ts';
+import { createLog } from '../../shared/log.ts';
+import { LOG_LEVELS } from '../../shared/log-levels.ts';
+import type { LogLevel } from '../../shared/log-levels.ts';
 import { NAME_PATTERN } from '../../shared/mux-opening.ts';
 import { EXIT, refuseUnknownCommand, runUntilSignal } from '../../shared/program.ts';
+import { table } from '../../shared/table.ts';
 import { softwareVersion } from '../../shared/version.ts';
 import { loadProxyConfig } from '../config.ts';
 import { initProxy } from '../init.ts';
@@ -172,12 +174,16 @@ export function createProxyProgram(terminal: Terminal): Command {
       if (json === true) return say(JSON.stringify(relays));
       if (relays.length === 0)
         return say(`no relay has joined; make one a join string: ${PROGRAM} invite NAME`);
-      for (const { name, site, pin, added, former } of relays) {
-        say(`${name}  site ${site}  joined ${added}  ${pin}`);
-        if (former !== undefined && Date.parse(former.until) > systemClock.wall()) {
-          say(`    its former key ${former.pin} is good until ${former.until}`);
-        }
-      }
+      const now = systemClock.wall();
+      terminal.out(
+        table(
+          ['RELAY', 'SITE', 'JOINED', 'KEY', 'FORMER KEY', 'GOOD UNTIL'],
+          relays.map(({ name, site, pin, added, former }) => {
+            const good = former !== undefined && Date.parse(former.until) > now ? former : null;
+            return [name, site, added, pin, good?.pin ?? null, good?.until ?? null];
+          }),
+        ),
+      );
     });
 
   program

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { MessageBody } from '../api/shapes.ts';
-import { readActions } from '../courier/actions.ts';
 import type { HeldAction } from '../courier/actions.ts';
 import { createIsSecret, MASK, maskActions } from '../courier/secrets.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
@@ -49,8 +48,14 @@ export function addActions(program: Command, around: Surroundings): void {
  *
  * @throws SallyportError FILE_UNREADABLE, REQUEST_INVALID naming the file and the place in it
  */
-export function readActionsFile(file: string): HeldAction[] {
-  return readActions(readActionsSource(file), file);
+export async function readActionsFile(file: string): Promise<HeldAction[]> {
+  return checkActions(readActionsSource(file), file);
+}
+
+/** Loaded late: most commands answer sooner without the reader of WPI. */
+async function checkActions(source: unknown, from: string): Promise<HeldAction[]> {
+  const { readActions } = await import('../courier/actions.ts');
+  return readActions(source, from);
 }
 
 /** What such a file holds, before it is checked. @throws SallyportError FILE_UNREADABLE, REQUEST_INVALID */
@@ -149,7 +154,7 @@ function parseItem(text: string): { name: string; index?: string } {
 }
 
 async function act(desk: Desk, device: string, wanted: unknown, options: ActOptions): Promise<number> {
-  const actions = readActions(wanted, 'items');
+  const actions = await checkActions(wanted, 'items');
   if (options.dryRun === true) return showActions(desk, [{ devices: [device], actions }]);
   const { client, io, json, printJson } = desk;
   const ttl = options.ttl === undefined ? {} : { ttl_s: duration('--ttl', options.ttl) / 1000 };

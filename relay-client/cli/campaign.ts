@@ -3,7 +3,7 @@ import type { CampaignBody } from '../api/shapes.ts';
 import { action, common, FAILED, OK } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { createProgress } from './progress.ts';
-import { pairs, table } from './table.ts';
+import { pairs, table } from '../../shared/table.ts';
 
 /** Between two looks at a campaign that is watched. */
 const LOOK_MS = 1_000;

@@ -8,13 +8,14 @@ import type { ResolveApi } from './command.ts';
 import { addEvents } from './events.ts';
 import type { Io } from './io.ts';
 import { addPush } from './push.ts';
+import { addRedrive } from './redrive.ts';
 import { addShow } from './show.ts';
 
 export type { ApiAddress, ResolveApi } from './command.ts';
 export type { Io } from './io.ts';
 
 /**
- * Adds the commands that ask a running relay: push, read, restart, clear, campaign, status, devices, why, health, events.
+ * Adds the commands that ask a running relay: push, read, restart, clear, redrive, campaign, status, devices, why, health, events.
  *
  * @param resolveApi - finds the API when neither `--api` nor `SALLYPORT_API` names it, or only the token is sought
  */
@@ -23,6 +24,7 @@ export function addDeskCommands(program: Command, resolveApi: ResolveApi, io: Io
   addPush(program, around);
   addActions(program, around);
   addClear(program, around);
+  addRedrive(program, around);
   addCampaign(program, around);
   addShow(program, around);
   addEvents(program, around);

@@ -5,10 +5,11 @@ import { lookAtConfig } from '../../shared/doctor/config.ts';
 import { diagnose } from '../../shared/doctor/diagnose.ts';
 import type { Check } from '../../shared/doctor/diagnose.ts';
 import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.ts';
-import { loadRelayConfig } from '../config.ts';
 import { CONFIG_OPTION, FAILED, JSON_OPTION, OK } from './command.ts';
 import type { ApiAddress } from './command.ts';
 import type { Io } from './io.ts';
+
+type ApiOf = (file: string) => Promise<ApiAddress>;
 
 interface DoctorOptions {
   config: string;
@@ -21,7 +22,7 @@ interface DoctorOptions {
  *
  * @param apiOf - where the running relay is asked, by its config
  */
-export function addDoctor(program: Command, apiOf: (file: string) => ApiAddress, io: Io): void {
+export function addDoctor(program: Command, apiOf: ApiOf, io: Io): void {
   program
     .command('doctor')
     .description('look at all that can be wrong on this side, and say how to mend it; exit 1 if anything is')
@@ -44,10 +45,7 @@ export function addDoctor(program: Command, apiOf: (file: string) => ApiAddress,
     });
 }
 
-async function checksOf(
-  { config: file, door }: DoctorOptions,
-  apiOf: (file: string) => ApiAddress,
-): Promise<Check[]> {
+async function checksOf({ config: file, door }: DoctorOptions, apiOf: ApiOf): Promise<Check[]> {
   const { parseDoors } = await import('../doctor/phones.ts');
   const doors = (() => {
     try {
@@ -56,6 +54,7 @@ async function checksOf(
       throw new SallyportError('CONFIG_INVALID', `--door: ${describeError(error)}`, { cause: error });
     }
   })();
+  const { loadRelayConfig } = await import('../config.ts');
   const { config, looks } = lookAtConfig(
     file,
     loadRelayConfig,
@@ -65,13 +64,16 @@ async function checksOf(
   const first: Check = { name: 'config', look: () => looks };
   if (config === null) return [first];
   const { relayChecks } = await import('../doctor/checks.ts');
-  return [first, ...relayChecks({ file, config, api: apiFrom(file, apiOf), doors, clock: systemClock })];
+  return [
+    first,
+    ...relayChecks({ file, config, api: await apiFrom(file, apiOf), doors, clock: systemClock }),
+  ];
 }
 
 /** Without a token that can be read the relay cannot be asked; that the file is bad is said by another check. */
-function apiFrom(file: string, apiOf: (file: string) => ApiAddress): ApiAddress | null {
+async function apiFrom(file: string, apiOf: ApiOf): Promise<ApiAddress | null> {
   try {
-    return apiOf(file);
+    return await apiOf(file);
   } catch (error) {
     if (isSallyportError(error)) return null;
     throw error;

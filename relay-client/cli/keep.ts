@@ -11,7 +11,7 @@ import { JSON_OPTION } from './command.ts';
  */
 export function addKeepCommands(
   program: Command,
-  outboxOf: (config: string) => string,
+  outboxOf: (config: string) => Promise<string>,
   say: (text: string) => void,
 ): void {
   const config = ['-c, --config <file>', 'config file', 'relay.yaml'] as const;
@@ -24,7 +24,7 @@ export function addKeepCommands(
     .option(...JSON_OPTION)
     .action(async (target: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { backUpOutbox } = await import('../outbox/store-backup.ts');
-      const copy = await backUpOutbox(outboxOf(file), backupPath(target, new Date()));
+      const copy = await backUpOutbox(await outboxOf(file), backupPath(target, new Date()));
       say(json === true ? JSON.stringify(asJson(copy)) : `wrote ${copy.path}: ${inWords(copy)}`);
     });
   program
@@ -34,7 +34,7 @@ export function addKeepCommands(
     .option(...JSON_OPTION)
     .action(async (source: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { restoreOutbox } = await import('../outbox/store-backup.ts');
-      const copy = restoreOutbox(resolve(source), outboxOf(file));
+      const copy = restoreOutbox(resolve(source), await outboxOf(file));
       if (json === true) return say(JSON.stringify({ ...asJson(copy), replaced: copy.replaced }));
       say(`restored ${copy.path}: ${inWords(copy)}`);
       if (copy.replaced !== null) say(`the former outbox is in ${copy.replaced}`);

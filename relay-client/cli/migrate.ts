@@ -29,7 +29,7 @@ Exit code 0 when all is there, 1 when nothing was changed, 2 for wrong arguments
  */
 export function addMigrate(
   program: Command,
-  outboxOf: (config: string) => { path: string; keyFile: string },
+  outboxOf: (config: string) => Promise<{ path: string; keyFile: string }>,
   io: Io,
 ): void {
   program
@@ -47,7 +47,7 @@ export function addMigrate(
         // It may hold a password, so it is not repeated.
         throw new SallyportError('CONFIG_INVALID', '--to is not a URL such as postgres://user@host/database');
       }
-      const { path, keyFile } = outboxOf(config);
+      const { path, keyFile } = await outboxOf(config);
       const { migrateOutbox } = await import('../outbox/migrate.ts');
       const progress = createProgress(io);
       const done = await migrateOutbox({ directory: path, keyFile, to: url }, (share, text) =>

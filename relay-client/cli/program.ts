@@ -1,14 +1,12 @@
 import { Argument, Command } from 'commander';
-import { formatAddress, isWildcard } from '../../shared/address.ts';
 import { addExamples } from '../../shared/cli-shape.ts';
 import { completionScript, SHELLS } from '../../shared/completion.ts';
 import type { Shell } from '../../shared/completion.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import { softwareVersion } from '../../shared/version.ts';
-import { loadRelayConfig } from '../config.ts';
-import { readToken } from '../secrets.ts';
+import type { RelayConfig } from '../config.ts';
+import { apiOf } from './api-address.ts';
 import { DEFAULT_CONFIG } from './command.ts';
-import type { ApiAddress } from './command.ts';
 import { addDeskCommands } from './desk.ts';
 import { addDoctor } from './doctor.ts';
 import { RELAY_EXAMPLES } from './examples.ts';
@@ -32,7 +30,7 @@ export function createRelayProgram(io: Io): Command {
   addSetUp(program, say);
   addDoctor(program, apiOf, io);
   addKeepCommands(program, directoryOf, say);
-  addMigrate(program, (file) => loadRelayConfig(file).outbox, io);
+  addMigrate(program, async (file) => (await load(file)).outbox, io);
   addPollPath(program, readSecret, say);
   addDeskCommands(program, ({ config: file = DEFAULT_CONFIG }) => apiOf(file), io);
   program
@@ -46,31 +44,23 @@ export function createRelayProgram(io: Io): Command {
   return program;
 }
 
-/** Where the relay of a config has its API. */
-function apiOf(file: string): ApiAddress {
-  const { api, courier } = loadRelayConfig(file);
-  if (api === null) throw new SallyportError('CONFIG_INVALID', `${file} has no api`);
-  const { listen, tokenFile } = api;
-  const host = isWildcard(listen) ? (listen.host.includes(':') ? '::1' : '127.0.0.1') : listen.host;
-  return {
-    url: `http://${formatAddress({ host, port: listen.port })}`,
-    token: tokenFile === null ? null : readToken(tokenFile),
-    secretItems: courier.secretItems,
-  };
-}
-
 async function readSecret(file: string): Promise<Uint8Array> {
-  // Loaded late, as with run.
   const { readPollSecret } = await import('../secrets.ts');
-  return readPollSecret(loadRelayConfig(file));
+  return readPollSecret(await load(file));
 }
 
 /** The directory of an outbox that is kept in one. */
-function directoryOf(config: string): string {
-  const { path, postgres } = loadRelayConfig(config).outbox;
+async function directoryOf(config: string): Promise<string> {
+  const { path, postgres } = (await load(config)).outbox;
   if (postgres === null) return path;
   throw new SallyportError(
     'CONFIG_INVALID',
     `the outbox of ${config} is in PostgreSQL; keep copies of it with pg_dump (docs/several-relays.md)`,
   );
+}
+
+/** Loaded late: commands that ask a running relay answer sooner without the config's whole schema. */
+async function load(file: string): Promise<RelayConfig> {
+  const { loadRelayConfig } = await import('../config.ts');
+  return loadRelayConfig(file);
 }

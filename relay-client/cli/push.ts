@@ -11,8 +11,6 @@ import type { HeldAction } from '../courier/actions.ts';
 import { isWell, readActionsFile, readActionsSource, showActions, tellResults } from './actions.ts';
 import { parseDuration } from './duration.ts';
 import { followToEnd } from './follow.ts';
-import { readTemplate } from './template.ts';
-import { readDeviceValues } from './values.ts';
 
 interface PushOptions {
   kind?: 'contact-me' | 'dls';
@@ -79,10 +77,10 @@ export function addPush(program: Command, around: Surroundings): void {
 }
 
 async function run(desk: Desk, options: PushOptions, args: string[]): Promise<number> {
-  const each = eachOf(options, args, desk.io.env);
+  const each = await eachOf(options, args, desk.io.env);
   if (each === null && args.length === 0 && options.from === undefined)
     throw new UsageError('Name at least one device, or --from FILE');
-  const actions = each === null ? actionsOf(options) : null;
+  const actions = each === null ? await actionsOf(options) : null;
   if (options.dryRun === true) {
     const from = options.from === undefined ? [] : [`those in ${options.from}`];
     if (each !== null)
@@ -265,16 +263,21 @@ async function* idLines(stream: NodeJS.ReadableStream, body: PushBody): AsyncGen
 }
 
 /** What each device of --values is to do; null without it. All of it is checked before anything is sent. */
-function eachOf(
+async function eachOf(
   { kind, file, values, from }: PushOptions,
   args: string[],
   env: Readonly<Record<string, string | undefined>>,
-): { device: string; actions: HeldAction[]; secrets: ReadonlySet<string> }[] | null {
+): Promise<{ device: string; actions: HeldAction[]; secrets: ReadonlySet<string> }[] | null> {
   if (values === undefined) return null;
   if (file === undefined) throw new UsageError('--values has what goes into the places of --file; give both');
   if (args.length > 0 || from !== undefined)
     throw new UsageError('--values names the devices; name no others');
   if (kind === 'contact-me') throw new UsageError('--file has actions, which a contact-me carries none of');
+  // Loaded late, as with run: most pushes have neither.
+  const [{ readTemplate }, { readDeviceValues }] = await Promise.all([
+    import('./template.ts'),
+    import('./values.ts'),
+  ]);
   const template = readTemplate(readActionsSource(file), file, env);
   return readDeviceValues(values, env).map((each) => ({ device: each.device, ...template.fill(each) }));
 }
@@ -287,7 +290,7 @@ async function* inputsOfEach(
 }
 
 /** What --file says; null without it. */
-function actionsOf({ kind, file }: PushOptions): HeldAction[] | null {
+async function actionsOf({ kind, file }: PushOptions): Promise<HeldAction[] | null> {
   if (kind === 'dls' && file === undefined) throw new UsageError('--kind dls takes its actions from --file');
   if (file === undefined) return null;
   if (kind === 'contact-me') throw new UsageError('--file has actions, which a contact-me carries none of');

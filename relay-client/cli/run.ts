@@ -2,11 +2,10 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { systemClock } from '../../shared/clock.ts';
 import { describeError } from '../../shared/errors.ts';
-import { createLog, LOG_LEVELS } from '../../shared/log.ts';
-import type { LogLevel } from '../../shared/log.ts';
+import { LOG_LEVELS } from '../../shared/log-levels.ts';
+import type { LogLevel } from '../../shared/log-levels.ts';
 import { EXIT, refuseUnknownCommand, runUntilSignal } from '../../shared/program.ts';
 import { softwareVersion } from '../../shared/version.ts';
-import { loadRelayConfig } from '../config.ts';
 import { CONFIG_OPTION } from './command.ts';
 
 interface RunOptions {
@@ -29,9 +28,11 @@ export function addRun(program: Command): void {
     .allowExcessArguments()
     .action(async ({ config: file, logLevel, acceptLoss }: RunOptions, command: Command) => {
       refuseUnknownCommand(command);
+      // Loaded late: the other commands answer sooner without all of it.
+      const { loadRelayConfig } = await import('../config.ts');
       const config = loadRelayConfig(file, 'into files');
+      const { createLog } = await import('../../shared/log.ts');
       const log = createLog(logLevel);
-      // Loaded late: the other commands answer sooner without it.
       const { createRelay } = await import('../relay.ts');
       const relay = await createRelay(config, {
         clock: systemClock,

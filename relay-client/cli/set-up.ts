@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
-import { loadRelayConfig } from '../config.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 /** Adds the commands that come before the first run: check, join. */
@@ -14,7 +13,8 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
     .description('check the config file and name every fault')
     .option(...CONFIG_OPTION)
     .option(...JSON_OPTION)
-    .action(({ config: file, json }: { config: string; json?: boolean }) => {
+    .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
+      const { loadRelayConfig } = await import('../config.ts');
       const config = loadRelayConfig(file, 'into files');
       const uses = config.services.flatMap((service) =>
         service.kind === 'tcp' || service.tls === null

@@ -5,7 +5,7 @@ import type { DeviceRowBody, StatusBody, UnknownDeviceBody, WhyBody } from '../a
 import { span } from '../words.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
-import { pairs, table } from './table.ts';
+import { pairs, table } from '../../shared/table.ts';
 
 interface DevicesOptions {
   unknown?: boolean;

@@ -1,4 +1,4 @@
-import { ConfigError } from '../config-file.ts';
+import { ConfigError } from '../config-error.ts';
 import { describeError } from '../errors.ts';
 import { fail, ok } from './finding.ts';
 import type { Look } from './finding.ts';

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
 import { parseDuration } from '../../../relay-client/cli/duration.ts';
-import { pairs, table } from '../../../relay-client/cli/table.ts';
+import { pairs, table } from '../../../shared/table.ts';
 import { device, linkedProxy, PROXY_URL, wpiService } from '../../fixtures/fake-view.ts';
+import { runProgram } from '../../fixtures/program.ts';
 import { runCli } from '../../fixtures/run-cli.ts';
 import { startApi } from '../../fixtures/start-api.ts';
 
@@ -28,6 +29,41 @@ t.test('clear clears devices and cancels a single message', async (t) => {
     code: 1,
     err: /There is no message|none/,
   });
+});
+
+t.test('redrive holds again what is dead: actions in their order, and the newest call', async (t) => {
+  const { url, client, outbox } = await startApi(t);
+  const dls = { kind: 'dls', actions: [{ action: 'Restart', items: [] }] } as const;
+  const ids: string[] = [];
+  for (const push of [{}, dls, dls, {}]) {
+    const { id, generation } = await client.push(MAC, push);
+    ids.push(id);
+    await outbox.fruitless(MAC, generation, 1);
+  }
+  t.same(
+    (await client.messages(MAC)).map(({ state }) => state),
+    ['dead', 'dead', 'dead', 'dead'],
+  );
+  const done = await runCli(['redrive', MAC, '--json', '--api', url]);
+  t.match(done, { code: 0, json: ids.slice(1).map((id, i) => ({ id, state: 'held', generation: 5 + i })) });
+  t.match(
+    await runCli(['redrive', MAC, 'bb', '--api', url]),
+    {
+      code: 1,
+      out: '',
+      err: `${MAC}: nothing is dead\nbb: nothing is dead\n`,
+    },
+    'a call that was taken over by a newer one stays dead',
+  );
+  t.match(await runCli(['redrive', '--message', ids[0]!, '--api', url]), {
+    code: 0,
+    out: `${MAC}: message ${ids[0]} held again, generation 8\n`,
+  });
+  t.match(await runCli(['redrive', '--message', ids[0]!, '--api', url]), {
+    code: 1,
+    err: /not dead|is held/,
+  });
+  t.match(await runCli(['redrive', '--api', url]), { code: 2, err: /Name at least one device/ });
 });
 
 t.test('status lays out links, services and counts', async (t) => {
@@ -176,6 +212,45 @@ t.test('a relay that does not run, a wrong token and a stranger on the port are 
     err: /something else than JSON/,
   });
 });
+
+t.test(
+  'to ask a running relay, of its config three fields are read, and no library that has no part in it',
+  async (t) => {
+    const { url } = await startApi(t, { token: 'secret' });
+    const dir = t.testdir({
+      'api.token': 'secret\n',
+      'relay.yaml': `api: { listen: ${new URL(url).host}, token_file: api.token }\nservices: [{ name: half written\n`,
+      'other.yaml': `api: { listen: ${new URL(url).host}, token_file: api.token }\nservices: [{ name: 17, kind: none }]\n`,
+      'wrong.yaml': `api: { listen: nowhere }\nservices: [{ name: 17, kind: none }]\n`,
+      'watch.mjs': `
+      import { registerHooks } from 'node:module';
+      const names = new Set();
+      registerHooks({
+        load(url, context, next) {
+          const name = /node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1];
+          if (name !== undefined) names.add(name);
+          return next(url, context);
+        },
+      });
+      process.on('exit', () => process.stderr.write([...names].sort().join(' ')));`,
+    });
+    const status = (config: string) =>
+      runProgram('sallyport-relay', ['status', '--json', '--config', join(dir, config)], {
+        env: { NODE_OPTIONS: `--import=${join(dir, 'watch.mjs')}` },
+      });
+    const asked = await status('other.yaml');
+    t.match(
+      asked,
+      { code: 0, stdout: /"name":"hq-1"/, stderr: 'commander yaml' },
+      'a fault elsewhere hinders nobody',
+    );
+    t.match(await status('relay.yaml'), {
+      code: 2,
+      stderr: /relay\.yaml has 2 faults:.*not readable as YAML/s,
+    });
+    t.match(await status('wrong.yaml'), { code: 2, stderr: /services\[0\].*api\.listen is "nowhere"/s });
+  },
+);
 
 t.test('help exits 0', async (t) => {
   t.match(await runCli(['push', '--help']), { code: 0, out: /--wait <for>/ });

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { pairs, table } from '../../../relay-client/cli/table.ts';
+import { pairs, table } from '../../../shared/table.ts';
 import { visible, visibleLines } from '../../../shared/visible.ts';
 
 const EVIL = 'a\x1b[2J\nroot  up\r\x9b1m\x07\u202e"b';

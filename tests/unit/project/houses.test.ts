@@ -35,7 +35,12 @@ const doors = {
   undici: ['relay-client/'],
   ws: ['shared/lane-ws.ts', 'proxy/relay-door.ts', 'relay-client/links/dial.ts'],
   // join edits a config file in place and keeps its comments.
-  yaml: ['shared/config-file.ts', 'relay-client/links/join.ts', 'tests/phones/scenario/load.ts'],
+  yaml: [
+    'shared/config-text.ts',
+    'shared/config-file.ts',
+    'relay-client/links/join.ts',
+    'tests/phones/scenario/load.ts',
+  ],
   zod: ['proxy/', 'relay-client/', 'shared/', 'tests/phones/scenario/'],
   'node:sqlite': ['relay-client/outbox/'],
 };

@@ -2,6 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, wri
 import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
+import { createProxyProgram } from '../../../proxy/cli/program.ts';
+import { initProxy } from '../../../proxy/init.ts';
 import { KEY_OVERLAP_MS, openRegistry } from '../../../proxy/registry.ts';
 import type { RelayRecord } from '../../../proxy/registry.ts';
 
@@ -28,6 +30,39 @@ t.test('relays are found by their pin, also by another process, until they are r
   t.equal(other.remove('hq-2'), true);
   t.equal(other.remove('hq-2'), false);
   t.same(registry.list(), [record('hq-1', 'A')]);
+});
+
+t.test('the command lists relays as a table, former keys while they are good', async (t) => {
+  const dir = t.testdir({});
+  const { files } = await initProxy(dir, new Date());
+  const printed = async (...args: string[]): Promise<string> => {
+    let out = '';
+    const terminal = {
+      out: (text: string) => void (out += text),
+      err: t.fail,
+      paint: (_: unknown, text: string) => text,
+    };
+    await createProxyProgram(terminal).parseAsync(['relays', '--config', files[0]!, ...args], {
+      from: 'user',
+    });
+    return out;
+  };
+  t.match(await printed(), /no relay has joined/);
+  const registry = openRegistry(join(dir, 'state'), (why) => t.fail(why));
+  const [first, second, other] = [record('hq-1', 'A'), record('hq-1', 'B'), record('branch', 'C')];
+  for (const each of [first, second, { ...other, site: 'south' }]) registry.put(each);
+  const lines = (await printed()).split('\n').map((line) => line.split(/ {2,}/));
+  t.match(lines, [
+    ['RELAY', 'SITE', 'JOINED', 'KEY', 'FORMER KEY', 'GOOD UNTIL'],
+    ['branch', 'south', other.added, other.pin, '-', '-'],
+    ['hq-1', 'default', second.added, second.pin, first.pin, /^20\d\d-/],
+    [''],
+  ]);
+  t.equal((await printed('--site', 'south')).trim().split('\n').length, 2);
+  t.match(JSON.parse(await printed('--json')), [
+    { name: 'branch' },
+    { name: 'hq-1', former: { pin: first.pin } },
+  ]);
 });
 
 t.test('a relay that joins again with another key has both for a day, and then the new one', async (t) => {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import { isSallyportError } from '../../../shared/errors.ts';
-import { ConfigError } from '../../../shared/config-file.ts';
+import { ConfigError } from '../../../shared/config-error.ts';
 import { EXIT, explainFailure } from '../../../shared/program.ts';
 import { loadProxyConfig } from '../../../proxy/config.ts';
 import { loadRelayConfig } from '../../../relay-client/config.ts';

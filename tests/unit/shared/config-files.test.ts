@@ -7,7 +7,7 @@ import { stringify } from 'yaml';
 import { loadProxyConfig } from '../../../proxy/config.ts';
 import { loadRelayConfig } from '../../../relay-client/config.ts';
 import { endOfChain, expiryWarnings, watchExpiry } from '../../../shared/certificates.ts';
-import { ConfigError } from '../../../shared/config-file.ts';
+import { ConfigError } from '../../../shared/config-error.ts';
 import { createPrivateKeyPem } from '../../../shared/key-pair.ts';
 import { createLog } from '../../../shared/log.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';

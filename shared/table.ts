@@ -1,4 +1,4 @@
-import { visible } from '../../shared/visible.ts';
+import { visible } from './visible.ts';
 
 /** Lays rows out in columns as wide as they need, two spaces apart; null shows as a dash. */
 export function table(
