@@ -30,6 +30,7 @@ import { countRefusals } from './outbox/count-refusals.ts';
 import { openOutbox } from './outbox/open.ts';
 import type { OutboxOptions } from './outbox/open.ts';
 import type { Outbox } from './outbox/outbox.ts';
+import { databaseWarnings } from './outbox/postgres-trust.ts';
 import { createPendingView } from './pending-view.ts';
 import { createPollSource } from './poll-source.ts';
 import { createPolls } from './polls.ts';
@@ -137,6 +138,8 @@ async function open(
   const fraction = (): number => Buffer.from(random(4)).readUInt32BE() / 2 ** 32;
   const startedAt = clock.wall();
   const { promise: failed, resolve: fail } = Promise.withResolvers<Error>();
+  const database = await databaseWarnings(config.outbox.postgres);
+  for (const why of database) log.warn('the database is not safe on the way', { why });
   const stored = await world.openOutbox({
     ...config.outbox,
     relay: config.name,
@@ -421,7 +424,7 @@ async function open(
         connections: service.connections(),
       })),
     certificates,
-    misfits: () => pollSecretWarnings(config.services, links.states()),
+    misfits: () => [...database, ...pollSecretWarnings(config.services, links.states())],
     proxyFigures: proxyFigures.of,
     pollRate,
     pickups: series.pickups,

@@ -125,7 +125,9 @@ function withoutWork(facts: WhyFacts): Finding {
       sentence: `Nothing is offered to ${facts.device}: ${count(record.dead, 'message')} ended dead${after}.`,
       advice:
         'Look at what the service answers this phone, then push anew' +
-        (dead === undefined ? '.' : `, or hold this message again: sallyport-relay redrive --message ${dead.id} (POST /v1/messages/${dead.id}/redrive).`),
+        (dead === undefined
+          ? '.'
+          : `, or hold this message again: sallyport-relay redrive --message ${dead.id} (POST /v1/messages/${dead.id}/redrive).`),
     };
   }
   const end =

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
+import { databaseWarnings } from '../outbox/postgres-trust.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 /** Adds the commands that come before the first run: check, join. */
@@ -23,6 +24,7 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
       );
       const warnings = [
         ...expiryWarnings(uses, systemClock.wall()),
+        ...(await databaseWarnings(config.outbox.postgres)),
         ...(config.services.length === 0 ? ['with no services, no phone can be led anywhere'] : []),
       ];
       const { length: proxies } = config.proxies;

@@ -4,6 +4,7 @@ import { judgeClock } from '../../shared/doctor/clock.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError } from '../../shared/errors.ts';
 import { connectPostgres, serverName } from '../outbox/postgres-client.ts';
+import { databaseWarnings } from '../outbox/postgres-trust.ts';
 
 /** Beyond this each push would be noticeably late for the way to the server alone. */
 const SLOW_MS: Milliseconds = 50;
@@ -11,6 +12,13 @@ const SLOW_MS: Milliseconds = 50;
 /** Looks at the PostgreSQL server that holds the outbox: reached, login taken, how far away, and its clock. */
 export async function lookAtDatabase(url: URL, clock: Clock): Promise<Look[]> {
   const about = `PostgreSQL ${serverName(url)}`;
+  const trust = (await databaseWarnings(url)).map((says) =>
+    warn(about, says, 'docs/several-relays.md has what to write'),
+  );
+  return [...trust, ...(await lookAtServer(url, about, clock))];
+}
+
+async function lookAtServer(url: URL, about: string, clock: Clock): Promise<Look[]> {
   try {
     const connection = await connectPostgres({
       url,

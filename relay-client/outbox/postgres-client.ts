@@ -80,6 +80,19 @@ export async function connectPostgres(options: ConnectOptions): Promise<Postgres
   };
 }
 
+/**
+ * How the driver would go about a server: the host (a path = a socket file), and its TLS. It is asked rather than guessed,
+ * since it mixes `sslmode`, `ssl`, `uselibpqcompat` and PGSSLMODE by rules of its own.
+ */
+export function postgresTls(url: URL): { host: string; tls: 'none' | 'unverified' | 'verified' } {
+  const { host, ssl } = new pg.Client({ connectionString: url.href }) as unknown as {
+    host: string;
+    ssl: boolean | { rejectUnauthorized?: boolean };
+  };
+  if (ssl === false) return { host, tls: 'none' };
+  return { host, tls: ssl !== true && ssl.rejectUnauthorized === false ? 'unverified' : 'verified' };
+}
+
 const INT8 = 20;
 
 /** Whole numbers of 8 bytes as numbers: all of ours are below 2^53. */

@@ -282,6 +282,7 @@ t.test('a PostgreSQL server that is not there, or is none', async (t) => {
     { level: 'fail', about: /^PostgreSQL 127.*\/sallyport$/, fix: /start the server, or correct the port/ },
   ]);
   t.match(await look('nowhere.invalid:5432'), [
+    { level: 'warn', says: /without TLS.*sslmode=verify-full/, fix: /several-relays/ },
     { level: 'fail', fix: /correct the name in outbox\.postgres/ },
   ]);
   t.notMatch(JSON.stringify(gone), /hunter2/);
