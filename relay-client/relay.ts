@@ -1,83 +1,47 @@
-import { randomBytes } from 'node:crypto';
-import { isIPv4 } from 'node:net';
-import { formatAddress } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
+import { formatAddress } from '../shared/address.ts';
 import { watchExpiry } from '../shared/certificates.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
-import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { Clock } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
+import { describeError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import { pollPath, pollSecretOf } from '../shared/poll-secret.ts';
-import type { RelayFrame } from '../shared/protocol.ts';
-import type { AddressBook } from './addresses/book.ts';
-import { openAddresses } from './addresses/open.ts';
-import { parseAddressRange } from './addresses/range.ts';
+import { pollSecretOf } from '../shared/poll-secret.ts';
 import { createApi, presentTold } from './api/index.ts';
-import { createCatcher } from './catcher/catcher.ts';
-import type { Catcher } from './catcher/catcher.ts';
-import type { RelayConfig } from './config.ts';
+import { openBook, openCatcher } from './assembly/catching.ts';
+import { endRelay } from './assembly/ending.ts';
+import { startExpiry } from './assembly/expiry.ts';
+import { healthOf } from './assembly/health.ts';
+import type { HealthFrame } from './assembly/health.ts';
+import { openLinks } from './assembly/links.ts';
+import { connectParts } from './assembly/reactions.ts';
+import { openServices } from './assembly/services.ts';
+import { createView } from './assembly/view.ts';
+import { MACHINE } from './assembly/world.ts';
+import type { RelayWorld } from './assembly/world.ts';
 import { createCampaigns } from './campaigns/campaigns.ts';
+import type { RelayConfig } from './config.ts';
+import { createCourier } from './courier/courier.ts';
 import type { DeskChange, RelayView } from './desk.ts';
-import { dialLane } from './links/dial.ts';
-import type { DialTarget } from './links/dial.ts';
-import { lastOnesFinished, sessionsFinished } from '../shared/finish.ts';
-import type { DialLane } from './links/link.ts';
-import { createLinks } from './links/links.ts';
-import { createLookup } from './links/lookup.ts';
 import { createRelayMetrics } from './metrics.ts';
 import { countRefusals } from './outbox/count-refusals.ts';
-import { openOutbox } from './outbox/open.ts';
-import type { OutboxOptions } from './outbox/open.ts';
 import type { Outbox } from './outbox/outbox.ts';
 import { databaseWarnings } from './outbox/postgres-trust.ts';
 import { createPendingView } from './pending-view.ts';
 import { createPollSource } from './poll-source.ts';
 import { createPolls } from './polls.ts';
-import { dialTarget, readIdentity, readToken } from './secrets.ts';
-import type { Identity } from './secrets.ts';
-import { dialTcp } from './services/dial.ts';
-import { createCourier } from './courier/courier.ts';
-import { createServices } from './services/services.ts';
-import type { Service } from './services/service.ts';
-import { createSessions } from './sessions/sessions.ts';
+import { readToken } from './secrets.ts';
 import { createFiguresOfProxies } from './series/proxy-figures.ts';
 import type { PollRate } from './series/proxy-figures.ts';
 import { createSeries } from './series/series.ts';
-import { pollSecretWarnings } from './teacher/poll-secret-fit.ts';
-import { createTeacher } from './teacher/teacher.ts';
+import { createSessions } from './sessions/sessions.ts';
 import { createLookout } from './warnings/lookout.ts';
 import { createRecentWarnings } from './warnings/recent.ts';
 import { createWebhooks } from './webhooks/webhooks.ts';
 import { POLL_OVERDUE_MS } from './why.ts';
-import { createWatcher } from './watcher/watcher.ts';
 
-/** How often messages past their time are ended. Polls do not wait for it: marks expire by themselves. */
-const EXPIRY_CHECK_MS: Milliseconds = 1_000;
 /** After this long a proxy that has yet to apply the end of some work hears that its session is over all the same. */
-const TOLD_MS: Milliseconds = 2_000;
-/** Health is told to proxies at most this often. */
-const HEALTH_MS: Milliseconds = 200;
-
-/** What a relay reaches the world by, so that a simulation can be the world. */
-export interface RelayWorld {
-  random: (size: number) => Uint8Array;
-  readIdentity: (config: RelayConfig, clock: Clock) => Promise<Identity>;
-  openOutbox: (options: OutboxOptions) => Promise<Outbox>;
-  dialLane: typeof dialLane;
-  createLookup: typeof createLookup;
-  /** Dials upstream without TLS. */
-  dialTcp: typeof dialTcp;
-}
-
-const machine: RelayWorld = {
-  random: (size) => randomBytes(size),
-  readIdentity,
-  openOutbox,
-  dialLane,
-  createLookup,
-  dialTcp,
-};
+const TOLD_MS = 2_000;
 
 export interface RelayOptions {
   /** Whether an outbox that is damaged is opened with what is readable of it; default false, it is refused. */
@@ -133,7 +97,7 @@ async function open(
   options: RelayOptions,
   opened: (() => Promise<void>)[],
 ): Promise<Relay> {
-  const { clock, log, software, world = machine } = options;
+  const { clock, log, software, world = MACHINE } = options;
   const { random } = world;
   const fraction = (): number => Buffer.from(random(4)).readUInt32BE() / 2 ** 32;
   const startedAt = clock.wall();
@@ -158,6 +122,7 @@ async function open(
   /** Whether an earlier run may have led phones: a session leaves a note there. */
   const resumed = outbox.sequence() > 0;
   const pending = createPendingView({ outbox, clock, log });
+  opened.push(async () => pending.close());
   await pending.ready;
 
   const book = await openBook(config);
@@ -195,32 +160,14 @@ async function open(
   });
   opened.push(async () => lookout.close());
 
-  let catcher: Catcher | null = null;
-  if (config.contactMe !== null) {
-    const { listen, advertise, devicePort, deviceWebPort, deviceTls } = config.contactMe;
-    const secret = identity.catcherSecret;
-    catcher = await createCatcher({
-      listen,
-      ...(advertise === null ? {} : { advertise }),
-      secret,
-      formerSecret: identity.formerCatcherSecret,
-      outbox,
-      ...(book === null
-        ? {}
-        : {
-            devices: {
-              port: devicePort,
-              webPort: deviceWebPort,
-              tls: deviceTls,
-              deviceAt: book.deviceAt,
-            },
-          }),
-      onContact: lookout.contacted,
-      log,
-    });
-    const { close } = catcher;
-    opened.push(() => close());
-  }
+  const catcher = await openCatcher(config, {
+    identity,
+    book,
+    outbox,
+    onContact: lookout.contacted,
+    log,
+  });
+  opened.push(async () => catcher?.close());
 
   // Sessions speak to the links, and links are told by sessions: each is asked only once all are made.
   const sessions = createSessions({
@@ -247,109 +194,48 @@ async function open(
     metrics: metrics.courier,
   });
   opened.push(() => courier.close());
-  const services = createServices(config.services, {
-    observer: (service) => {
-      const { rewriteContactMe, teach = null } = service;
-      return createWatcher({
-        listener: { ...sessions, warn: lookout.warn },
-        checkAnswer: lookout.answersOf(service),
-        clock,
-        random,
-        log,
-        contactMeAddress: (device) => (rewriteContactMe && catcher !== null ? catcher.address(device) : null),
-        teacher:
-          teach === null
-            ? null
-            : createTeacher({ items: teach, pollSecretOf: secretOf, clock, tell: sessions.taught }),
-        known: heardOf,
-        limits: { newDevicesPerMinute: config.limits.new_devices_per_minute },
-        courier,
-        resumed,
-      });
-    },
-    addresses: ({ sourceAddresses = null }) =>
-      sourceAddresses === null ? null : (book?.range(parseAddressRange(sourceAddresses)) ?? null),
+  const services = openServices(config, {
+    sessions,
+    lookout,
+    catcher,
+    book,
+    courier,
+    heardOf,
+    resumed,
+    secretOf,
+    onWatcher: (watcher) => opened.push(async () => watcher.close()),
+    metrics: metrics.services,
     clock,
     log,
-    metrics: metrics.services,
-    dialTcp: world.dialTcp,
+    world,
   });
   opened.push(() => services.close());
 
-  const health = (): Extract<RelayFrame, { type: 'health' }> => ({
-    type: 'health',
-    ready: canServe(services.list()),
-    sessions: sessions.count(),
-    services: services.list().map((service) => ({ name: service.name, up: service.health().up })),
-    courier: services.list().some(({ kind }) => kind === 'wpi'),
-  });
+  const health = (): HealthFrame => healthOf(services.list(), sessions.count());
   const proxyFigures = createFiguresOfProxies(clock);
-  const links = createLinks({
-    relay: config.name,
-    site: config.site,
+  const links = openLinks(config, {
     software,
-    services: config.services.map(({ name }) => name),
-    blind: config.services.every(({ kind }) => kind === 'tcp'),
-    pollSecrets: identity.pollSecrets,
-    targets: config.proxies.map((proxy) => {
-      const target = dialTarget(proxy, identity);
-      const url = proxy.url.href.replace(/\/$/, '');
-      const by =
-        (to: DialTarget): DialLane =>
-        (lane, events, signal) =>
-          world.dialLane(to, lane, events, { signal });
-      if (proxy.name === undefined) return { url, dial: by(target) };
-      const { family, servers, interval, grace } = proxy.name;
-      const name = proxy.url.hostname;
-      return {
-        url,
-        dialAt: (address) => by({ ...target, address }),
-        name: {
-          name,
-          lookup: world.createLookup(name, family, servers),
-          interval,
-          grace,
-          most: config.limits.proxy_addresses,
-        },
-      };
-    }),
+    identity,
     outbox,
-    streamLanes: config.limits.stream_lanes,
-    proxyLimits: {
-      streamsPerMinute: config.limits.proxy_streams_per_minute,
-      newDevicesPerMinute: config.limits.new_devices_per_minute,
-      bytesPerSecond: config.limits.proxy_bytes_per_s,
-    },
+    services,
+    sessions,
+    polls,
+    lookout,
     heardOf,
-    warn: lookout.warn,
-    maxStreams: config.limits.lane_streams,
-    clock,
-    random: fraction,
-    log,
-    accept: services.accept,
-    present: () => [
-      ...sessions.quiets().map(({ device, generation, ms }) => quiet(device, generation, ms)),
-      health(),
-    ],
-    onPolls(proxy, frame) {
-      polls.take(proxy, frame);
-      // Where phones reach the service by themselves, whether one came is not seen.
-      if (links.states().some(({ url, direct }) => url === proxy && direct)) return;
-      for (const { device, status, agoMs } of frame.polls) lookout.polled(device as DeviceId, status, agoMs);
-    },
+    health,
     onMetrics(url, samples) {
       metrics.proxy(url, samples);
       proxyFigures.take(url, samples);
     },
     onWentBack: () => metrics.violated('P1'),
+    clock,
+    random: fraction,
+    log,
+    world,
   });
   opened.push(() => links.close());
 
-  function pollRate(): PollRate | null {
-    const told = links.states().flatMap(({ url }) => proxyFigures.of(url)?.polls ?? []);
-    const sum = (key: keyof PollRate): number => told.reduce((all, rate) => all + rate[key], 0);
-    return told.length === 0 ? null : { idle: sum('idle'), called: sum('called'), refused: sum('refused') };
-  }
+  const pollRate = (): PollRate | null => proxyFigures.rate(links.states().map(({ url }) => url));
   const series = createSeries({
     polls: pollRate,
     held: async () => (await outbox.counts()).held,
@@ -359,50 +245,19 @@ async function open(
   });
   opened.push(async () => series.close());
 
-  let healthDue = false;
-  /** Sessions come and go by the hundred; proxies need the sum now and then. */
-  function tellHealth(): void {
-    if (healthDue) return;
-    healthDue = true;
-    clock.after(HEALTH_MS, () => {
-      healthDue = false;
-      links.health(health());
-    });
-  }
-  const teaches = config.services.some((service) => service.kind === 'wpi' && service.teach != null);
-  links.onChange((proxy) => {
-    emit({ type: 'link', proxy });
-    if (proxy.state === 'up') {
-      for (const why of pollSecretWarnings(config.services, [proxy])) {
-        log.warn('taught phones would poll in vain', { why });
-      }
-    }
-    if (teaches && proxy.direct && proxy.state === 'up') {
-      log.warn('nobody is taught at a direct site: its phones do not come through this relay', {
-        proxy: proxy.url,
-      });
-    }
-  });
-  for (const service of services.list()) {
-    service.onHealth((state) => {
-      links.health(health());
-      emit({ type: 'service', name: service.name, health: state });
-    });
-  }
-  sessions.onChange(({ session, phase, outcome }) => {
-    tellHealth();
-    const { device } = session;
-    if (device !== null) lookout.came(device);
-    if (phase === 'ended') series.sessionEnded();
-    else if (device !== null && session.reason === 'solicited') {
-      const waited = pending.dueFor(device);
-      if (waited !== null) series.pickedUp(waited);
-    }
-    if (device !== null && session.answered) {
-      links.known(device);
-      polls.forgetUnknown(device);
-    }
-    emit({ type: 'session', device, phase, outcome });
+  connectParts({
+    config,
+    links,
+    services,
+    sessions,
+    lookout,
+    polls,
+    pending,
+    series,
+    health,
+    emit,
+    clock,
+    log,
   });
 
   const certificates = (): CertificateUse[] =>
@@ -410,50 +265,31 @@ async function open(
   const certificateWatch = watchExpiry({ uses: certificates, clock, log });
   opened.push(async () => certificateWatch.cancel());
 
-  const view: RelayView = {
-    name: config.name,
-    site: config.site,
+  const view = createView({
+    config,
     version: software,
     startedAt,
-    proxies: links.states,
-    services: () =>
-      services.list().map((service) => ({
-        name: service.name,
-        kind: service.kind,
-        health: service.health(),
-        connections: service.connections(),
-      })),
-    certificates,
-    misfits: () => [...database, ...pollSecretWarnings(config.services, links.states())],
-    proxyFigures: proxyFigures.of,
+    links,
+    services,
+    sessions,
+    pending,
+    polls,
+    lookout,
+    recentWarnings,
+    proxyFigures,
     pollRate,
-    pickups: series.pickups,
-    series: series.points,
-    recentWarnings: recentWarnings.list,
-    lastPoll: polls.last,
-    pollPath: (device) => (links.pollSecret() ? pollPath(secretOf(device), device) : null),
-    warnings: lookout.of,
-    devicesByPoll: (query) => polls.rank(query, (device) => pending.generation(device) > 0),
-    unknownDevices: polls.unknown,
-    session: sessions.session,
-    sessions: sessions.count,
-    quietUntil: sessions.quietUntil,
-    heldBy: links.heldBy,
+    series,
+    certificates,
+    database,
+    secretOf,
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-  };
-
-  const expiry = clock.every(EXPIRY_CHECK_MS, () => {
-    void (async () => {
-      const next = await outbox.nextExpiry();
-      if (next !== null && next <= 0) await outbox.expire();
-    })().catch((error: unknown) => {
-      if (isSallyportError(error, 'OUTBOX_UNAVAILABLE')) return;
-      log.error('expiry failed', { why: describeError(error) });
-    });
   });
+
+  const expiry = startExpiry({ outbox, clock, log });
+  opened.push(async () => expiry.cancel());
 
   const campaigns = await createCampaigns({
     outbox,
@@ -479,6 +315,7 @@ async function open(
     config.pollSource === null
       ? null
       : createPollSource({ config: config.pollSource, outbox, pending, clock, log });
+  opened.push(async () => pollSource?.close());
 
   let api: Awaited<ReturnType<typeof createApi>> | null = null;
   if (config.api !== null) {
@@ -516,61 +353,29 @@ async function open(
       if (failures.length === 0) return;
       throw new SallyportError('KEY_INVALID', failures.map(({ reason }) => describeError(reason)).join('; '));
     },
-    async close() {
-      const until = clock.monotonic() + config.limits.drain_s * 1000;
-      // While polls are 200 no session begins that a 202 has called for; those that run may take new connections.
-      links.finish();
-      const connections = (): number =>
-        services.list().reduce((sum, service) => sum + service.connections(), 0);
-      // Phones that start up meanwhile would keep us for ever: once those of now are served, a later one waits its turn.
-      await sessionsFinished({ sessions: sessions.lasting(), connections }, clock, until);
-      links.drain();
-      await lastOnesFinished({ sessions: sessions.count, connections }, clock, until);
-      // All at once: each may take its time, and in all there are only so many seconds.
-      const draining = services.drain(Math.max(0, until - clock.monotonic()));
-      await Promise.all([pollSource?.close(), api?.close(), catcher?.close(), draining]);
-      await sessions.close();
-      await courier.close();
-      await links.close();
-      await services.close();
-      expiry.cancel();
-      await campaigns.close();
-      await closeWebhooks();
-      certificateWatch.cancel();
-      lookout.close();
-      series.close();
-      pending.close();
-      await book?.close();
-      await outbox.close();
-    },
+    close: () =>
+      endRelay({
+        links,
+        services,
+        sessions,
+        clock,
+        until: clock.monotonic() + config.limits.drain_s * 1000,
+        doors: [() => pollSource?.close(), () => api?.close(), () => catcher?.close()],
+        courier: courier.close,
+        rest: [
+          () => expiry.cancel(),
+          campaigns.close,
+          closeWebhooks,
+          () => certificateWatch.cancel(),
+          lookout.close,
+          series.close,
+          pending.close,
+          () => book?.close(),
+          () => outbox.close(),
+        ],
+      }),
   };
-}
-
-/** The book of source addresses, beside the outbox and under its lock; null where no service wants any. */
-async function openBook({ services, outbox, contactMe }: RelayConfig): Promise<AddressBook | null> {
-  const upstreams = services.filter((service) => service.kind === 'wpi');
-  const ranges = upstreams.flatMap(({ sourceAddresses = null }) => sourceAddresses ?? []);
-  if (ranges.length === 0) return null;
-  const taken = [
-    ...upstreams.map(({ upstream }) => new URL(upstream).hostname),
-    ...(contactMe === null ? [] : [contactMe.listen.host]),
-  ];
-  return openAddresses(outbox.path, [...new Set(ranges)], taken.filter(isIPv4));
 }
 
 const shown = (address: Address | undefined | null): string | null =>
   address === undefined || address === null ? null : formatAddress(address);
-
-const quiet = (device: DeviceId, generation: number, ms: Milliseconds): RelayFrame => ({
-  type: 'quiet',
-  device,
-  generation,
-  ms,
-});
-
-/** A session could succeed while every `wpi` upstream answers; a relay with none depends on its `tcp` ones. */
-function canServe(services: readonly Service[]): boolean {
-  const wpi = services.filter(({ kind }) => kind === 'wpi');
-  const needed = wpi.length > 0 ? wpi : services;
-  return needed.length > 0 && needed.every((service) => service.health().up);
-}

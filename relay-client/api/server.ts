@@ -225,7 +225,11 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     timer.cancel();
   }
 
-  const address = await listenOn(server, listen, 'API');
+  const address = await listenOn(server, listen, 'API').catch((error: unknown) => {
+    events.close();
+    sessions.close();
+    throw error;
+  });
   log.info('api listening', { address: formatAddress(address), guarded: token !== null });
 
   return {

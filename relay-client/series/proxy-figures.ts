@@ -24,6 +24,8 @@ export interface FiguresOfProxies {
   take(url: string, samples: readonly MetricSample[]): void;
   /** Null = it told nothing lately. */
   of(url: string): ProxyFigures | null;
+  /** Polls of all that these tell of; null = none does. */
+  rate(urls: readonly string[]): PollRate | null;
 }
 
 /** Proxies tell every five seconds; what is older says nothing about now. */
@@ -39,6 +41,12 @@ interface Told {
 
 export function createFiguresOfProxies(clock: Clock): FiguresOfProxies {
   const told = new Map<string, Told>();
+
+  function of(url: string): ProxyFigures | null {
+    const last = told.get(url);
+    return last === undefined || clock.monotonic() - last.at > STALE_MS ? null : last.figures;
+  }
+
   return {
     take(url, samples) {
       const at = clock.monotonic();
@@ -50,9 +58,13 @@ export function createFiguresOfProxies(clock: Clock): FiguresOfProxies {
       };
       told.set(url, { at, polls, figures });
     },
-    of(url) {
-      const last = told.get(url);
-      return last === undefined || clock.monotonic() - last.at > STALE_MS ? null : last.figures;
+    of,
+    rate(urls) {
+      const rates = urls.flatMap((url) => of(url)?.polls ?? []);
+      const sum = (key: keyof PollRate): number => rates.reduce((all, rate) => all + rate[key], 0);
+      return rates.length === 0
+        ? null
+        : { idle: sum('idle'), called: sum('called'), refused: sum('refused') };
     },
   };
 }
