@@ -1,6 +1,8 @@
+import { basename } from 'node:path';
 import { z } from 'zod';
 import type { Address } from '../shared/address.ts';
-import { fields, readConfigFile } from '../shared/config-file.ts';
+import { fields, readConfigFile, readConfigParts } from '../shared/config-file.ts';
+import type { ConfigParts } from '../shared/config-file.ts';
 import { besideFile } from '../shared/config-text.ts';
 import type { Written } from '../shared/config-text.ts';
 import { createFileChecks } from '../shared/config-files.ts';
@@ -235,6 +237,28 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
     findFaults(config, fault);
     if (looking === 'into files') findFileFaults(config, createFileChecks(beside, fault));
   });
+  return asConfig(written, beside);
+}
+
+/**
+ * As much of the config as is right, for those who look at what is left of it. Of what a proxy cannot be without, what is
+ * wrong has a stand-in that is good for nothing.
+ *
+ * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE
+ */
+export function loadProxyConfigParts(file: string): ConfigParts<ProxyConfig> {
+  const beside = besideFile(file);
+  const nowhere = '127.0.0.1:0';
+  const { value, ...rest } = readConfigParts(file, proxySchema(beside), findFaults, {
+    poll: [{ listen: nowhere }],
+    relay: { listen: nowhere, tls: { cert: basename(file), key: basename(file) }, state: 'state' },
+  });
+  return { value: value === null ? null : asConfig(value, beside), ...rest };
+}
+
+type WrittenConfig = z.infer<ReturnType<typeof proxySchema>>;
+
+function asConfig(written: WrittenConfig, beside: (path: string) => string): ProxyConfig {
   const doorNames = written.doors.map((door) => door.name);
   return {
     poll: written.poll.map((door) => ({

@@ -1,5 +1,8 @@
+import { basename } from 'node:path';
+import type { z } from 'zod';
 import type { Address } from '../shared/address.ts';
-import { readConfigFile } from '../shared/config-file.ts';
+import { readConfigFile, readConfigParts } from '../shared/config-file.ts';
+import type { ConfigParts } from '../shared/config-file.ts';
 import { besideFile } from '../shared/config-text.ts';
 import { createFileChecks } from '../shared/config-files.ts';
 import type { DeviceTls } from './catcher/doors.ts';
@@ -61,6 +64,33 @@ export function loadRelayConfig(file: string, looking?: 'into files'): RelayConf
     findFaults(config, fault, beside);
     if (looking === 'into files') findFileFaults(config, createFileChecks(beside, fault));
   });
+  return asConfig(written, beside);
+}
+
+/**
+ * As much of the config as is right, for those who look at what is left of it. Of what a relay cannot be without, what is
+ * wrong has a stand-in that is good for nothing.
+ *
+ * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE
+ */
+export function loadRelayConfigParts(file: string): ConfigParts<RelayConfig> {
+  const beside = besideFile(file);
+  const { value, ...rest } = readConfigParts(
+    file,
+    relaySchema(beside),
+    (config, fault) => findFaults(config, fault, beside),
+    {
+      name: 'nameless',
+      key: basename(file),
+      proxies: [{ url: 'wss://127.0.0.1:1', pin: `sha256:${'A'.repeat(43)}=` }],
+    },
+  );
+  return { value: value === null ? null : asConfig(value, beside), ...rest };
+}
+
+type WrittenConfig = z.infer<ReturnType<typeof relaySchema>>;
+
+function asConfig(written: WrittenConfig, beside: (path: string) => string): RelayConfig {
   return {
     name: written.name,
     site: written.site,

@@ -5,6 +5,7 @@ import { parseAddress, parseAllowList } from './address.ts';
 import type { Address } from './address.ts';
 import { ConfigError } from './config-error.ts';
 import type { ConfigFault } from './config-error.ts';
+import { createPruned, showPath } from './config-pruned.ts';
 import { asWritten, readYamlFile } from './config-text.ts';
 import type { Written } from './config-text.ts';
 import { describeError } from './errors.ts';
@@ -17,49 +18,88 @@ const VALUE_SHOWN = 60;
 /** Fields whose values are never shown. */
 const SECRET_FIELD = /^(via|postgres|token|secret|password)$/;
 
+type Path = (string | number)[];
+/** Looks at a file as written, whatever is wrong with it, and adds the faults between its fields. */
+type Also = (written: Written, fault: (path: Path, expected: string) => void) => void;
+
 /**
  * Reads a YAML config file by a schema, and lets `also` look for faults between fields. All faults come in one report.
  *
- * @param also - looks at the file as written, whatever is wrong with it, and adds faults
  * @throws ConfigError with every fault; SallyportError FILE_UNREADABLE, CONFIG_INVALID
  */
-export function readConfigFile<T>(
+export function readConfigFile<T>(file: string, schema: z.ZodType<T>, also: Also): T {
+  const { value, faults } = readConfigParts(file, schema, also, null);
+  if (faults.length > 0 || value === null) throw new ConfigError(file, faults);
+  return value;
+}
+
+/** What a config file says, as far as it is right. */
+export interface ConfigParts<T> {
+  /** Without what is wrong; null = too much is. */
+  value: T | null;
+  faults: ConfigFault[];
+  /** Paths of what had to be left out, or was replaced by its stand-in. */
+  leftOut: string[];
+}
+
+/** Takings away after which nothing would come of it any more. */
+const ROUNDS = 100;
+
+/**
+ * Reads a config file and leaves out what is wrong: the field, or what cannot be without it. For those who look at what is
+ * left, never for a program that runs by it.
+ *
+ * @param standIns - values of fields that the whole cannot be without, valid ones; null = nothing is left out, nothing read
+ *   where there is a fault
+ * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ */
+export function readConfigParts<T>(
   file: string,
   schema: z.ZodType<T>,
-  also: (written: Written, fault: (path: (string | number)[], expected: string) => void) => void,
-): T {
-  const { document, lines, values: written } = readYamlFile(file);
-  const fault = (path: (string | number)[], expected: string): ConfigFault => ({
+  also: Also,
+  standIns: Readonly<Record<string, unknown>> | null,
+): ConfigParts<T> {
+  const { document, lines, values } = readYamlFile(file);
+  const first = judge(values, schema, also);
+  const faults = first.wrong.map(({ path, expected }): ConfigFault => ({
     path: showPath(path),
     line: lineOf(document, lines, path),
     value: showValue(document, path),
     expected,
-  });
-  const read = schema.safeParse(written);
-  const found: ConfigFault[] = [];
-  also(asWritten(written), (path, expected) => void found.push(fault(path, expected)));
-  const issues = read.success ? [] : read.error.issues.flatMap((issue) => describeIssue(issue, fault));
-  // Of one and the same field, what `also` has found says more.
-  const faults = [...issues.filter(({ path }) => found.every((other) => other.path !== path)), ...found];
-  if (faults.length > 0) throw new ConfigError(file, faults);
-  return (read as { data: T }).data;
+  }));
+  if (first.wrong.length === 0 || standIns === null) return { value: first.value, faults, leftOut: [] };
+  const pruned = createPruned(values, standIns);
+  for (let round = 0; round < ROUNDS; round++) {
+    const { value, wrong } = judge(pruned.values(), schema, also);
+    if (wrong.length === 0) return { value, faults, leftOut: pruned.leftOut() };
+    if (!pruned.leaveOut(wrong.map(({ path }) => path))) break;
+  }
+  return { value: null, faults, leftOut: pruned.leftOut() };
 }
 
-function describeIssue(
-  issue: z.core.$ZodIssue,
-  fault: (path: (string | number)[], expected: string) => ConfigFault,
-): ConfigFault[] {
+interface Judged<T> {
+  /** Null where anything is wrong. */
+  value: T | null;
+  wrong: { path: Path; expected: string }[];
+}
+
+function judge<T>(values: unknown, schema: z.ZodType<T>, also: Also): Judged<T> {
+  const read = schema.safeParse(values);
+  const found: Judged<T>['wrong'] = [];
+  also(asWritten(values), (path, expected) => void found.push({ path, expected }));
+  const issues = read.success ? [] : read.error.issues.flatMap(describeIssue);
+  const same = (one: Path, other: Path): boolean => showPath(one) === showPath(other);
+  // Of one and the same field, what `also` has found says more.
+  const wrong = [...issues.filter(({ path }) => found.every((other) => !same(other.path, path))), ...found];
+  return { value: wrong.length === 0 && read.success ? read.data : null, wrong };
+}
+
+function describeIssue(issue: z.core.$ZodIssue): Judged<never>['wrong'] {
   const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => fault([...path, key], 'no such field (is it misspelt?)'));
+    return issue.keys.map((key) => ({ path: [...path, key], expected: 'no such field (is it misspelt?)' }));
   }
-  return [fault(path, issue.message.replace(/^Invalid input: expected /, ''))];
-}
-
-function showPath(path: (string | number)[]): string {
-  return path
-    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`))
-    .join('');
+  return [{ path, expected: issue.message.replace(/^Invalid input: expected /, '') }];
 }
 
 function showValue(document: Document, path: (string | number)[]): string {

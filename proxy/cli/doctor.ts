@@ -1,15 +1,23 @@
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { systemClock } from '../../shared/clock.ts';
-import { lookAtConfig } from '../../shared/doctor/config.ts';
+import { lookAtConfig, withoutThose } from '../../shared/doctor/config.ts';
 import { diagnose } from '../../shared/doctor/diagnose.ts';
 import type { Check } from '../../shared/doctor/diagnose.ts';
 import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.ts';
 import { EXIT } from '../../shared/program.ts';
-import { loadProxyConfig } from '../config.ts';
+import { loadProxyConfigParts } from '../config.ts';
 import { proxyChecks } from '../doctor/checks.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 import type { Terminal } from './options.ts';
+
+/** Checks that are nothing without a field of the config. */
+const NEEDS = {
+  poll: ['ports', 'doors', 'exposure'],
+  doors: ['ports', 'doors'],
+  relay: ['keys', 'state', 'ports', 'exposure', 'relays'],
+  ops: ['running', 'ports', 'exposure', 'doors'],
+};
 
 /** Adds the command that looks at everything that can be wrong on the proxy's side. */
 export function addDoctor(program: Command, { out, paint }: Terminal): void {
@@ -29,13 +37,14 @@ export function addDoctor(program: Command, { out, paint }: Terminal): void {
 }
 
 function checksOf(file: string): Check[] {
-  const { config, looks } = lookAtConfig(
+  const { config, leftOut, looks } = lookAtConfig(
     file,
-    loadProxyConfig,
+    loadProxyConfigParts,
     ({ poll, doors, sites }) =>
       `is fine: poll doors: ${poll.length}, session doors: ${doors.length}, sites: ${sites.length}`,
   );
   const first: Check = { name: 'config', look: () => looks };
   if (config === null) return [first];
-  return [first, ...proxyChecks({ config, clock: systemClock, cores: availableParallelism() })];
+  const checks = proxyChecks({ config, clock: systemClock, cores: availableParallelism() });
+  return [first, ...withoutThose(checks, leftOut, NEEDS)];
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { systemClock } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
-import { lookAtConfig } from '../../shared/doctor/config.ts';
+import { lookAtConfig, withoutThose } from '../../shared/doctor/config.ts';
 import { diagnose } from '../../shared/doctor/diagnose.ts';
 import type { Check } from '../../shared/doctor/diagnose.ts';
 import { findingLine, isHealthy, summaryLine } from '../../shared/doctor/report.ts';
@@ -10,6 +10,15 @@ import type { ApiAddress } from './command.ts';
 import type { Io } from './io.ts';
 
 type ApiOf = (file: string) => Promise<ApiAddress>;
+
+/** Checks that are nothing without a field of the config. */
+const NEEDS = {
+  key: ['keys', 'proxies'],
+  proxies: ['proxies'],
+  outbox: ['outbox'],
+  api: ['firewall', 'running'],
+  services: ['services', 'certificates', 'phones'],
+};
 
 interface DoctorOptions {
   config: string;
@@ -54,20 +63,18 @@ async function checksOf({ config: file, door }: DoctorOptions, apiOf: ApiOf): Pr
       throw new SallyportError('CONFIG_INVALID', `--door: ${describeError(error)}`, { cause: error });
     }
   })();
-  const { loadRelayConfig } = await import('../config.ts');
-  const { config, looks } = lookAtConfig(
+  const { loadRelayConfigParts } = await import('../config.ts');
+  const { config, leftOut, looks } = lookAtConfig(
     file,
-    loadRelayConfig,
+    loadRelayConfigParts,
     ({ name, site, proxies, services }) =>
       `is fine: relay ${name} of site ${site}, proxies: ${proxies.length}, services: ${services.length}`,
   );
   const first: Check = { name: 'config', look: () => looks };
   if (config === null) return [first];
   const { relayChecks } = await import('../doctor/checks.ts');
-  return [
-    first,
-    ...relayChecks({ file, config, api: await apiFrom(file, apiOf), doors, clock: systemClock }),
-  ];
+  const checks = relayChecks({ file, config, api: await apiFrom(file, apiOf), doors, clock: systemClock });
+  return [first, ...withoutThose(checks, leftOut, NEEDS)];
 }
 
 /** Without a token that can be read the relay cannot be asked; that the file is bad is said by another check. */

@@ -113,13 +113,48 @@ t.test('doctor of a whole gate, and of one in which much is broken', async (t) =
     t.notMatch(seen.text, /PRIVATE KEY/);
   });
 
-  await t.test('a config that cannot be read', async (t) => {
-    await rewrite({ proxies: [], outbox: { path: './outbox', pathh: 'x' } });
-    const { code, stdout } = await runProgram('sallyport-relay', ['doctor', '--config', relayConfig]);
-    t.equal(code, 1);
-    t.match(stdout, /^fail {2}config .*relay\.yaml:\d+: proxies is \[\] → expected: at least one proxy/m);
-    t.match(stdout, /outbox\.pathh .*no such field/);
-    t.match(stdout, /^0 ok, 0 to look at, 2 failed$/m);
-    t.notMatch(stdout, '\u001b', 'no colours into a pipe');
-  });
+  await t.test(
+    'a config that is wrong in parts: each fault, and whatever the rest lets be looked at',
+    async (t) => {
+      await rewrite({ proxies: [], outbox: { path: './outbox', pathh: 'x' } });
+      const { code, stdout } = await runProgram('sallyport-relay', ['doctor', '--config', relayConfig]);
+      t.equal(code, 1);
+      t.match(stdout, /^fail {2}config .*relay\.yaml:\d+: proxies is \[\] → expected: at least one proxy/m);
+      t.match(stdout, /outbox\.pathh .*no such field/);
+      t.match(
+        stdout,
+        /^warn {2}config .*is looked at without (proxies, outbox\.pathh|outbox\.pathh, proxies) /m,
+      );
+      t.match(stdout, /^warn {2}proxies .*was not looked at: proxies is wrong in the config/m);
+      t.match(stdout, /^ok {4}outbox .*a sync takes/m, 'the outbox is where it is all the same');
+      t.match(stdout, /^ok {4}running .*runs/m);
+      t.notMatch(stdout, '\u001b', 'no colours into a pipe');
+
+      await writeFile(relayConfig, 'name: [half\n');
+      const torn = await runProgram('sallyport-relay', ['doctor', '--config', relayConfig]);
+      t.equal(torn.code, 1);
+      t.match(torn.stdout, /^fail {2}config .*not readable as YAML/m);
+
+      const proxy = parse(await readFile(gate.proxyConfig, 'utf8')) as { poll: object[]; relay: object };
+      const poll = [{ ...proxy.poll[0], tls: { cert: 'gone.pem', key: 'gone.key' } }, ...proxy.poll];
+      const broken = join(dir, 'proxy', 'broken.yaml');
+      await writeFile(broken, stringify({ ...proxy, poll, relay: { ...proxy.relay, state: 7 }, worker: 1 }));
+      const seen = await doctor('sallyport-proxy', broken);
+      t.equal(seen.code, 1);
+      const says = seen.complaints.join('\n');
+      for (const fault of [
+        /poll\[0\]\.tls\.cert is "gone/,
+        /poll\[0\]\.tls\.key is /,
+        /relay\.state is 7/,
+        /worker is 1 /,
+      ])
+        t.match(says, fault);
+      t.match(
+        says,
+        /warn relays relays: was not looked at: relay is wrong in the config → mend the config first/,
+      );
+      t.match(seen.text, /a poll of an unknown device with 200/, 'the door that is right is polled');
+      t.match(seen.text, new RegExp(`runs \\(pid ${gate.proxy.pid}\\)`));
+    },
+  );
 });

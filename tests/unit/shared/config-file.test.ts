@@ -1,8 +1,10 @@
 import { join } from 'node:path';
+import { z } from 'zod';
 import t from 'tap';
 import type { Test } from 'tap';
 import { isSallyportError } from '../../../shared/errors.ts';
 import { ConfigError } from '../../../shared/config-error.ts';
+import { readConfigParts } from '../../../shared/config-file.ts';
 import { EXIT, explainFailure } from '../../../shared/program.ts';
 import { loadProxyConfig } from '../../../proxy/config.ts';
 import { loadRelayConfig } from '../../../relay-client/config.ts';
@@ -94,4 +96,40 @@ t.test('Windows line ends and a byte order mark are taken', async (t) => {
       ['proxies', 3],
     ],
   );
+});
+
+t.test('what is left of a config that is wrong in parts', async (t) => {
+  const entry = z.strictObject({ name: z.string(), port: z.number().optional() });
+  const schema = z.strictObject({
+    name: z.string(),
+    list: z.array(entry).default([]),
+    map: z.strictObject({ on: z.boolean() }).prefault({ on: true }),
+  });
+  const read = (text: string, standIns: Record<string, unknown> | null = { name: 'stand-in' }) =>
+    readConfigParts(
+      join(t.testdir({ 'c.yaml': text }), 'c.yaml'),
+      schema,
+      (written, fault) => {
+        if (written.text('name') === 'taken') fault(['name'], 'another name');
+      },
+      standIns,
+    );
+  t.match(read('name: a\nlist: [{ name: b }]'), { value: { name: 'a' }, faults: [], leftOut: [] });
+  t.match(
+    read('name: a\nlist: [{ name: 1 }, { name: b, port: x }, { port: 2 }, { name: c, q: 1 }]\nodd: 1'),
+    {
+      value: { name: 'a', list: [{ name: 'b' }, { name: 'c' }] },
+      faults: { length: 5 },
+      leftOut: ['list[1].port', 'list[3].q', 'odd', 'list[0]', 'list[2]'].sort(),
+    },
+  );
+  t.match(read('name: a\nmap: { on: perhaps }'), { value: { map: { on: true } }, leftOut: ['map'] });
+  t.match(read('name: taken'), {
+    value: { name: 'stand-in' },
+    faults: [{ path: 'name' }],
+    leftOut: ['name'],
+  });
+  t.match(read('name: 7', {}), { value: null, faults: [{ path: 'name', line: 1 }] });
+  t.match(read('[]'), { value: null });
+  t.match(read('name: 7', null), { value: null, leftOut: [] });
 });
