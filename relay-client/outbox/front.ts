@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
@@ -58,9 +58,10 @@ export interface Front {
   /**
    * Called after each commit, after the promises of its calls were settled.
    *
-   * @param changes - all that it recorded; left out by a carrier whose ledger is asked for changes instead
+   * @param changes - all that was recorded since the last one; left out where the store has to be asked for it
+   * @param at - the time that the store remembers, where another relay's may be ahead of this one's; default 0
    */
-  committed(seq: Sequence, changes?: readonly RecordedChange[]): void;
+  committed(seq: Sequence, changes?: readonly RecordedChange[], at?: Milliseconds): void;
   /** Called when another relay that shares the store has begun a new incarnation. */
   renewed(incarnation: Incarnation): void;
 }
@@ -110,6 +111,7 @@ export function createFront(options: FrontOptions): Front {
   const renewals = new Set<() => void>();
   let incarnation = opened.incarnation;
   let sequence = opened.sequence;
+  let storeTime = opened.time.storeTime;
   let waiting = 0;
   let waitingBytes = 0;
   let waitingNotes = 0;
@@ -294,7 +296,10 @@ export function createFront(options: FrontOptions): Front {
     async changes(after, limit) {
       if (closing !== null) throw closed();
       const most = clampLimit(limit);
-      return recent.read(after, most, { seq: sequence, at: now().at }) ?? call('changes', [after, most]);
+      return (
+        recent.read(after, most, { seq: sequence, at: Math.max(now().at, storeTime) }) ??
+        call('changes', [after, most])
+      );
     },
     async *snapshot(limit) {
       let seq: Sequence | null = null;
@@ -357,10 +362,12 @@ export function createFront(options: FrontOptions): Front {
 
   return {
     outbox,
-    committed(seq, changes) {
+    committed(seq, changes, at = 0) {
+      storeTime = Math.max(storeTime, at);
       if (seq === sequence) return;
       sequence = seq;
-      if (changes !== undefined) recent.add(seq, changes);
+      if (changes === undefined) recent.skip(seq);
+      else recent.add(seq, changes);
       for (const listener of [...listeners]) listener(seq);
     },
     renewed(fresh) {

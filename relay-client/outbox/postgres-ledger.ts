@@ -3,6 +3,7 @@ import { SallyportError } from '../../shared/errors.ts';
 import type { Ledger, Method, Now, PushRequest } from './ledger.ts';
 import type { Accepted, OutboxLimits } from './outbox.ts';
 import type { StatementName } from './postgres-statements.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import { lookUp, supersedes } from './rules/pushing.ts';
 import type { Found } from './rules/pushing.ts';
 import { BOOKS, FRESH_COLUMNS, HISTORY_COLUMNS } from './rules/rows.ts';
@@ -36,6 +37,8 @@ export interface PostgresLedger extends AsyncLedger {
   pushAll(items: readonly PushItem[]): Promise<(Accepted | SallyportError)[]>;
   /** A transaction has begun, and this is what its store's row says. */
   begin(books: Books): void;
+  /** What calls since `begin` have recorded. */
+  readonly recorded: readonly RecordedChange[];
   /** How accepted = ended + held was broken since `begin`; null = it was not. */
   miscount(): string | null;
   /** Writes the counters and trims the history; to be called before COMMIT when dirty. */
@@ -122,6 +125,9 @@ export function createPostgresLedger(
     },
     get dirty() {
       return keeping.weight > 0;
+    },
+    get recorded() {
+      return keeping.recorded;
     },
     begin(found) {
       keeping.begin({ ...found });

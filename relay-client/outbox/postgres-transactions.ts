@@ -1,6 +1,7 @@
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { isSallyportError, SallyportError } from '../../shared/errors.ts';
 import type { Method, Now, PushRequest } from './ledger.ts';
+import type { Sequence } from './outbox.ts';
 import { createGathered } from './postgres-bulk.ts';
 import type { PostgresConnection } from './postgres-client.ts';
 import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
@@ -41,6 +42,7 @@ export interface Transactions {
    * Makes calls in one transaction; the answers are to be given once it returns. A call that the ledger refuses changed
    * nothing and spoils nothing.
    *
+   * @returns also the sequence behind which it recorded what it changed
    * @throws {@link Doubt}, or whatever the server or the connection says; then nothing was changed
    */
   run(
@@ -48,7 +50,7 @@ export interface Transactions {
     ledger: PostgresLedger,
     calls: readonly Call[],
     changing: boolean,
-  ): Promise<{ answers: (() => void)[] }>;
+  ): Promise<{ answers: (() => void)[]; after: Sequence }>;
 }
 
 export function createTransactions(options: { clock: Clock; writer: string; relay: string }): Transactions {
@@ -94,7 +96,7 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
     ledger: PostgresLedger,
     calls: readonly Call[],
     changing: boolean,
-  ): Promise<{ answers: (() => void)[] }> {
+  ): Promise<{ answers: (() => void)[]; after: Sequence }> {
     note(
       connection.run(
         changing
@@ -128,7 +130,7 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
       note(connection.run('COMMIT'));
       await Promise.all(pending);
     }
-    return { answers };
+    return { answers, after: books.seq };
   }
 
   return {

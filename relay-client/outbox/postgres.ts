@@ -18,6 +18,7 @@ import type { PostgresLedger } from './postgres-ledger.ts';
 import { openPostgresSealer, openPostgresStore } from './postgres-store.ts';
 import type { FoundStore } from './postgres-store.ts';
 import { createTransactions, Doubt } from './postgres-transactions.ts';
+import type { RecordedChange } from './recent-changes.ts';
 import { closed, noRoom, pushesWait } from './refusals.ts';
 import type { Sealer } from './sealer.ts';
 
@@ -205,7 +206,11 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     }
   }
 
-  function saw(books: { seq: number; incarnation: string }): void {
+  /** @param own - what this relay recorded last, and behind which sequence */
+  function saw(
+    books: { seq: number; incarnation: string; store_time: number },
+    own?: { after: number; changes: readonly RecordedChange[] },
+  ): void {
     const { seq, incarnation } = books;
     if (known.incarnation !== '' && seq < known.seq) {
       return fail(
@@ -217,12 +222,14 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
       );
     }
     const renewed = known.incarnation !== '' && incarnation !== known.incarnation;
+    // Others may have changed something in between, of which nothing was told here.
+    const whole = own !== undefined && own.after === known.seq;
     known = { seq, incarnation };
     if (renewed) {
       log.warn('outbox has a new incarnation', { server: where, incarnation });
       front?.renewed(incarnation);
     }
-    front?.committed(seq);
+    front?.committed(seq, whole ? own.changes : undefined, books.store_time);
   }
 
   function fail(error: SallyportError): void {
@@ -295,7 +302,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     if (ledger === null) return;
     const changing = calls.some(({ method }) => CHANGING.has(method));
     try {
-      const { answers } = await transactions.run(on, ledger, calls, changing);
+      const { answers, after } = await transactions.run(on, ledger, calls, changing);
       const miscount = changing ? ledger.miscount() : null;
       if (miscount !== null) {
         log.error('the outbox does not add up', { server: where, what: miscount });
@@ -303,7 +310,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
       }
       if (!changing) saw(ledger.books);
       answers.forEach((settle) => settle());
-      if (changing) saw(ledger.books);
+      if (changing) saw(ledger.books, { after, changes: ledger.recorded });
     } catch (error) {
       const cause = error instanceof Doubt ? error.cause : error;
       const failure = failureOf(cause);

@@ -32,6 +32,8 @@ const KEPT = 4_000;
 export interface RecentChanges {
   /** Takes what a commit recorded, up to its sequence. */
   add(upTo: Sequence, changes: readonly RecordedChange[]): void;
+  /** There were changes up to this sequence that nobody told: what was before it has to be asked of the store. */
+  skip(upTo: Sequence): void;
   /**
    * What the store would tell of the changes after `after`: holds as they are now, none that has ended since.
    *
@@ -99,6 +101,11 @@ export function createRecentChanges(from: Sequence, history: number): RecentChan
       for (const change of changes) keep(change);
       reached = upTo;
       if (kept.length > 2 * KEPT) forget();
+    },
+    skip(upTo) {
+      kept = [];
+      held.clear();
+      since = reached = upTo;
     },
     read(after, limit, { seq: newest, at }) {
       if (reached !== newest || after < since || after < reached - history || after > reached) return null;

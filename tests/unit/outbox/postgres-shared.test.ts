@@ -10,6 +10,7 @@ import { openPostgresOutbox } from '../../../relay-client/outbox/postgres.ts';
 import type { PostgresOutboxOptions } from '../../../relay-client/outbox/postgres.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { silentLog } from '../../../shared/log.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { startPostgres, whyNoPostgres } from '../../fixtures/postgres.ts';
 import { contactMe, dls, phone, refuses } from './conformance/lab.ts';
 
@@ -116,25 +117,32 @@ else {
     const relays = [await openAt(t, url), await openAt(t, url), await openAt(t, url)] as const;
     t.equal(new Set(relays.map(({ incarnation }) => incarnation)).size, 1, 'one incarnation');
     const [, , reader] = relays;
-    const seen: number[] = [];
-    let reached = 0;
-    let reading = Promise.resolve();
-    reader.onCommit(() => {
-      reading = reading.then(async () => {
-        const found = await reader.changes(reached, 1000);
-        if (found === null) throw new Error('no changes');
-        seen.push(...found.changes.map(({ seq }) => seq));
-        reached = found.seq;
+    // Those that push follow, too: what is their own they know from memory, what is another's from the store.
+    const followers = relays.map((relay) => {
+      const follower = { relay, seen: [] as number[], reached: 0, reading: Promise.resolve() };
+      relay.onCommit(() => {
+        follower.reading = follower.reading.then(async () => {
+          const found = await relay.changes(follower.reached, 1000);
+          if (found === null) throw new Error('no changes');
+          follower.seen.push(...found.changes.map(({ seq }) => seq));
+          follower.reached = found.seq;
+        });
       });
+      return follower;
     });
-    const pushes = Array.from({ length: 300 }, (_, n) => relays[n % 2]!.push(contactMe(phone(n))));
-    await Promise.all(pushes);
-    await knows(reader, 300);
-    while (reached < 300) await reading;
-    t.same(
-      seen,
-      Array.from({ length: 300 }, (_, n) => n + 1),
-    );
+    for (let first = 0; first < 300; first += 20) {
+      await Promise.all(
+        Array.from({ length: 20 }, (_, n) => relays[n % 2]!.push(contactMe(phone(first + n)))),
+      );
+    }
+    for (const follower of followers) {
+      await knows(follower.relay, 300);
+      while (follower.reached < 300) await follower.reading;
+      t.same(
+        follower.seen,
+        Array.from({ length: 300 }, (_, n) => n + 1),
+      );
+    }
     t.match(await reader.counts(), { accepted: 300, held: 300, devices: 300 });
 
     const push = dls(phone(7), '[1]', { key: 'job' });
@@ -144,6 +152,26 @@ else {
     t.equal((await relays[1].message(both[0].message.id))?.actions, '[1]', 'each can open what is sealed');
     await relays[0].clear(phone(7), { state: 'cleared', by: 'session' });
     t.match(await relays[1].device(phone(7)), { pending: 0 });
+  });
+
+  t.test('what is pushed through a relay whose clock is behind is due at once', async (t) => {
+    t.testdir();
+    const url = await server.database();
+    const ahead = createFakeClock();
+    ahead.advance(5_000);
+    const one = await openAt(t, url, { clock: ahead, serverTime: false });
+    const other = await openAt(t, url, { clock: createFakeClock(), serverTime: false });
+    await one.push(contactMe(phone(1)));
+    for (const n of [2, 3]) await other.push(contactMe(phone(n)));
+    const found = await other.changes(0, 10);
+    t.same(
+      found?.changes.map((change) => change.op === 'hold' && change.dueIn),
+      [0, 0, 0],
+    );
+    t.same(
+      (await other.changes(2, 10))?.changes.map((change) => change.op === 'hold' && change.dueIn),
+      [0],
+    );
   });
 
   t.test('a sequence can be asked for that no notification has told yet', async (t) => {

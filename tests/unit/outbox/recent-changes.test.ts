@@ -66,6 +66,16 @@ t.test('the store is asked for what is not kept here', async (t) => {
   t.match(recent.read(newest.seq - 1_000, 5, newest), { changes: { length: 5 } });
 });
 
+t.test('nothing is told from here that spans changes of which nothing was told', async (t) => {
+  const recent = createRecentChanges(0, 1_000);
+  recent.add(2, [hold(1, 'a'), hold(2, 'b')]);
+  recent.skip(5);
+  t.equal(recent.read(2, 10, { seq: 5, at: 0 }), null, 'they are the store’s to tell');
+  recent.add(6, [hold(6, 'c')]);
+  t.equal(recent.read(4, 10, { seq: 6, at: 0 }), null);
+  t.match(recent.read(5, 10, { seq: 6, at: 0 }), { seq: 6, changes: [{ id: 'c' }] });
+});
+
 /** What is held after these changes, by message: its generation and when it is due. */
 function held(changes: readonly Change[]): Map<string, string> {
   const found = new Map<string, string>();
