@@ -6,6 +6,7 @@ type Bench = (owner: Owner, options: BenchOptions) => Promise<BenchRow[]>;
 /** All benchmarks by name, in the order in which they are run and told. */
 const BENCHES: Record<string, () => Promise<{ run: Bench }>> = {
   polls: () => import('./polls.ts'),
+  known: () => import('./known.ts'),
   tunnel: () => import('./tunnel.ts'),
   accept: () => import('./accept.ts'),
   'bulk-push': () => import('./bulk.ts'),

@@ -22,6 +22,7 @@ median ratio of the rounds, and the least and greatest of them.
   --all          everything, growth included, kept: writes all tables and charts
                  of docs/benchmarks.md, docs/growth.md and docs/sizing.md (25 minutes)
   --growth       what grows with the number of devices, in place of the rows; kept
+  --least N      no fewer devices than so many for the growth page; then it is not kept
   --most N       no more devices than so many for the growth page
   --keep         put the measured rows in place of the kept ones, and write the pages
   --pages        measure nothing: write the pages from the kept figures
@@ -51,6 +52,7 @@ async function main(): Promise<number> {
     options: {
       all: { type: 'boolean', default: false },
       growth: { type: 'boolean', default: false },
+      least: { type: 'string' },
       most: { type: 'string' },
       keep: { type: 'boolean', default: false },
       pages: { type: 'boolean', default: false },
@@ -82,7 +84,7 @@ async function main(): Promise<number> {
   if (values.pages) return tellPages();
   if (values.compare !== undefined) return compareWith(values.compare, { rounds, only, progress });
 
-  const keep = values.keep || values.all || (values.growth && !quick);
+  const keep = values.keep || values.all || (values.growth && !quick && values.least === undefined);
   const file = values.json ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`);
   const failures: string[] = [];
   let rows: BenchRow[] = [];
@@ -106,7 +108,8 @@ async function main(): Promise<number> {
     }
   }
   const most = Number(values.most ?? (quick ? 10_000 : Infinity));
-  const sizes = GROWTH_SIZES.filter((size) => size <= most);
+  const least = Number(values.least ?? 0);
+  const sizes = GROWTH_SIZES.filter((size) => size >= least && size <= most);
   const growth = values.growth || values.all ? await measureGrowth({ sizes, progress }) : null;
   const steps = growth?.steps ?? null;
   failures.push(...(growth?.failures ?? []));
