@@ -4,40 +4,52 @@ import type { Milliseconds } from '../shared/clock.ts';
  * How the marks lie in shared memory, and what they mean. There are two blocks of unsigned 32-bit words:
  *
  * - *sites*: {@link SITE_WORDS} words for each site; made once, written by the main thread.
- * - *table*: {@link HEADER_WORDS} words, then for each of `capacity` slots the two hash words (all slots' low
- *   words first, then all high words, so that a search walks little memory), then {@link ENTRY_WORDS} words of
- *   entry, then the telemetry: all last-poll words, all last-202 words.
+ * - *table*: {@link HEADER_WORDS} words, then the buckets, then the generations of all slots.
  *
- * The main thread writes everything but the telemetry, which poll workers write. A slot once given to a device
- * is never given to another in the same table: the hash words are written once, a reader that finds its hash
- * has its device. Removing leaves the slot; only the next table leaves it out. A table that grows is replaced:
+ * A bucket has {@link BUCKET_SLOTS} slots: first their low hash words, which fill one line of the processor's cache, then
+ * {@link ENTRY_WORDS} words of each slot's entry, half a line. A device lies in one of two buckets, told by the two words of
+ * its hash, so that a poll reads three lines of memory however many devices are known: what a poll costs with a million
+ * of them is the waiting for memory.
+ *
+ * The main thread writes everything but the telemetry ({@link LAST_POLL}, {@link LAST_202}), which poll workers write. A slot
+ * once given to a device is never given to another in the same table: the hash words are written once, a reader that finds
+ * its hash has its device. Removing leaves the slot; only the next table leaves it out. A table that grows is replaced:
  * the new one is first sent to each reader, then the old one's {@link MOVED} word is set, at which a reader takes
  * it, so that no poll is ever answered from a table that is no longer written.
  */
 
-/** Words before the first slot of a table. */
-export const HEADER_WORDS = 16;
+/**
+ * Words before the first bucket of a table. A large buffer begins 16 bytes behind a page's beginning (glibc's own header),
+ * and with these 48 more each bucket begins a cache line. Elsewhere it is as right, and reads some more memory.
+ */
+export const HEADER_WORDS = 12;
 /** Header: 1 once a newer table has been sent. */
 export const MOVED = 0;
-/** Header: how far from its home, in slots, the device lies that lies farthest from it. */
-export const FARTHEST = 1;
+
+/** Slots of one bucket. */
+export const BUCKET_SLOTS = 16;
 
 /** Words of one entry. */
-export const ENTRY_WORDS = 7;
-/** Entry: odd while the main thread is writing the entry's other words (a sequence lock). */
-export const SEQUENCE = 0;
-/** Entry: {@link KNOWN}, {@link PENDING} and {@link ACTIONS}. */
+export const ENTRY_WORDS = 8;
+/** Entry: the high word of the device's hash. */
+export const HIGH = 0;
+/**
+ * Entry: the {@link FLAG_BITS}; then {@link WRITING}, set while the main thread is writing the entry's other words; then a
+ * count that grows with each writing (a sequence lock).
+ */
 export const FLAGS = 1;
-/** Entry: the device's generation, its lowest 32 bits. */
-export const GENERATION = 2;
 /** Entry: the tick before which there is nothing to do. */
-export const NOT_BEFORE = 3;
+export const NOT_BEFORE = 2;
 /** Entry: the first tick at which it is too late. */
-export const EXPIRY = 4;
+export const EXPIRY = 3;
 /** Entry: the first tick after the session that is running. */
-export const QUIET_UNTIL = 5;
+export const QUIET_UNTIL = 4;
 /** Entry: the first tick after the session gap. */
-export const GAP_UNTIL = 6;
+export const GAP_UNTIL = 5;
+/** Entry: the tick of the last poll; 0 = never. Written by poll workers. */
+export const LAST_POLL = 6;
+/** Entry: the tick of the last poll that was answered with 202; 0 = never. Written by poll workers. */
+export const LAST_202 = 7;
 
 /** Flag: the device has an entry; without it, the slot is left over from one removed. */
 export const KNOWN = 1;
@@ -45,6 +57,10 @@ export const KNOWN = 1;
 export const PENDING = 2;
 /** Flag: among what is pending are actions, which the relay can deliver itself. */
 export const ACTIONS = 4;
+/** All of these flags. */
+export const FLAG_BITS = KNOWN | PENDING | ACTIONS;
+/** With the flags: the entry is being written. */
+export const WRITING = 8;
 
 /** Words of one site. */
 export const SITE_WORDS = 4;
@@ -67,8 +83,10 @@ export const ADMIT_ALL = 65_536;
 /** How long a device keeps the same admission ticket. Polls that come each 30, 60, … s do not keep step with it. */
 export const ADMISSION_WINDOW_MS: Milliseconds = 11_000;
 
-/** All words of one slot: two of hash, the entry, two of telemetry. */
-export const SLOT_WORDS = 2 + ENTRY_WORDS + 2;
+/** Words of one bucket. */
+const BUCKET_WORDS = BUCKET_SLOTS * (1 + ENTRY_WORDS);
+/** All words of one slot: the low hash word, the entry, the generation. */
+const SLOT_WORDS = 1 + ENTRY_WORDS + 1;
 
 /**
  * The unit of every time in shared memory. 32 bits of it last for more than four years of running; then times
@@ -186,22 +204,19 @@ export function admissionTicket(hash: number, now: Milliseconds): number {
   return (mixed ^ (mixed >>> 16)) & 0xffff;
 }
 
-/** One table in shared memory, with the places of its parts. */
+/** One table in shared memory. */
 export interface MarksTable {
   words: Uint32Array<SharedArrayBuffer>;
   /** The same words, signed: `Atomics.load` allocates for a large unsigned one, and that takes time that tells. */
   signed: Int32Array<SharedArrayBuffer>;
+  /** Slots, a whole number of buckets. */
   capacity: number;
-  /** Index of the first low hash word; that of slot `i` is `low + i`, and so on. */
-  low: number;
-  high: number;
-  /** Index of the first entry; that of slot `i` is `entries + i * ENTRY_WORDS`. */
-  entries: number;
-  lastPoll: number;
-  last202: number;
+  buckets: number;
+  /** Index of the first generation; that of slot `i` is `generations + i`. It is the device's, its lowest 32 bits. */
+  generations: number;
 }
 
-/** The size of a table's buffer. */
+/** The size of a table's buffer. @param capacity - slots, a whole number of buckets */
 export function tableBytes(capacity: number): number {
   return (HEADER_WORDS + capacity * SLOT_WORDS) * Uint32Array.BYTES_PER_ELEMENT;
 }
@@ -210,70 +225,100 @@ export function tableBytes(capacity: number): number {
 export function openTable(buffer: SharedArrayBuffer): MarksTable {
   const words = new Uint32Array(buffer);
   const capacity = (words.length - HEADER_WORDS) / SLOT_WORDS;
-  const low = HEADER_WORDS;
-  const high = low + capacity;
-  const entries = high + capacity;
-  const lastPoll = entries + capacity * ENTRY_WORDS;
-  return {
-    words,
-    signed: new Int32Array(buffer),
-    capacity,
-    low,
-    high,
-    entries,
-    lastPoll,
-    last202: lastPoll + capacity,
-  };
+  const buckets = capacity / BUCKET_SLOTS;
+  const generations = HEADER_WORDS + buckets * BUCKET_WORDS;
+  return { words, signed: new Int32Array(buffer), capacity, buckets, generations };
 }
 
-/**
- * The slot that holds the hash, or the bitwise complement (a negative number) of the free slot where it would
- * go. A table is never full, so the search ends.
- *
- * @param lowWord - not 0, which marks a free slot
- */
+/** Index of a slot's low hash word. */
+export function lowOf(slot: number): number {
+  return HEADER_WORDS + Math.floor(slot / BUCKET_SLOTS) * BUCKET_WORDS + (slot % BUCKET_SLOTS);
+}
+
+/** Index of a slot's entry. */
+export function entryOf(slot: number): number {
+  return entryAt(lowOf(slot), slot % BUCKET_SLOTS);
+}
+
+/** Index of the entry behind a low word. @param place - of the slot in its bucket */
+function entryAt(low: number, place: number): number {
+  return low - place + BUCKET_SLOTS + place * ENTRY_WORDS;
+}
+
+/** The slot that holds the hash; -1 = none does. @param lowWord - not 0, which marks a free slot */
 export function findSlot(table: MarksTable, lowWord: number, highWord: number): number {
-  const { words, capacity, low, high } = table;
-  let slot = homeOf(table, lowWord);
-  for (;;) {
-    const found = Atomics.load(words, low + slot);
-    if (found === 0) return ~slot;
-    if (found === lowWord && Atomics.load(words, high + slot) === highWord) return slot;
-    if (++slot === capacity) slot = 0;
+  for (const bucket of bucketsOf(table, lowWord, highWord)) {
+    for (let slot = bucket * BUCKET_SLOTS; slot < (bucket + 1) * BUCKET_SLOTS; slot++) {
+      const low = table.words[lowOf(slot)] ?? 0;
+      if (low === 0) break;
+      if (low === lowWord && table.words[entryOf(slot) + HIGH] === highWord) return slot;
+    }
   }
+  return -1;
 }
 
 /**
- * Finds what {@link findSlot} finds, by the same work whether it is there or not: it walks as far as the farthest
- * device lies, and does not stop where it has found its own.
+ * The slot that a hash which is not there goes to: a free one in the emptier of its buckets. With that choice, the fullest
+ * bucket of a table is hardly fuller than the others.
  *
- * @returns the slot that holds the hash, or the bitwise complement of the slot where its search begins
+ * @returns -1 where both are full: a larger table is needed
+ */
+export function freeSlot(table: MarksTable, lowWord: number, highWord: number): number {
+  const [first, second] = bucketsOf(table, lowWord, highWord);
+  const ofFirst = usedOf(table, first);
+  const ofSecond = usedOf(table, second);
+  const used = Math.min(ofFirst, ofSecond);
+  if (used === BUCKET_SLOTS) return -1;
+  return (ofFirst <= ofSecond ? first : second) * BUCKET_SLOTS + used;
+}
+
+/** How many slots of a bucket are taken; they are taken in order. */
+function usedOf(table: MarksTable, bucket: number): number {
+  let used = 0;
+  while (used < BUCKET_SLOTS && table.words[lowOf(bucket * BUCKET_SLOTS + used)] !== 0) used++;
+  return used;
+}
+
+/**
+ * Finds the entry that {@link findSlot} finds the slot of, by the same work whether it is there or not: both buckets are
+ * read to their ends, and nothing branches on what is in them.
+ *
+ * @returns the index of the entry, or the bitwise complement (a negative number) of that of another, by chance
  */
 export function probe(table: MarksTable, lowWord: number, highWord: number): number {
-  const { signed, capacity, low, high } = table;
-  const home = homeOf(table, lowWord);
-  const farthest = Atomics.load(signed, FARTHEST);
-  let place = -1;
-  let at = home;
+  const { signed, buckets } = table;
+  const first = HEADER_WORDS + bucketOf(lowWord, buckets) * BUCKET_WORDS;
+  const second = HEADER_WORDS + bucketOf(highWord, buckets) * BUCKET_WORDS;
+  // Of one that is not there, any entry of the two buckets: were it always the first of one, unknown devices would share
+  // few lines of memory, which would be in the cache more often than those of the known.
+  const other = first + ((second - first) & (0 - ((highWord >>> 4) & 1)));
+  let entry = ~(other + BUCKET_SLOTS + (highWord & (BUCKET_SLOTS - 1)) * ENTRY_WORDS);
   // Plain reads, which are many times faster than atomic ones, do here: each is of one whole word, and that of the
   // high word depends on the low one read before, which was written after it.
-  for (let step = 0; step <= farthest; step++) {
-    const differs = mask((signed[low + at] ?? 0) ^ lowWord);
-    place = (place & differs) | (step & ~differs);
-    if (++at === capacity) at = 0;
+  for (let place = 0; place < BUCKET_SLOTS; place++) {
+    const behind = BUCKET_SLOTS + place * ENTRY_WORDS;
+    const notFirst = mask((signed[first + place] ?? 0) ^ lowWord);
+    entry = (entry & notFirst) | ((first + behind) & ~notFirst);
+    const notSecond = mask((signed[second + place] ?? 0) ^ lowWord);
+    entry = (entry & notSecond) | ((second + behind) & ~notSecond);
   }
-  const missing = place >> 31;
-  let slot = home + (place & ~missing);
-  if (slot >= capacity) slot -= capacity;
-  const another = mask((signed[high + slot] ?? 0) ^ highWord);
+  const missing = entry >> 31;
+  const another = mask((signed[(entry ^ missing) + HIGH] ?? 0) ^ highWord);
   // Two devices share a low word: so rare that its time is nobody's measure.
-  if ((another & ~missing) !== 0) return findSlot(table, lowWord, highWord);
-  return slot ^ missing;
+  if ((another & ~missing) !== 0) {
+    const slot = findSlot(table, lowWord, highWord);
+    return slot < 0 ? ~entry : entryOf(slot);
+  }
+  return entry;
 }
 
-/** Where the search for a hash begins. */
-export function homeOf(table: MarksTable, lowWord: number): number {
-  return Math.floor((lowWord * table.capacity) / 0x1_0000_0000);
+/** The two buckets that a hash may lie in; they may be one. */
+function bucketsOf(table: MarksTable, lowWord: number, highWord: number): [number, number] {
+  return [bucketOf(lowWord, table.buckets), bucketOf(highWord, table.buckets)];
+}
+
+function bucketOf(hash: number, buckets: number): number {
+  return Math.floor((hash * buckets) / 0x1_0000_0000);
 }
 
 /** -1 (all bits) for anything but 0, without a branch. */

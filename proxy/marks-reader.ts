@@ -4,10 +4,14 @@ import { createKeyedHash } from '../shared/keyed-hash.ts';
 import {
   ENTRY_WORDS,
   FLAGS,
+  GAP_UNTIL,
   KNOWN,
+  LAST_202,
+  LAST_POLL,
   MOVED,
-  SEQUENCE,
+  NOT_BEFORE,
   SITE_WORDS,
+  WRITING,
   admissionTicket,
   offers,
   openTable,
@@ -81,18 +85,18 @@ class SharedMarksReader implements MarksReader {
     this.#hash.update(key, 0, end);
     const table = this.#table;
     const low = storedLow(this.#hash.low);
-    // From here on an unknown device costs what a known one does, step by step: it is decided on whatever lies at
-    // its home, and the outcome is thrown away.
+    // From here on an unknown device costs what a known one does, step by step: it is decided on whatever lies first in
+    // its bucket, and the outcome is thrown away.
     const found = probe(table, low, this.#hash.high);
     const missing = found >> 31;
-    const slot = found ^ missing;
-    this.#read(table.signed, table.entries + slot * ENTRY_WORDS);
+    const at = found ^ missing;
+    this.#read(table.signed, at);
     this.#readSite(site);
     const known = (this.#entry[FLAGS] ?? 0) & KNOWN & ~missing;
     const tick = tickOf(now, this.#base);
     const offer = offers(this.#entry, this.#site, tick, admissionTicket(low, now)) & known;
-    this.#notePoll(table.signed, table.lastPoll + slot, tick, known);
-    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);
+    this.#notePoll(table.signed, at + LAST_POLL, tick, known);
+    if (offer !== 0) Atomics.store(table.words, at + LAST_202, tick);
     this.known = known;
     // How much is true of it: that it is known, and that it is offered something.
     return (known + offer) as 0 | 1 | 2;
@@ -117,10 +121,11 @@ class SharedMarksReader implements MarksReader {
   #read(words: Int32Array, at: number): void {
     const entry = this.#entry;
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
-      const sequence = Atomics.load(words, at + SEQUENCE);
-      if ((sequence & 1) !== 0) continue;
-      for (let word = FLAGS; word < ENTRY_WORDS; word++) entry[word] = Atomics.load(words, at + word);
-      if (Atomics.load(words, at + SEQUENCE) === sequence) return;
+      const flags = Atomics.load(words, at + FLAGS);
+      if ((flags & WRITING) !== 0) continue;
+      entry[FLAGS] = flags;
+      for (let word = NOT_BEFORE; word <= GAP_UNTIL; word++) entry[word] = Atomics.load(words, at + word);
+      if (Atomics.load(words, at + FLAGS) === flags) return;
     }
     // The writer was stopped in the middle of an entry. 200 is never wrong for longer than one poll interval.
     entry[FLAGS] = KNOWN;

@@ -11,10 +11,10 @@ import {
   COURIER,
   DIRECT,
   EXPIRY,
-  FLAGS,
   GAP_UNTIL,
-  GENERATION,
   KNOWN,
+  LAST_202,
+  LAST_POLL,
   LAST_TICK,
   NOT_BEFORE,
   PENDING,
@@ -25,6 +25,8 @@ import {
   UPSTREAM_OK,
   admissionTicket,
   decide,
+  entryOf,
+  lowOf,
   tickFrom,
   tickOf,
   type Verdict,
@@ -191,13 +193,10 @@ class SharedMarks implements Marks {
   set(site: string, device: DeviceId, mark: Mark): void {
     const slot = this.#writer.claim(this.#number(site), device);
     const notBefore = this.#beginning(mark.notBefore);
-    this.#writer.write(slot, (words, at) => {
-      Atomics.store(
-        words,
-        at + FLAGS,
-        KNOWN | (mark.pending ? PENDING : 0) | (mark.actions === true ? ACTIONS : 0),
-      );
-      Atomics.store(words, at + GENERATION, mark.generation);
+    const flags = KNOWN | (mark.pending ? PENDING : 0) | (mark.actions === true ? ACTIONS : 0);
+    const { words, generations } = this.#writer.table;
+    words[generations + slot] = mark.generation;
+    this.#writer.write(slot, flags, (words, at) => {
       Atomics.store(words, at + NOT_BEFORE, notBefore);
       Atomics.store(words, at + EXPIRY, tickOf(mark.expiry, this.#base));
     });
@@ -256,8 +255,8 @@ class SharedMarks implements Marks {
     const now = this.#clock.monotonic();
     return decide(
       {
-        pending: (writer.word(slot, FLAGS) & PENDING) !== 0,
-        actions: (writer.word(slot, FLAGS) & ACTIONS) !== 0,
+        pending: (writer.flags(slot) & PENDING) !== 0,
+        actions: (writer.flags(slot) & ACTIONS) !== 0,
         notBefore: writer.word(slot, NOT_BEFORE),
         expiry: writer.word(slot, EXPIRY),
         quietUntil: writer.word(slot, QUIET_UNTIL),
@@ -271,7 +270,7 @@ class SharedMarks implements Marks {
         admit: words[at + ADMIT] ?? 0,
       },
       tickOf(now, this.#base),
-      admissionTicket(writer.table.words[writer.table.low + slot] ?? 0, now),
+      admissionTicket(writer.table.words[lowOf(slot)] ?? 0, now),
     );
   }
 
@@ -280,8 +279,8 @@ class SharedMarks implements Marks {
     const slot = writer.find(this.#number(site), device);
     if (slot < 0) return null;
     return {
-      pending: (writer.word(slot, FLAGS) & PENDING) !== 0,
-      generation: writer.word(slot, GENERATION),
+      pending: (writer.flags(slot) & PENDING) !== 0,
+      generation: writer.table.words[writer.table.generations + slot] ?? 0,
       notBefore: this.#time(writer.word(slot, NOT_BEFORE)),
       expiry: this.#time(writer.word(slot, EXPIRY)),
       quietUntil: this.#time(writer.word(slot, QUIET_UNTIL)),
@@ -297,7 +296,7 @@ class SharedMarks implements Marks {
     for (let start = 0; start < table.capacity; start += SCAN_SLOTS) {
       const found: PolledDevice[] = [];
       for (let slot = start; slot < Math.min(start + SCAN_SLOTS, table.capacity); slot++) {
-        const polled = Atomics.load(table.words, table.lastPoll + slot);
+        const polled = Atomics.load(table.words, entryOf(slot) + LAST_POLL);
         if (polled < from || polled >= to || polled === 0) continue;
         const report = this.#polled(slot, polled);
         if (report !== null) found.push(report);
@@ -340,8 +339,7 @@ class SharedMarks implements Marks {
   #polled(slot: number, polled: number): PolledDevice | null {
     const owner = this.#writer.owner(slot);
     if (owner === null) return null;
-    const { words, last202 } = this.#writer.table;
-    const offered = Atomics.load(words, last202 + slot);
+    const offered = Atomics.load(this.#writer.table.words, entryOf(slot) + LAST_202);
     return {
       site: this.sites[owner.site] ?? '',
       device: owner.device,
@@ -367,7 +365,7 @@ class SharedMarks implements Marks {
     const slot = this.#writer.find(this.#number(site), device);
     if (slot < 0) return false;
     const tick = this.#beginning(until);
-    this.#writer.write(slot, (words, at) => Atomics.store(words, at + word, tick));
+    this.#writer.write(slot, this.#writer.flags(slot), (words, at) => Atomics.store(words, at + word, tick));
     return true;
   }
 

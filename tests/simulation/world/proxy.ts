@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { createMarks } from '../../../proxy/marks.ts';
 import type { PolledDevice } from '../../../proxy/marks.ts';
-import { openTable } from '../../../proxy/marks-layout.ts';
+import { entryOf, LAST_202, LAST_POLL, openTable } from '../../../proxy/marks-layout.ts';
 import { openMarks } from '../../../proxy/marks-reader.ts';
 import { Connections } from '../../../proxy/poll/connections.ts';
 import { counterBytes, openCounters } from '../../../proxy/poll/counters.ts';
@@ -138,12 +138,15 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
         return connection.ask(Buffer.from(request));
       },
       copyMarks(copy) {
-        // What workers write, when a device polled last, lies behind all the rest.
-        const table = openTable(attachment.seed.table);
+        const { words, capacity } = openTable(attachment.seed.table);
         const sites = new Uint32Array(attachment.seed.sites);
-        copy.set(table.words.subarray(0, table.lastPoll));
-        copy.set(sites, table.lastPoll);
-        return table.lastPoll + sites.length;
+        copy.set(words);
+        copy.set(sites, words.length);
+        // What workers write, when a device polled last, is no part of what is decided by.
+        for (let slot = 0; slot < capacity; slot++) {
+          copy[entryOf(slot) + LAST_POLL] = copy[entryOf(slot) + LAST_202] = 0;
+        }
+        return words.length + sites.length;
       },
       stop() {
         attachment.detach();
