@@ -519,6 +519,39 @@ t.test('phones of an address that has its share are refused, others are not', as
 });
 
 t.test(
+  'an address whose share is taken by connections that never speak is served after their time',
+  async (t) => {
+    const { tls } = await writePair(t, 'intermediate');
+    const { door, slots, next } = await openDoor(
+      t,
+      { tls },
+      { slots: 100, perAddress: 2, handshakeMs: 3_000 },
+    );
+    const from = (): Socket => {
+      const socket = connect({ host: '127.0.0.1', port: door.address.port, localAddress: '127.0.0.5' });
+      socket.on('error', () => undefined);
+      t.teardown(() => socket.destroy());
+      return socket;
+    };
+    const speak = (socket: Socket): TLSSocket =>
+      connectTls({ socket, rejectUnauthorized: false }).on('error', () => undefined);
+    const silent = Array.from({ length: 4 }, () => over(from()));
+    while (door.stats().accepted < 4) await new Promise((resolve) => setImmediate(resolve));
+    const refused = from();
+    speak(refused);
+    await over(refused);
+    t.match(door.stats().refused, { address_full: 1 });
+    await Promise.all(silent);
+    while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 0; i < 4; i++) {
+      speak(from());
+      t.equal((await next()).opening.address, '127.0.0.5');
+    }
+    t.match(door.stats().refused, { address_full: 1, tls_handshake: 4 });
+  },
+);
+
+t.test(
   'a PROXY header is taken from the balancers that the config names, and from nobody else',
   async (t) => {
     const { door, phone } = await openDoor(t, { proxyProtocol: true, proxyProtocolFrom: ['192.0.2.0/24'] });
