@@ -249,9 +249,8 @@ function entryAt(low: number, place: number): number {
 export function findSlot(table: MarksTable, lowWord: number, highWord: number): number {
   for (const bucket of bucketsOf(table, lowWord, highWord)) {
     for (let slot = bucket * BUCKET_SLOTS; slot < (bucket + 1) * BUCKET_SLOTS; slot++) {
-      const low = table.words[lowOf(slot)] ?? 0;
-      if (low === 0) break;
-      if (low === lowWord && table.words[entryOf(slot) + HIGH] === highWord) return slot;
+      const isIts = table.words[lowOf(slot)] === lowWord && table.words[entryOf(slot) + HIGH] === highWord;
+      if (isIts) return slot;
     }
   }
   return -1;
@@ -259,24 +258,40 @@ export function findSlot(table: MarksTable, lowWord: number, highWord: number): 
 
 /**
  * The slot that a hash which is not there goes to: a free one in the emptier of its buckets. With that choice, the fullest
- * bucket of a table is hardly fuller than the others.
+ * bucket of a table is hardly fuller than the others. Otherwise the hash decides, so that the places of the known are spread
+ * like those that {@link probe} looks at for the unknown: each is at another distance from the line of the low words, and the
+ * processor fetches what is near before it is asked for.
  *
  * @returns -1 where both are full: a larger table is needed
  */
 export function freeSlot(table: MarksTable, lowWord: number, highWord: number): number {
   const [first, second] = bucketsOf(table, lowWord, highWord);
-  const ofFirst = usedOf(table, first);
-  const ofSecond = usedOf(table, second);
-  const used = Math.min(ofFirst, ofSecond);
-  if (used === BUCKET_SLOTS) return -1;
-  return (ofFirst <= ofSecond ? first : second) * BUCKET_SLOTS + used;
+  const more = usedOf(table, first) - usedOf(table, second);
+  const bucket = more > 0 || (more === 0 && prefersSecond(highWord) !== 0) ? second : first;
+  for (let step = 0; step < BUCKET_SLOTS; step++) {
+    const slot = bucket * BUCKET_SLOTS + ((preferredPlace(highWord) + step) % BUCKET_SLOTS);
+    if (table.words[lowOf(slot)] === 0) return slot;
+  }
+  return -1;
 }
 
-/** How many slots of a bucket are taken; they are taken in order. */
+/** How many slots of a bucket are taken. */
 function usedOf(table: MarksTable, bucket: number): number {
   let used = 0;
-  while (used < BUCKET_SLOTS && table.words[lowOf(bucket * BUCKET_SLOTS + used)] !== 0) used++;
+  for (let slot = bucket * BUCKET_SLOTS; slot < (bucket + 1) * BUCKET_SLOTS; slot++) {
+    if (table.words[lowOf(slot)] !== 0) used++;
+  }
   return used;
+}
+
+/** The place in its bucket where a hash would lie if all were free. */
+function preferredPlace(highWord: number): number {
+  return highWord & (BUCKET_SLOTS - 1);
+}
+
+/** Which of two equally full buckets a hash would lie in: 1 = the second, else 0. */
+function prefersSecond(highWord: number): number {
+  return (highWord >>> 4) & 1;
 }
 
 /**
@@ -289,10 +304,10 @@ export function probe(table: MarksTable, lowWord: number, highWord: number): num
   const { signed, buckets } = table;
   const first = HEADER_WORDS + bucketOf(lowWord, buckets) * BUCKET_WORDS;
   const second = HEADER_WORDS + bucketOf(highWord, buckets) * BUCKET_WORDS;
-  // Of one that is not there, any entry of the two buckets: were it always the first of one, unknown devices would share
-  // few lines of memory, which would be in the cache more often than those of the known.
-  const other = first + ((second - first) & (0 - ((highWord >>> 4) & 1)));
-  let entry = ~(other + BUCKET_SLOTS + (highWord & (BUCKET_SLOTS - 1)) * ENTRY_WORDS);
+  // For one that is not there, the entry where it would be likely to lie: were it always the first of a bucket, unknown
+  // devices would share few lines of memory, which would be in the cache more often than those of the known.
+  const likely = first + ((second - first) & (0 - prefersSecond(highWord)));
+  let entry = ~(likely + BUCKET_SLOTS + preferredPlace(highWord) * ENTRY_WORDS);
   // Plain reads, which are many times faster than atomic ones, do here: each is of one whole word, and that of the
   // high word depends on the low one read before, which was written after it.
   for (let place = 0; place < BUCKET_SLOTS; place++) {
