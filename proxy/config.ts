@@ -56,6 +56,8 @@ export interface SiteConfig {
   pollSecret: 'none' | 'path';
   /** Most held messages, and most devices known. */
   held: number;
+  /** Most connections of polling phones, at each poll worker; Infinity = as many as all may have. */
+  pollConnections: number;
   /** Most phone connections at its session doors. */
   sessionConnections: number;
   /** Most bytes of phones' connections in a second, each direction; 0 = no limit. */
@@ -209,6 +211,7 @@ export const proxySchema = (beside: (path: string) => string) =>
             max_sessions: fields.whole(1, 1_000_000).default(200),
             poll_secret: fields.oneOf('none', 'path').default('none'),
             held: fields.whole(1, 100_000_000).optional(),
+            poll_connections: fields.whole(1, 100_000_000).optional(),
             session_connections: fields.whole(1, 100_000_000).optional(),
             bytes_per_s: fields.whole(0, 10_000_000_000).default(0),
           }),
@@ -311,7 +314,13 @@ function asConfig(written: WrittenConfig, beside: (path: string) => string): Pro
       maxSessions: site.max_sessions,
       pollSecret: site.poll_secret,
       held: site.held ?? written.limits.held,
-      sessionConnections: site.session_connections ?? shareOf(written.limits, written.sites.length),
+      pollConnections:
+        site.poll_connections ??
+        (written.sites.length === 1
+          ? Infinity
+          : shareOf(written.limits.poll_connections, written.sites.length)),
+      sessionConnections:
+        site.session_connections ?? shareOf(written.limits.session_connections, written.sites.length),
       bytesPerSecond: site.bytes_per_s,
     })),
     ops: written.ops,
@@ -321,8 +330,7 @@ function asConfig(written: WrittenConfig, beside: (path: string) => string): Pro
 }
 
 /** With several sites one alone never takes all places, so that a flood at its doors leaves some to the others. */
-function shareOf(limits: ProxyLimits, sites: number): number {
-  const { session_connections: all } = limits;
+function shareOf(all: number, sites: number): number {
   return sites === 1 ? all : Math.max(1, Math.ceil(all / 2));
 }
 

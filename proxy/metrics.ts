@@ -86,10 +86,21 @@ export function createMetrics(parts: MeasuredParts): Metrics {
   gauge('sallyport_marks_bytes', 'Shared memory of the marks', [], (g) => g.set(marks.stats().bytes));
   counter('sallyport_site_polls_total', "Polls of the site's phones, by status", ['site', 'status'], (c) => {
     for (const { name } of sites) {
-      for (const [status, count] of Object.entries(pollDoor.sitePolls(name)))
-        c.inc({ site: name, status }, count);
+      const stats = pollDoor.siteStats(name);
+      for (const status of [200, 202] as const) c.inc({ site: name, status: String(status) }, stats[status]);
     }
   });
+  gauge('sallyport_site_poll_connections', "Poll connections of the site's phones", ['site'], (g) => {
+    for (const { name } of sites) g.set({ site: name }, pollDoor.siteStats(name).open);
+  });
+  counter(
+    'sallyport_site_poll_connections_refused_total',
+    'Poll connections refused at the quota of the site',
+    ['site'],
+    (c) => {
+      for (const { name } of sites) c.inc({ site: name }, pollDoor.siteStats(name).refused);
+    },
+  );
   gauge('sallyport_site_ready', '1 while polls of the site can be answered 202', ['site'], (g) => {
     for (const site of sites) g.set({ site: site.name }, site.status().ready ? 1 : 0);
   });

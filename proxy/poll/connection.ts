@@ -1,5 +1,6 @@
-import { Waiting } from './waiting-list.ts';
 import type { ScanState } from './header-scan.ts';
+import { NO_SITE_YET } from './lists-by-site.ts';
+import { Waiting } from './waiting-list.ts';
 
 /** What a connection tells of itself to whoever speaks on it. */
 export interface ConnectionEvents {
@@ -15,6 +16,10 @@ export abstract class Connection extends Waiting implements ScanState {
   readonly counted: boolean;
   /** Whether closing it would overtake its last answer, which somebody else has yet to pass on. */
   readonly lingers: boolean = false;
+  /** Number of its site: that of its door, or of its first poll; {@link NO_SITE_YET} before that. */
+  site = NO_SITE_YET;
+  /** Whether its closing gives its place at the site back. */
+  entered = false;
   /** Bytes of a request that is not whole yet; null = none. */
   carry: Buffer | null = null;
   seen = 0;

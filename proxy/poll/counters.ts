@@ -6,6 +6,8 @@ export const CUT_REASONS = [
   'not_allowed',
   /** At the limit of connections, with none idle to give way. */
   'connections',
+  /** Its site is at its quota of connections, with none of its own idle to give way. */
+  'site_full',
   /** The PROXY header was missing, malformed or late. */
   'proxy_header',
   /** The TLS handshake failed or took too long. */
@@ -61,14 +63,21 @@ export interface Counters {
   add(name: CounterName, count: number): void;
   /** A poll of a site, by its number, was answered. */
   poll(site: number, status: 200 | 202): void;
+  /** Connections of a site, by its number: so many more are open, or were refused at its quota. */
+  site(site: number, what: SiteCount, count: number): void;
 }
 
-/** The size of one worker's counters; behind those by name there are two for each site. */
-export const counterBytes = (sites: number): number =>
-  (NAMES.length + 2 * sites) * Float64Array.BYTES_PER_ELEMENT;
+type SiteCount = 'open' | 'refused';
 
-const sitePlace = (site: number, status: 200 | 202): number =>
-  NAMES.length + 2 * site + (status === 202 ? 1 : 0);
+/** The size of one worker's counters; behind those by name there are four for each site. */
+export const counterBytes = (sites: number): number =>
+  (NAMES.length + PER_SITE * sites) * Float64Array.BYTES_PER_ELEMENT;
+
+const SITE_NAMES = [200, 202, 'open', 'refused'] as const;
+const PER_SITE = SITE_NAMES.length;
+
+const sitePlace = (site: number, what: (typeof SITE_NAMES)[number]): number =>
+  NAMES.length + PER_SITE * site + SITE_NAMES.indexOf(what);
 
 /** Opens a worker's counters for counting. */
 export function openCounters(buffer: SharedArrayBuffer): Counters {
@@ -79,22 +88,31 @@ export function openCounters(buffer: SharedArrayBuffer): Counters {
       values[place] = (values[place] ?? 0) + count;
     },
     poll(site, status) {
-      const place = sitePlace(site, status);
+      const place = NAMES.length + PER_SITE * site + (status === 202 ? 1 : 0);
       values[place] = (values[place] ?? 0) + 1;
+    },
+    site(site, what, count) {
+      const place = sitePlace(site, what);
+      values[place] = (values[place] ?? 0) + count;
     },
   };
 }
 
 /** For a worker that died: its connections are gone, what it has counted stays. */
 export function forgetConnections(buffer: SharedArrayBuffer): void {
-  new Float64Array(buffer)[PLACES.open] = 0;
+  const values = new Float64Array(buffer);
+  values[PLACES.open] = 0;
+  for (let place = sitePlace(0, 'open'); place < values.length; place += PER_SITE) values[place] = 0;
 }
 
-/** The polls of one site, over all workers. */
-export function sumSitePolls(buffers: readonly SharedArrayBuffer[], site: number): Record<200 | 202, number> {
-  const sum = (status: 200 | 202): number =>
-    buffers.reduce((total, each) => total + (new Float64Array(each)[sitePlace(site, status)] ?? 0), 0);
-  return { 200: sum(200), 202: sum(202) };
+/** What was counted of one site: its polls by answer, its connections that are open, and those refused at its quota. */
+export type SiteStats = Record<(typeof SITE_NAMES)[number], number>;
+
+/** Of one site, over all workers. */
+export function sumSite(buffers: readonly SharedArrayBuffer[], site: number): SiteStats {
+  const sum = (what: (typeof SITE_NAMES)[number]): number =>
+    buffers.reduce((total, each) => total + (new Float64Array(each)[sitePlace(site, what)] ?? 0), 0);
+  return { 200: sum(200), 202: sum(202), open: sum('open'), refused: sum('refused') };
 }
 
 /** The sum over all workers. */

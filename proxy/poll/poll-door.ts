@@ -12,7 +12,8 @@ import type { TlsProfile } from '../../shared/tls-profile.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
 import type { Marks, MarksAttachment } from '../marks.ts';
 import type { UnknownDevice } from '../unknown-devices.ts';
-import { counterBytes, forgetConnections, sumCounters, sumSitePolls, type PollStats } from './counters.ts';
+import { counterBytes, forgetConnections, sumCounters, sumSite } from './counters.ts';
+import type { PollStats, SiteStats } from './counters.ts';
 import { DEFAULT_POLL_LIMITS, type PollLimits } from './limits.ts';
 import type { PollListenerConfig } from './poll-listener.ts';
 import { createRoutes, sitesAt, type PollSite } from './routes.ts';
@@ -43,12 +44,13 @@ export interface PollDoorConfig {
   listeners: readonly PollListen[];
   /**
    * Sites by name, all of them known to the marks. `pollPrefixes: null` = any prefix; `pollSecret: 'path'` = devices poll by
-   * a secret in their path, default `none`.
+   * a secret in their path, default `none`; `pollConnections`: most connections at each worker, default any number.
    */
   sites: readonly {
     name: string;
     pollPrefixes: readonly string[] | null;
     pollSecret?: 'none' | 'path';
+    pollConnections?: number;
   }[];
   /** Threads; null = one less than the machine's cores, from 1 to {@link AUTO_WORKERS_MAX}. */
   workers: number | null;
@@ -74,8 +76,8 @@ export interface PollDoor {
   /** Where it listens, in the order of the config, with the real ports. */
   readonly addresses: readonly Address[];
   stats(): PollStats;
-  /** Polls of a site, by answer. */
-  sitePolls(site: string): Record<200 | 202, number>;
+  /** Of one site. */
+  siteStats(site: string): SiteStats;
   /** The certificates that it shows now. */
   certificates(): CertificateUse[];
   /**
@@ -139,6 +141,9 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     tls: listener.tls === null ? null : listenerTls(listener.tls),
   }));
   const counters = Array.from({ length: count }, () => new SharedArrayBuffer(counterBytes(sites.length)));
+  const quotas = marks.sites.map(
+    (name) => config.sites.find((site) => site.name === name)?.pollConnections ?? Infinity,
+  );
   const threads: (Thread | null)[] = counters.map(() => null);
   const secrets: PollWorkerData['secrets'] = marks.sites.map(() => null);
   const restarts = new Set<Timer>();
@@ -154,6 +159,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
       siteNames: [...marks.sites],
       secrets,
       limits,
+      quotas,
       marks: attachment.seed,
       counters: counters[index]!,
       ticketKeys,
@@ -284,7 +290,7 @@ export async function createPollDoor(config: PollDoorConfig, parts: PollDoorPart
     addresses: listeners.map((listener) => listener.listen),
     stats: () =>
       sumCounters(counters, { running: threads.filter((thread) => thread !== null).length, replaced }),
-    sitePolls: (site) => sumSitePolls(counters, marks.sites.indexOf(site)),
+    siteStats: (site) => sumSite(counters, marks.sites.indexOf(site)),
     certificates: () =>
       listeners.flatMap(({ listen, tls }) =>
         tls === null ? [] : [{ name: `poll ${formatAddress(listen)}`, notAfter: endOfChain(tls.cert) }],

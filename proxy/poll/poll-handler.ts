@@ -5,6 +5,7 @@ import { answer, type Persistence, type PollStatus } from './answer.ts';
 import type { Connection, ConnectionEvents } from './connection.ts';
 import type { Connections } from './connections.ts';
 import type { Counters } from './counters.ts';
+import { NO_SITE_YET } from './lists-by-site.ts';
 import { MALFORMED, MORE, scanHeader } from './header-scan.ts';
 import type { PollLimits } from './limits.ts';
 import type { PollSecrets } from './poll-secrets.ts';
@@ -49,6 +50,7 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
     },
     gone(connection) {
       connection.list?.remove(connection);
+      connections.left(connection);
       if (connection.counted) connections.closed();
     },
   };
@@ -108,6 +110,8 @@ export function createPollHandler(parts: PollHandlerParts): PollHandler {
   ): Buffer {
     const kind = reader.read(bytes, start + connection.blank, start + length);
     if (kind !== 'poll') return refuse(connection, kind);
+    if (connection.site === NO_SITE_YET && !connections.enter(connection, reader.site))
+      return refuse(connection, 503);
     // Without the right secret it is looked up all the same, as a device of a site that there is not: nothing is told,
     // noted or timed by what the marks hold of it, and an unknown device takes as long with the right secret.
     const wrong = 1 - isOpen(bytes);

@@ -4,8 +4,9 @@ import type { Milliseconds } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
 import { parseProxyHeader } from '../proxy-protocol.ts';
 import type { Connection } from './connection.ts';
-import type { Connections } from './connections.ts';
+import type { AtSite, Connections } from './connections.ts';
 import type { PollLimits } from './limits.ts';
+import { NO_SITE_YET } from './lists-by-site.ts';
 import type { PollHandler } from './poll-handler.ts';
 import { RawConnection, peerOf } from './raw-connection.ts';
 import type { RawHandle, RawTcp } from './raw-tcp.ts';
@@ -71,7 +72,7 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
     ticketKeys: parts.ticketKeys,
     connections: limits.connections,
     log: parts.log,
-    established: (connection: Connection): void => handler.serve(connection, null),
+    established: (connection: Connection): void => serve(connection, null),
     failed: (socket: { destroy(): void }): void => connections.cut(socket, 'tls_handshake'),
   };
   /** Set before it listens. */
@@ -94,8 +95,13 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
       return;
     }
     const room = connections.opened();
-    socket.on('close', () => connections.closed());
-    if (!room) connections.cut(socket, 'connections');
+    const place: AtSite = { site: NO_SITE_YET, entered: false };
+    const siteRoom = room && (config.site === null || connections.enter(place, config.site));
+    socket.on('close', () => {
+      connections.left(place);
+      connections.closed();
+    });
+    if (!siteRoom) connections.cut(socket, room ? 'site_full' : 'connections');
     else if (config.proxyProtocol) greet(socket);
     else pass(socket, null, null);
   }
@@ -106,13 +112,20 @@ export function createPollListener(config: PollListenerConfig, parts: PollListen
   }
 
   function welcome(connection: Connection): void {
-    if (connections.opened()) handler.serve(connection, null);
+    const room = connections.opened() && (config.site === null || connections.enter(connection, config.site));
+    if (room) handler.serve(connection, null);
     else handler.turnAway(connection);
+  }
+
+  /** What stands below the connection has been counted. */
+  function serve(connection: Connection, head: Buffer | null): void {
+    if (config.site !== null) connection.site = config.site;
+    handler.serve(connection, head);
   }
 
   function pass(socket: Socket, address: string | null, head: Buffer | null): void {
     if (secure === null) {
-      handler.serve(new StreamConnection(socket, false, address), head);
+      serve(new StreamConnection(socket, false, address), head);
       return;
     }
     if (head !== null && head.length > 0) socket.unshift(head);

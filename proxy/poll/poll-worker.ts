@@ -28,7 +28,7 @@ const offset = systemClock.monotonic() - performance.now();
 const now = (): number => performance.now() + offset;
 const { limits } = data;
 const unknown = createUnknownReports(data.siteNames, limits.unknownReports);
-const connections = new Connections(limits, counters, now);
+const connections = new Connections(limits, counters, now, data.quotas);
 const secrets = createPollSecrets();
 for (const [site, told] of data.secrets.entries()) if (told !== null) secrets.set(site, told);
 /** One for all doors at which the path decides, and one for each site that has doors of its own. */

@@ -15,6 +15,8 @@ export interface PollWorkerData {
   /** Secrets of the sites by number, each 32 bytes in base64; null = none told yet. */
   secrets: (readonly string[] | null)[];
   limits: PollLimits;
+  /** Connections that each site may have at this worker, by its number. */
+  quotas: readonly number[];
   marks: MarksSeed;
   counters: SharedArrayBuffer;
   ticketKeys: Uint8Array;

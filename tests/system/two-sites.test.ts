@@ -21,7 +21,10 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
   const [north, south] = TWO_SITES.sites;
   const gate = await startGate(t, {
     site: 'north',
-    proxy: { ...TWO_SITES, sites: [{ ...north, session_connections: PLACES }, south] },
+    proxy: {
+      ...TWO_SITES,
+      sites: [{ ...north, session_connections: PLACES, poll_connections: PLACES }, south],
+    },
   });
   const other = await startSecondSite(t, gate);
   const readiness = async (site: string): Promise<number> =>
@@ -93,6 +96,36 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
     t.match(await phone.openSession('start-up'), { outcome: 'completed' });
     t.match(await metrics(), /sallyport_site_polls_total\{site="south",status="202"\} [1-9]/);
   });
+
+  await t.test(
+    'a flood of polls at the one is refused at its quota, and the other is polled on',
+    async (t) => {
+      const { host } = new URL(gate.pollUrl);
+      const [address = '', port = ''] = host.split(':');
+      const sockets: Socket[] = [];
+      t.teardown(() => sockets.forEach((socket) => socket.destroy()));
+      // Each polls once and begins a second poll, so that none of them idles.
+      const request = `GET /dcmp/contact-me?device-id=flood HTTP/1.1\r\nHost: ${host}\r\n\r\nGET /`;
+      for (let i = 0; i < FLOOD; i++) {
+        const socket = connect({ host: address, port: Number(port) }, () => void socket.write(request));
+        socket.on('error', () => undefined);
+        sockets.push(socket);
+      }
+      const figure = async (name: string): Promise<number> => {
+        const text = await (await fetch(`${gate.ops}/metrics`)).text();
+        return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
+      };
+      const refused = 'sallyport_site_poll_connections_refused_total\\{site="north"\\}';
+      const evicted = 'sallyport_poll_connections_cut_total\\{reason="evicted"\\}';
+      await until(
+        'those that are too many are gone',
+        async () => (await figure(refused)) + (await figure(evicted)) >= FLOOD - PLACES,
+      );
+      t.ok((await figure('sallyport_site_poll_connections\\{site="north"\\}')) <= PLACES);
+      for (let i = 0; i < FLOOD; i++) t.equal(await other.poll(MAC), 200);
+      t.equal(await figure('sallyport_site_poll_connections_refused_total\\{site="south"\\}'), 0);
+    },
+  );
 
   await t.test('a name is of one customer', async (t) => {
     const { code, stderr } = await proxy('invite', 'hq-1', '--site', 'south');

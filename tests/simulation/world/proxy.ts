@@ -93,6 +93,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
         sessionGapMs: world.plan.gapMs,
         pollSecret: 'none',
         held: 1_000_000,
+        pollConnections: Infinity,
         sessionConnections: 5_000,
         bytesPerSecond: 0,
         maxSessions: world.plan.maxSessions,

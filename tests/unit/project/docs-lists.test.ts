@@ -79,7 +79,7 @@ t.test("docs/metrics.md lists exactly the proxy's metrics", async (t) => {
         wrongSecret: 0,
         workers: { replaced: 0 },
       }),
-      sitePolls: () => ({ 200: 2, 202: 1 }),
+      siteStats: () => ({ 200: 2, 202: 1, open: 4, refused: 5 }),
     },
     relayDoor: { refused: () => ({}), fenced: () => 0 },
     sessionDoors: () => [],

@@ -22,7 +22,7 @@ t.test('all that is told to relays is what the link protocol takes', async (t) =
         connections: { open: 2 },
         workers: { running: 1, replaced: 0 },
       }),
-      sitePolls: () => ({ 200: 2, 202: 1 }),
+      siteStats: () => ({ 200: 2, 202: 1, open: 4, refused: 5 }),
     },
     relayDoor: { refused: () => ({ 'unknown-key': 1 }), fenced: () => 0 },
     sessionDoors: () => [

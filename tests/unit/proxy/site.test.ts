@@ -43,6 +43,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
       sessionGapMs: 30_000,
       pollSecret: 'none',
       held: 1_000_000,
+      pollConnections: Infinity,
       sessionConnections: 5_000,
       bytesPerSecond: 0,
       maxSessions,

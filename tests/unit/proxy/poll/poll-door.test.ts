@@ -40,7 +40,7 @@ t.test(
   async (t) => {
     const { ports, door } = await startPollDoor(t, { listeners: [{}, { site: SITE }] });
     for (const port of ports) t.equal(await poll(port, PENDING), 202);
-    t.same(door.sitePolls(SITE), { 200: 0, 202: 2 });
+    t.same(door.siteStats(SITE), { 200: 0, 202: 2, open: 0, refused: 0 });
     await t.rejects(startPollDoor(t, { listeners: [{ site: 'nobody' }] }), { code: 'CONFIG_INVALID' });
   },
 );
