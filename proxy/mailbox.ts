@@ -69,6 +69,8 @@ export interface Mailbox {
   begin(from: object): void;
   /** A link has ended: lets go of the parts of its snapshot. */
   forget(from: object): void;
+  /** Whoever brought what is held is not to be believed: the next snapshot replaces it, whatever it is as of. */
+  distrust(): void;
   /** Applies changes in order. @returns what is wrong, or null */
   changes(seq: number, changes: HeldChange[], from?: object): string | null;
   /**
@@ -226,6 +228,10 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     forget(from) {
       incoming.delete(from);
       brought.delete(from);
+    },
+    distrust() {
+      position = null;
+      incoming.clear();
     },
     changes(seq, changes, from) {
       if (position === null || incoming.has(from)) return 'changes before a whole snapshot';

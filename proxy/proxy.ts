@@ -143,6 +143,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         guests: { most: limits.relay_connections, perAddress: limits.relay_connections_per_address },
         registry,
         siteExists: (name) => sites.some((site) => site.name === name),
+        onRevoked: (record) => sites.find(({ name }) => name === record.site)?.distrust(record.name),
         link(record) {
           const site = sites.find(({ name }) => name === record.site);
           if (site === undefined) return null;

@@ -11,7 +11,7 @@ import { peerGroup } from '../shared/address.ts';
 import type { Address } from '../shared/address.ts';
 import { checkPair, endOfChain } from '../shared/certificates.ts';
 import type { CertificateUse } from '../shared/certificates.ts';
-import type { Clock } from '../shared/clock.ts';
+import type { Clock, Milliseconds } from '../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../shared/errors.ts';
 import { pinOf, readPrivateKey } from '../shared/key-pair.ts';
 import type { Pin } from '../shared/key-pair.ts';
@@ -52,6 +52,8 @@ export interface RelayDoorOptions {
   /** Makes a link for a relay; null when its site does not exist here. */
   link: (record: RelayRecord) => LinkMaking | null;
   siteExists: (site: string) => boolean;
+  /** A relay that has linked since the proxy started was revoked, whether it is linked now or not. */
+  onRevoked: (record: RelayRecord) => void;
   clock: Clock;
   log: Log;
 }
@@ -79,6 +81,8 @@ export interface RelayDoor {
 export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayDoor> {
   const { registry, clock, log } = options;
   const links = new Map<string, RelayLink>();
+  /** Relays that have linked, by the pin they did it with, and since when they do: as many as the registry has keys. */
+  const served = new Map<Pin, { record: RelayRecord; since: Milliseconds }>();
   const refused: Record<string, number> = {};
   const pins = new WeakMap<Duplex, Pin>();
   /** From the first packet on: who never makes its TLS handshake must not hold up the end either. */
@@ -124,6 +128,16 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   function ownerOf(pin: Pin): RelayRecord | null | 'unreadable' {
     try {
       return registry.byPin(pin);
+    } catch (error) {
+      log.error('registry failed', { why: describeError(error) });
+      return 'unreadable';
+    }
+  }
+
+  /** Rather than that its former key is no longer good. */
+  function wasRevoked(name: string, since: Milliseconds): boolean | 'unreadable' {
+    try {
+      return registry.removedAt(name) >= since;
     } catch (error) {
       log.error('registry failed', { why: describeError(error) });
       return 'unreadable';
@@ -230,6 +244,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     const onFenced = (): void => void (fenced += 1);
     const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock, onFenced });
     links.set(link.id, link);
+    if (!served.has(record.pin)) served.set(record.pin, { record, since: clock.wall() });
     ws.once('close', () => links.delete(link.id));
     link.start(laneOverWebSocket(ws, socket, false, link.events));
   }
@@ -301,13 +316,18 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   }
 
   const revocations = clock.every(REVOCATION_CHECK_MS, () => {
-    for (const link of links.values()) {
-      const owner = ownerOf(link.record.pin);
-      const { name, site } = link.record;
+    for (const { record, since } of served.values()) {
+      const owner = ownerOf(record.pin);
+      const { name, site } = record;
       // Who was revoked and has joined another site since is no relay of this one.
       if (owner === 'unreadable' || (owner?.name === name && owner.site === site)) continue;
+      const revoked = wasRevoked(name, since);
+      if (revoked === 'unreadable') continue;
+      served.delete(record.pin);
       log.warn('relay revoked', { relay: name });
-      link.close(CLOSE.revoked, 'this relay was revoked');
+      for (const link of links.values())
+        if (link.record.pin === record.pin) link.close(CLOSE.revoked, 'this relay was revoked');
+      if (revoked) options.onRevoked(record);
     }
   });
 

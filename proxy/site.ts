@@ -4,7 +4,7 @@ import { isSallyportError, SallyportError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
-import { QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
+import { CLOSE, QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
 import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
 import { createAdmission } from './admission.ts';
 import type { SiteConfig } from './config.ts';
@@ -77,6 +77,11 @@ export interface Site {
    * another outbox; the caller closes them.
    */
   takeLink(link: SiteLink, blind: boolean): void;
+  /**
+   * A relay was revoked, so nothing that it ever said counts: not its secrets, and not what it may have held, ended or
+   * passed off as known already. Links that serve are closed and tell everything anew.
+   */
+  distrust(relay: string): void;
   /** The link is gone; ignored unless it serves. */
   dropLink(link: SiteLink): void;
   /** A frame of the link after its hello. @returns what is wrong with it, or null */
@@ -177,6 +182,8 @@ export function createSite(
     return reasons;
   }
 
+  const tellSecrets = (): void => options.onSecrets?.([...new Set([...secretsOf.values()].flat())]);
+
   /** Lets a device be called again, unless another relay has a session with it. */
   function loud(member: Member, device: DeviceId): void {
     member.quieted.delete(device);
@@ -215,7 +222,7 @@ export function createSite(
       secretsOf.set(relay, secrets);
       const [oldest] = secretsOf.keys();
       if (secretsOf.size > SITE_LINKS && oldest !== undefined) secretsOf.delete(oldest);
-      options.onSecrets?.([...new Set([...secretsOf.values()].flat())]);
+      tellSecrets();
     },
     takeLink(next, blind) {
       for (const member of members.all()) {
@@ -227,6 +234,12 @@ export function createSite(
       windowed();
       admission.told();
       publish();
+    },
+    distrust(relay) {
+      if (secretsOf.delete(relay)) tellSecrets();
+      mailbox.distrust();
+      for (const { link } of members.all())
+        link.close(CLOSE.going, `relay ${relay} of this site was revoked: everything is to be told anew`);
     },
     dropLink(gone) {
       const member = members.of(gone);

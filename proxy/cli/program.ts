@@ -188,7 +188,7 @@ export function createProxyProgram(terminal: Terminal): Command {
 
   program
     .command('revoke <name>')
-    .description('forget a relay: its link is cut within 10 seconds')
+    .description('forget a relay: its link is cut within 10 seconds, and others of its site link anew')
     .option(...CONFIG_OPTION)
     .option('--site <site>', 'only if it is a relay of this site')
     .option(...JSON_OPTION)

@@ -11,7 +11,7 @@ import type { Test } from 'tap';
 import type { WebSocket } from 'ws';
 import { until } from '../fixtures/faults/until.ts';
 import { createShownKey, startRealProxy } from '../fixtures/real-proxy.ts';
-import type { RealProxy, ShownKey } from '../fixtures/real-proxy.ts';
+import type { HonestRelay, RealProxy, ShownKey } from '../fixtures/real-proxy.ts';
 
 const PENDING = '00:1a:e8:00:00:01';
 /** What all attacks together may leave behind: less than one of the messages that some of them send. */
@@ -350,6 +350,61 @@ t.test('a second live link with one key fences the older one, and that is told',
   t.match(await proxy.metrics(), /^sallyport_links_fenced_total 1$/m);
 });
 
+t.test(
+  'with several relays of a site a second live link of one fences that one alone, and is told',
+  async (t) => {
+    const proxy = await startRealProxy(t);
+    const { links, key, outbox } = await proxy.relay('hq-1', 'north');
+    const siblings = await createShownKey('hq-2');
+    proxy.register('hq-2', 'north', siblings);
+    const link = async (
+      relay: string,
+      by: ShownKey,
+      incarnation = outbox.incarnation,
+    ): Promise<WebSocket> => {
+      const { ws } = await openRaw(proxy, by);
+      const hello = {
+        type: 'hello',
+        relay,
+        site: 'north',
+        incarnation,
+        seq: 0,
+        software: 'x',
+        services: [],
+        blind: false,
+      };
+      ws.send(JSON.stringify(hello));
+      return ws;
+    };
+    const sibling = await link('hq-2', siblings);
+    await once(sibling, 'message');
+    let siblingClosed = false;
+    sibling.on('close', () => (siblingClosed = true));
+
+    const fenced = (): unknown[] =>
+      proxy.log
+        .filter(({ msg, level }) => level === 'error' && msg.startsWith('two live links with the key'))
+        .map(({ relay }) => relay);
+    const stranger = await link('hq-1', key, 'another outbox');
+    t.equal(await closed(stranger), 4004, 'who speaks for another outbox takes no place');
+    t.equal(links.states()[0]?.state, 'up', 'nor anybody’s link');
+
+    const down = new Promise<string | null>((resolve) =>
+      links.onChange(({ state, why }) => state === 'down' && resolve(why)),
+    );
+    await once(await link('hq-1', key), 'message');
+    t.match(await down, /a newer link of this relay took over/);
+    t.equal(fenced()[0], 'hq-1');
+    t.equal(siblingClosed, false);
+
+    // By another's name, but with the own key: names come from the registry, not from the hello.
+    const posing = await link('hq-1', siblings);
+    await once(posing, 'message');
+    await closed(sibling);
+    t.ok(fenced().includes('hq-2'), 'it fenced itself');
+  },
+);
+
 t.test('a revoked relay is cut within a minute, and one whose key is replaced is not', async (t) => {
   const proxy = await startRealProxy(t);
   const first = await proxy.relay('hq-1', 'north');
@@ -362,6 +417,9 @@ t.test('a revoked relay is cut within a minute, and one whose key is replaced is
   const moved = await elsewhere.relay('hq-1', 'north');
   elsewhere.revoke('hq-1');
   elsewhere.register('hq-1', 'south', moved.key);
+  await keepBack(proxy, second, PENDING);
+  t.equal(await proxy.poll('south', PENDING), 200, 'so much a relay of the site can do');
+  proxy.revoke('rogue');
   proxy.revoke('hq-1');
   const since = performance.now();
   const down = [first, moved].map(
@@ -372,6 +430,29 @@ t.test('a revoked relay is cut within a minute, and one whose key is replaced is
   );
   for (const why of await Promise.all(down)) t.match(why, /revoked/);
   t.ok(performance.now() - since < 60_000, `after ${Math.round(performance.now() - since)} ms`);
-  t.equal(second.links.states()[0]?.state, 'up');
   t.equal(await knock(proxy.socket('/link/control', next)), 101);
+  // Of what the rogue one had said nothing is left, though nobody restarted anything.
+  const pollSouth = async (): Promise<boolean> => (await proxy.poll('south', PENDING)) === 202;
+  await until('its sibling has told everything anew', pollSouth);
 });
+
+/**
+ * A rogue relay beside an honest one says that nothing happened in the change to come, before the honest one can tell what
+ * did: the push is on disk, and phones are not told.
+ */
+async function keepBack(proxy: RealProxy, { outbox, push }: HonestRelay, device: string): Promise<void> {
+  const key = await createShownKey('rogue');
+  proxy.register('rogue', 'south', key);
+  const { ws } = await openRaw(proxy, key);
+  const said: string[] = [];
+  ws.on('message', (data: Buffer) => said.push((JSON.parse(data.toString()) as { type: string }).type));
+  const say = (frame: object): void => ws.send(JSON.stringify(frame));
+  const { incarnation } = outbox;
+  say({
+    ...{ type: 'hello', relay: 'rogue', site: 'south', incarnation, seq: 0, software: 'x' },
+    ...{ services: [], blind: false },
+  });
+  say({ type: 'changes', seq: outbox.sequence() + 1, changes: [] });
+  await until('the proxy took it', () => said.includes('applied'));
+  await push(device);
+}

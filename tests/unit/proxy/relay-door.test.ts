@@ -41,6 +41,7 @@ async function openDoor(t: Test) {
     guests: { most: 64, perAddress: 8 },
     registry,
     link: () => null,
+    onRevoked: () => undefined,
     siteExists: (site) => site === 'default',
     clock: systemClock,
     log,

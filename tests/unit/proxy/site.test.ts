@@ -27,6 +27,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
   const { held = 100, maxSessions = 10 } = options;
   const clock = createFakeClock();
   const applied: number[] = [];
+  const closed: string[] = [];
   const marks = createMarks({
     sites: ['default'],
     clock,
@@ -63,7 +64,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
     sendMetrics: () => undefined,
     sendApplied: ({ seq }) => void applied.push(seq),
     drain: () => undefined,
-    close: () => undefined,
+    close: () => void closed.push(relay),
   });
   /** A link that has said hello. */
   const take = (incarnation = 'one', relay = 'hq-1'): SiteLink => {
@@ -88,6 +89,7 @@ function start(t: Test, options: { held?: number; maxSessions?: number } = {}) {
     marks,
     site,
     applied,
+    closed,
     take,
     snapshot,
     health,
@@ -301,6 +303,33 @@ t.test('a snapshot that another relay has overtaken is passed over', async (t) =
   t.equal(health(two), null);
   t.same(site.holds(), { incarnation: 'one', seq: 6 });
 });
+
+t.test(
+  'of a relay that was revoked nothing counts any more, whatever it had passed off as known',
+  async (t) => {
+    const { site, take, snapshot, health, verdict, closed } = start(t);
+    const [one, rogue] = [take('one', 'hq-1'), take('one', 'rogue')];
+    snapshot(one, 1, [entry(1)]);
+    health(one);
+    const changes = (link: SiteLink, seq: number, n: number) =>
+      site.frame(link, { type: 'changes', seq, changes: [hold(n)] });
+    t.equal(changes(rogue, 2, 66), null, 'it was faster than the change that it stands for');
+    t.equal(changes(one, 2, 2), null);
+    t.equal(verdict(2), null, 'and so that one is passed over');
+    site.frame(rogue, { type: 'changes', seq: 2 ** 50, changes: [] });
+    site.dropLink(rogue);
+    site.distrust('rogue');
+    t.same(closed, ['hq-1']);
+    t.equal(site.holds(), null, 'the next link is asked for everything');
+    site.dropLink(one);
+    const again = take('one', 'hq-1');
+    t.equal(snapshot(again, 3, [entry(1), entry(2), entry(3)]), null);
+    health(again);
+    t.same([1, 2, 3].map(verdict), ['offer', 'offer', 'offer']);
+    t.equal(verdict(66), 'idle');
+    t.same(site.holds(), { incarnation: 'one', seq: 3 });
+  },
+);
 
 t.test(
   'a device is quiet while any relay has a session with it, and no longer than its relay lives',
