@@ -31,6 +31,8 @@ export interface Conversation extends WatchedSession {
   exchange: object | null;
   /** The connection on which the phone last spoke; null once it is closed. */
   connection: object | null;
+  /** From where it last spoke. */
+  address: string;
   /** How it ends when the phone does not come back: `cut`, or worse where the service's last answer was no message. */
   lapse: SessionOutcome;
   /** When to give up waiting for the phone, by the monotonic clock. */
@@ -51,6 +53,8 @@ export interface Conversations {
    * no connection; null where unclear.
    */
   awaitedFrom(address: string, action: string): Conversation | null;
+  /** The phone speaks from that address now. What it may have said at another one before doesn't identify anybody there. */
+  speaksFrom(conversation: Conversation, address: string): void;
   /** A reply may come from that address that belongs to no session here: for a while it identifies nobody. */
   doubt(address: string): void;
   /** The phone is awaited from now on. */
@@ -95,15 +99,26 @@ export function createConversations(options: {
     doubtful.set(address, clock.monotonic() + limits.doubtMs);
   };
 
+  const enter = (conversation: Conversation): void => {
+    const there = byAddress.get(conversation.address);
+    if (there === undefined) byAddress.set(conversation.address, new Set([conversation]));
+    else there.add(conversation);
+  };
+
+  const leave = (conversation: Conversation): void => {
+    const there = byAddress.get(conversation.address);
+    there?.delete(conversation);
+    if (there?.size === 0) byAddress.delete(conversation.address);
+  };
+
   const forget = (conversation: Conversation, outcome: SessionOutcome): void => {
     conversation.over = true;
     if (conversation.device !== null && established.get(conversation.device) === conversation) {
       established.delete(conversation.device);
     }
-    const there = byAddress.get(conversation.origin.address);
-    there?.delete(conversation);
-    if (there?.size === 0) byAddress.delete(conversation.origin.address);
-    if (outcome === 'cut') doubt(conversation.origin.address);
+    leave(conversation);
+    // Without a cookie its reply could pass for that of another phone there, which is awaited.
+    if (outcome === 'cut' || conversation.mayReply) doubt(conversation.address);
     conversation.lesson?.lapse();
     conversation.delivery?.lapse();
     listener.ended(conversation, outcome);
@@ -145,14 +160,13 @@ export function createConversations(options: {
         brought: new Set(),
         exchange: null,
         connection: null,
+        address: origin.address,
         lapse: 'cut',
         deadline: clock.monotonic() + limits.silenceMs,
         over: false,
       };
       running.set(conversation.id, conversation);
-      const there = byAddress.get(origin.address);
-      if (there === undefined) byAddress.set(origin.address, new Set([conversation]));
-      else there.add(conversation);
+      enter(conversation);
       listener.began(conversation);
       return conversation;
     },
@@ -177,6 +191,13 @@ export function createConversations(options: {
       }
       const awaited = found?.exchange === null && found.connection === null && found.expected.length > 0;
       return awaited ? found : null;
+    },
+    speaksFrom(conversation, address) {
+      if (conversation.address === address || conversation.over) return;
+      leave(conversation);
+      doubt(conversation.address);
+      conversation.address = address;
+      enter(conversation);
     },
     doubt,
     await(conversation) {

@@ -21,9 +21,10 @@ export interface WatcherLimits {
   /** How long a phone may take to reply on a connection that stays open, in ms. Default 300 000. */
   silenceMs: number;
   /**
-   * After a session was cut, a reply was shed, a message passed unread, or somebody unknown spoke, a reply may still come
-   * that belongs to none of the sessions that run: for so long nobody is identified by that address alone, in ms. After
-   * a restart nobody is by any address. Default 600 000.
+   * After a session was cut or ended while its phone might reply, a reply was shed, a message passed unread, somebody
+   * unknown spoke, or a phone left for another address, a reply may still come that belongs to none of the sessions that run
+   * there: for so long nobody is identified by that address alone, in ms. After a restart nobody is by any address.
+   * Default 600 000.
    */
   doubtMs: number;
   /** Addresses remembered for that; the oldest goes first. Default 10 000. */

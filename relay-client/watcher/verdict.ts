@@ -13,7 +13,7 @@ export interface Verdict {
   readonly message: ServiceMessage | null;
   /** The phone may say the same again, since the service had no room for it, or failed. */
   readonly repeatable: boolean;
-  /** The phone's clean-up was answered by a question: it may still reply, though its session is over. */
+  /** The phone may reply to it: it was no last word, though the phone's own clean-up may have ended the session. */
   readonly asksOn: boolean;
   /** Why it could not be read; null where it could, or where there was nothing to read. */
   readonly unreadable: string | null;
@@ -33,8 +33,8 @@ const OVERLOADED: ReadonlySet<number> = new Set([429, 503]);
 export function judge(answer: { status: number; body: Buffer | null }, asked: Asked): Verdict {
   const verdict = judgeAlone(answer);
   const repeatable = verdict.outcome === 'overloaded' || verdict.outcome === 'service-error';
-  const asksOn = verdict.outcome === null && asked.cleanUp;
-  if (verdict.outcome === null && !asked.cleanUp) return { ...verdict, repeatable, asksOn };
+  const asksOn = verdict.outcome === null;
+  if (asksOn && !asked.cleanUp) return { ...verdict, repeatable, asksOn };
   const outcome = asked.cleanUp
     ? 'phone-clean-up'
     : asked.status === 'busy' && verdict.outcome !== 'service-error'

@@ -84,6 +84,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const attach = (connection: Connection, conversation: Conversation): void => {
     connection.conversation = conversation;
     conversation.connection = connection;
+    conversations.speaksFrom(conversation, connection.origin.address);
     if (conversation.device !== null) connection.device = conversation.device;
   };
 
@@ -202,6 +203,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { device } = conversation;
     const token = {};
     conversation.exchange = token;
+    conversation.mayReply = false;
     conversation.lapse = 'cut';
     let step: Step | null = null;
     /** What it is once it has turned out to be the service's. */
@@ -220,6 +222,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       conversation.answered = true;
       conversation.action = found.action ?? conversation.action;
       conversation.expected = found.expected;
+      conversation.mayReply = found.outcome === null;
       conversations.establish(conversation, true);
       listener.answered(conversation, found.action);
       const cookie = device === null || found.outcome !== null ? [] : ownCookie(device, conversation);
@@ -305,12 +308,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
       const verdict = judge(answer, { cleanUp: message.reason === 'clean-up', status: conversation.status });
       outcome = verdict.outcome;
       conversation.answered = true;
-      conversation.mayReply = outcome === null;
+      conversation.mayReply = verdict.asksOn;
       // A reply that is said again would come as one of nobody known, and does not name its phone.
-      if (verdict.repeatable && message.reason === 'reply-to')
-        conversations.doubt(conversation.origin.address);
-      // Without a cookie that reply could pass for one of another phone there, which is awaited.
-      if (verdict.asksOn) conversations.doubt(conversation.origin.address);
+      if (verdict.repeatable && message.reason === 'reply-to') conversations.doubt(conversation.address);
       // An error is no sign that the service has taken the device up: anybody can provoke one.
       const failed = verdict.unreadable !== null || outcome === 'service-error' || outcome === 'overloaded';
       conversations.establish(conversation, !failed);

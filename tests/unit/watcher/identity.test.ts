@@ -1,4 +1,13 @@
 import t from 'tap';
+import { readActions } from '../../../relay-client/courier/actions.ts';
+import { DEFAULT_COURIER } from '../../../relay-client/courier/config.ts';
+import { createCourier } from '../../../relay-client/courier/courier.ts';
+import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
+import { createPendingView } from '../../../relay-client/pending-view.ts';
+import { parseDeviceId } from '../../../shared/device-id.ts';
+import { silentLog } from '../../../shared/log.ts';
+import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import { seededRandom } from '../../fixtures/seeded-random.ts';
 import { createStage, DEVICE, MAC } from './harness.ts';
 import type { Stage } from './harness.ts';
 
@@ -174,18 +183,127 @@ t.test('where two phones behind one address could mean it, nothing is guessed', 
   t.equal(stage.watcher.sessions(), 2);
 });
 
-t.test('a reply to a question that answered a clean-up is not taken for that of another phone', async (t) => {
+t.test("a reply that may be another phone's is nobody's", async (t) => {
+  /** What the other phone did at the address where ours is awaited then. It replies only now. */
+  const others: Record<string, (stage: Stage) => void> = {
+    'its clean-up was answered by a question': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      other.cleanUp().action('ReadItems');
+      other.close();
+    },
+    'its clean-up was answered by something unread': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      const { exchange } = other.cleanUp();
+      exchange.answeredUnread({ status: 200, headers: [] });
+      exchange.delivered();
+      other.close();
+    },
+    'its clean-up was answered by a question, and that it has got it is not told yet': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      other.cleanUp().undelivered('ReadItems');
+    },
+    'it came from there with a clean-up that was answered by a question': (stage) => {
+      const first = stage.connect('198.51.100.9');
+      first.begin('solicited', { mac: OTHER_MAC }).action('ReadItems', { setCookie: 'S=2' });
+      first.close();
+      const second = stage.connect();
+      second.cleanUp({ cookie: 'S=2' }).action('ReadItems');
+      second.close();
+    },
+    'its last answer could not be read, and it has not come back for long': (stage) => {
+      const other = stage.connect();
+      other.begin('solicited', { mac: OTHER_MAC }).answer(200, '<!DOCTYPE x><DLSMessage/>');
+      other.close();
+      stage.clock.advance(61_000);
+    },
+    'it came over from another address, naming itself': (stage) => {
+      const first = stage.connect('198.51.100.9');
+      first.begin('solicited', { mac: OTHER_MAC }).action('ReadAllItems');
+      first.close();
+      const second = stage.connect();
+      second.reply('ReadAllItems', { mac: OTHER_MAC }).action('ReadItems');
+      second.close();
+    },
+    'it went over to another address, and may be back': (stage) => {
+      const first = stage.connect();
+      first.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+      first.close();
+      stage.connect('198.51.100.9').reply('ReadItems', { mac: OTHER_MAC }).action('ReadItems');
+    },
+  };
+  for (const [what, happens] of Object.entries(others)) {
+    const stage = createStage();
+    happens(stage);
+    const ours = stage.connect();
+    ours.begin().action('ReadItems');
+    ours.close();
+    stage.since();
+    stage.connect().reply('ReadItems').action('CleanUp');
+    t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)'], what);
+  }
+});
+
+t.test('a phone without cookies that has come over from another address is known there', async (t) => {
   const stage = createStage();
-  const first = stage.connect();
-  first.begin().action('ReadItems');
-  first.cleanUp().action('ReadItems');
+  const first = stage.connect('198.51.100.9');
+  first.begin().action('ReadAllItems');
   first.close();
   const second = stage.connect();
-  second.begin('solicited', { mac: OTHER_MAC }).action('ReadItems');
+  second.reply('ReadAllItems', { mac: MAC }).action('WriteItems');
   second.close();
-  stage.since();
-  stage.connect().reply('ReadItems').action('CleanUp');
-  t.strictSame(stage.since(), ['odd unidentified null (reply of nobody known)']);
+  stage.connect('198.51.100.9').reply('WriteItems').action('CleanUp');
+  t.strictSame(stage.outcomes(), [], 'and no longer at the one before');
+  stage.connect().reply('WriteItems').action('CleanUp');
+  t.strictSame(stage.outcomes(), ['completed']);
+});
+
+t.test('phones that the courier leads are awaited at their address like others', async (t) => {
+  const courierOf = async (...macs: string[]) => {
+    const clock = createFakeClock();
+    const outbox = createModelOutbox({ clock, random: seededRandom(2) });
+    for (const mac of macs) {
+      const actions = [{ action: 'WriteItems', items: [{ name: 'e164', value: '1' }] }];
+      await outbox.push({
+        device: parseDeviceId(mac)!,
+        kind: 'dls',
+        ttl: 86_400_000,
+        delay: 0,
+        actions: JSON.stringify(readActions(actions)),
+      });
+    }
+    const pending = createPendingView({ outbox, clock, log: silentLog });
+    await pending.ready;
+    return createCourier({ config: DEFAULT_COURIER, outbox, pending, clock, log: silentLog, deadAfter: 20 });
+  };
+  /** The courier's answer goes out, and the connection closes. */
+  const led = async (stage: Stage, mac: string) => {
+    const phone = stage.connect();
+    const { exchange } = phone.begin('solicited', { mac });
+    t.ok(await exchange.later, 'the courier leads it');
+    exchange.delivered();
+    phone.close();
+  };
+
+  const alone = createStage({ courier: await courierOf(MAC) });
+  await led(alone, MAC);
+  const { exchange } = alone.connect().reply('WriteItems');
+  await exchange.later;
+  exchange.delivered();
+  t.strictSame(alone.outcomes(), ['completed']);
+
+  const two = createStage({ courier: await courierOf(OTHER_MAC) });
+  await led(two, OTHER_MAC);
+  const ours = two.connect();
+  const begun = ours.begin('solicited');
+  await begun.exchange.later;
+  begun.action('WriteItems');
+  ours.close();
+  two.since();
+  two.connect().reply('WriteItems').action('CleanUp');
+  t.strictSame(two.since(), ['odd unidentified null (reply of nobody known)']);
 });
 
 t.test(
