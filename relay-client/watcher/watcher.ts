@@ -6,24 +6,24 @@ import { CONTACT_ME_ITEM, replaceContactMe } from '../../shared/wpi/contact-me-v
 import { hasItem, itemValue } from '../../shared/wpi/message.ts';
 import type { PhoneMessage } from '../../shared/wpi/message.ts';
 import { readPhoneMessage } from '../../shared/wpi/read.ts';
-import type { ConnectionObserver, Exchange, Observer, OwnAnswer, RawHeaders } from '../services/observer.ts';
+import type { ConnectionObserver, Exchange, Observer, RawHeaders } from '../services/observer.ts';
 import type { PhoneOrigin } from '../services/service.ts';
 import type { Courier } from '../courier/courier.ts';
-import type { Delivery, Step } from '../courier/delivery.ts';
-import type { Conclusion, Teacher } from '../teacher/teacher.ts';
-import { headerValues } from '../services/headers.ts';
+import type { Teacher } from '../teacher/teacher.ts';
 import { createAnswerCheck } from '../warnings/answers.ts';
 import type { AnswerCheck } from '../warnings/answers.ts';
 import { cookiesSent, cookiesSet, takeOwnCookie } from './cookies.ts';
 import { createConversations } from './conversations.ts';
 import type { Conversation } from './conversations.ts';
+import { createDelivering } from './delivering.ts';
+import { createFollowing } from './following.ts';
+import { createGiving } from './giving.ts';
 import { createIdentities, nameOf } from './identities.ts';
 import { DEFAULT_WATCHER_LIMITS } from './limits.ts';
 import type { WatcherLimits } from './limits.ts';
 import { createRecognition } from './recognition.ts';
 import type { Connection, Heard } from './recognition.ts';
-import type { SessionListener, SessionOutcome } from './session-events.ts';
-import { judge } from './verdict.ts';
+import type { SessionListener } from './session-events.ts';
 
 export interface WatcherOptions {
   /** Told of every session, synchronously. */
@@ -72,14 +72,24 @@ const PLAIN_REASON = /^[a-z][a-z-]{0,31}$/;
 export function createWatcher(options: WatcherOptions): Watcher {
   const { listener, clock, random, log, contactMeAddress, known = () => false } = options;
   const limits = { ...DEFAULT_WATCHER_LIMITS, ...options.limits };
-  const teacher = options.teacher ?? null;
   const courier = options.courier ?? null;
-  const checkAnswer = options.checkAnswer ?? createAnswerCheck();
   const ownCookieName = options.ownCookieName ?? 'sallyport';
   const identities = createIdentities({ limits, clock, random, known });
   const resumed = options.resumed ?? false;
   const conversations = createConversations({ listener, clock, random, limits, resumed });
   const recognition = createRecognition({ identities, conversations, listener, clock, limits, resumed });
+
+  const giving = createGiving(identities, limits, ownCookieName);
+  const { follow, conclude } = createFollowing({
+    conversations,
+    listener,
+    giving,
+    teacher: options.teacher ?? null,
+    checkAnswer: options.checkAnswer ?? createAnswerCheck(),
+    clock,
+    log,
+  });
+  const deliver = createDelivering({ conversations, listener, giving, follow });
 
   const attach = (connection: Connection, conversation: Conversation): void => {
     connection.conversation = conversation;
@@ -153,12 +163,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     return follow(conversation, heard, changed, own.headers);
   };
 
-  /** Cookies given to somebody unknown may come back from anybody. */
-  const disown = ({ headers }: { headers: RawHeaders }): RawHeaders => {
-    for (const cookie of cookiesSet(headers)) identities.disown(cookie);
-    return [];
-  };
-
   /** A message that belongs to no session. */
   const pass = (
     connection: Connection,
@@ -171,11 +175,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
     headers,
     answered(answer) {
       conversations.doubt(connection.origin.address);
-      return disown(answer);
+      return giving.disown(answer);
     },
     answeredUnread(answer) {
       conversations.doubt(connection.origin.address);
-      disown(answer);
+      giving.disown(answer);
     },
     delivered: () => undefined,
     // It may come again.
@@ -190,196 +194,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const visit = { device, origin, names };
     if (message.reason === 'solicited') conversation.delivery = courier.begin(visit);
     else courier.heard(visit, message);
-  };
-
-  /** Leads one message of a session to the courier; to the service, where the courier has nothing after all. */
-  const deliver = (
-    conversation: Conversation,
-    delivery: Delivery,
-    heard: Heard,
-    body: Buffer,
-    headers: RawHeaders,
-  ): Exchange => {
-    const { device } = conversation;
-    const token = {};
-    conversation.exchange = token;
-    conversation.mayReply = false;
-    conversation.lapse = 'cut';
-    let step: Step | null = null;
-    /** What it is once it has turned out to be the service's. */
-    let passed: Exchange | null = null;
-    const current = (): boolean => conversation.exchange === token && !conversation.over;
-
-    const take = (found: Step | null): OwnAnswer | null => {
-      if (found === null) {
-        conversation.delivery = null;
-        passed = follow(conversation, heard, body, headers);
-        return null;
-      }
-      if (!current()) return found.answer;
-      step = found;
-      conversation.courier = true;
-      conversation.answered = true;
-      conversation.action = found.action ?? conversation.action;
-      conversation.expected = found.expected;
-      conversation.mayReply = found.outcome === null;
-      conversations.establish(conversation, true);
-      listener.answered(conversation, found.action);
-      const cookie = device === null || found.outcome !== null ? [] : ownCookie(device, conversation);
-      return { ...found.answer, headers: [...found.answer.headers, ...cookie] };
-    };
-
-    return {
-      device,
-      body,
-      headers,
-      later: delivery.hear(heard.message).then(take),
-      answered: (answer) => passed?.answered(answer) ?? [],
-      answeredUnread: (answer) => passed?.answeredUnread(answer),
-      delivered() {
-        if (passed !== null) return passed.delivered();
-        if (!current() || step === null) return;
-        if (step.outcome !== null) conversations.end(conversation, step.outcome);
-        else conversations.await(conversation);
-      },
-      cut(by) {
-        if (passed !== null) return passed.cut(by);
-        if (current()) conversations.end(conversation, 'cut');
-      },
-    };
-  };
-
-  /** A cookie of our own, by which the phone and its session are known on the next connection. */
-  const ownCookie = (device: DeviceId, conversation: Conversation): RawHeaders => {
-    const value = identities.tokenOf(device) + conversation.id;
-    const given = conversation.given.has(nameOf(value));
-    give(conversation, value);
-    return given ? [] : ['Set-Cookie', `${ownCookieName}=${value}`];
-  };
-
-  const give = ({ given }: Conversation, cookie: string): void => {
-    given.add(nameOf(cookie));
-    for (const oldest of given) if (given.size > limits.cookiesPerDevice) given.delete(oldest);
-  };
-
-  /** Answers the phone's last message of a session, of which the service has taken its leave before. */
-  const conclude = (
-    conversation: Conversation,
-    { answer, outcome }: Conclusion,
-    body: Buffer,
-    headers: RawHeaders,
-  ): Exchange => {
-    const token = {};
-    conversation.exchange = token;
-    conversation.mayReply = false;
-    const end = (how: SessionOutcome): void => {
-      if (conversation.exchange === token) conversations.end(conversation, how);
-    };
-    return {
-      device: conversation.device,
-      body,
-      headers,
-      local: answer,
-      answered: () => [],
-      answeredUnread: () => undefined,
-      delivered: () => end(outcome),
-      cut: () => end('cut'),
-    };
-  };
-
-  /** Follows one message of a session and its answer. */
-  const follow = (conversation: Conversation, heard: Heard, body: Buffer, headers: RawHeaders): Exchange => {
-    const { message } = heard;
-    const { device } = conversation;
-    const token = {};
-    conversation.exchange = token;
-    conversation.mayReply = false;
-    conversation.lapse = 'cut';
-    let outcome: SessionOutcome | null = null;
-    /** False once the phone has gone on without waiting for this answer, or the session is over. */
-    const current = (): boolean => conversation.exchange === token && !conversation.over;
-
-    const take = (answer: {
-      status: number;
-      headers: RawHeaders;
-      body: Buffer | null;
-    }): RawHeaders | OwnAnswer => {
-      if (!current()) return [];
-      const verdict = judge(answer, { cleanUp: message.reason === 'clean-up', status: conversation.status });
-      outcome = verdict.outcome;
-      conversation.answered = true;
-      conversation.mayReply = verdict.asksOn;
-      // A reply that is said again would come as one of nobody known, and does not name its phone.
-      if (verdict.repeatable && message.reason === 'reply-to') conversations.doubt(conversation.address);
-      // An error is no sign that the service has taken the device up: anybody can provoke one.
-      const failed = verdict.unreadable !== null || outcome === 'service-error' || outcome === 'overloaded';
-      conversations.establish(conversation, !failed);
-      if (verdict.action !== null) conversation.action = verdict.action;
-      conversation.expected = expectedNext(conversation.expected, verdict.action);
-      if (verdict.unreadable !== null) {
-        conversation.lapse = 'service-error';
-        listener.warn('answer-unreadable', { device, why: verdict.unreadable });
-      }
-      if (verdict.message !== null) {
-        // A CleanUp without a nonce is a refusal, as its outcome says.
-        const { nonce, action } = verdict.message;
-        const refusal = action === 'CleanUp' && nonce === '';
-        if (nonce !== message.nonce && !refusal) listener.warn('nonce-odd', { device, action });
-        const date = headerValues(answer.headers, 'date')[0] ?? null;
-        const found = checkAnswer({ device, message: verdict.message, date, now: clock.wall() });
-        for (const [what, facts] of found) listener.warn(what, facts);
-      }
-      listener.answered(conversation, verdict.action);
-      if (device === null) return disown(answer);
-      const lesson =
-        outcome === null || answer.body === null || conversation.lesson !== null
-          ? null
-          : (teacher?.begin({
-              device,
-              reason: conversation.reason,
-              asked: message,
-              answer: { headers: answer.headers, body: answer.body, message: verdict.message },
-              outcome,
-            }) ?? null);
-      if (lesson === null) return cookies(device, answer.headers);
-      // For the phone the session goes on.
-      outcome = null;
-      conversation.mayReply = true;
-      conversation.lesson = lesson;
-      conversation.expected = [lesson.action];
-      const { status, headers: lines, body: written } = lesson.answer;
-      return { status, headers: [...lines, ...cookies(device, answer.headers)], body: written };
-    };
-
-    /** Learns upstream's cookies; where there are none, gives one of our own. */
-    const cookies = (named: DeviceId, answered: RawHeaders): RawHeaders => {
-      const set = cookiesSet(answered);
-      for (const cookie of [...set, ...heard.cookies]) identities.learn(named, cookie);
-      for (const cookie of set) give(conversation, cookie);
-      const needless = outcome !== null || set.length > 0 || heard.cookies.length > 0;
-      return needless ? [] : ownCookie(named, conversation);
-    };
-
-    return {
-      device,
-      body,
-      headers,
-      answered: take,
-      answeredUnread({ status, headers: answered }) {
-        listener.warn('unread', { device, from: 'service' });
-        take({ status, headers: answered, body: null });
-      },
-      delivered() {
-        if (!current()) return;
-        if (outcome !== null) conversations.end(conversation, outcome);
-        else conversations.await(conversation);
-      },
-      cut(by) {
-        if (!current()) return;
-        log.debug('a session was cut', { session: conversation.id, device, by });
-        conversations.end(conversation, 'cut');
-      },
-    };
   };
 
   const connectionOf = (origin: PhoneOrigin, names: readonly string[] = []): ConnectionObserver => {
@@ -398,7 +212,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
           headers: own.headers,
           answered(answer) {
             conversations.doubt(origin.address);
-            if (device === null) disown(answer);
+            if (device === null) giving.disown(answer);
             else for (const cookie of cookiesSet(answer.headers)) identities.learn(device, cookie);
           },
         };
@@ -420,10 +234,4 @@ export function createWatcher(options: WatcherOptions): Watcher {
   };
 
   return { connection: connectionOf, sessions: conversations.count, close: conversations.close };
-}
-
-/** The Actions that a phone may name in its next reply: fragments are asked for in between. */
-function expectedNext(before: readonly string[], action: string | null): readonly string[] {
-  if (action === null) return [];
-  return action === 'GetNextFragment' ? [...new Set([...before, action])] : [action];
 }
