@@ -15,6 +15,8 @@ import { connectPostgres, failureOf, serverName, uncertain, unavailable } from '
 import type { PostgresConnection } from './postgres-client.ts';
 import { createPostgresLedger } from './postgres-ledger.ts';
 import type { PostgresLedger } from './postgres-ledger.ts';
+import { createCallQueue } from './postgres-queue.ts';
+import type { Call } from './postgres-queue.ts';
 import { openPostgresSealer, openPostgresStore } from './postgres-store.ts';
 import type { FoundStore } from './postgres-store.ts';
 import { createTransactions, Doubt } from './postgres-transactions.ts';
@@ -43,8 +45,6 @@ export interface PostgresOutboxOptions {
   onViolation?: (what: string) => void;
 }
 
-/** Pushes that one transaction takes at most; bounds how long the first caller waits for the last. */
-const BATCH_LIMIT = 1000;
 const PATIENCE_MS: Milliseconds = 30_000;
 /** How long the opening of a connection may take, the waiting for other relays included. */
 const OPEN_MS: Milliseconds = 30_000;
@@ -52,25 +52,6 @@ const OPEN_MS: Milliseconds = 30_000;
 const LOOK_MS = 1_000;
 /** Tries to connect again come after these times, the last one for ever. */
 const RETRY_MS = [100, 250, 500, 1_000, 2_000];
-
-/**
- * What comes from sessions waits for a server that went away, for it can be told once only. Everything else is refused
- * at once, and whoever asked may try again.
- */
-const PATIENT: ReadonlySet<Method> = new Set<Method>(['clear', 'end', 'advance', 'fruitless']);
-
-interface Call {
-  method: Method;
-  now: Now;
-  args: readonly unknown[];
-  since: number;
-  /** Made in a transaction of its own, because one of those it shared one with has spoiled it. */
-  alone: boolean;
-  /** Nobody waits for the result. */
-  note: boolean;
-  resolve(result: never): void;
-  reject(error: Error): void;
-}
 
 /**
  * Opens the outbox in a PostgreSQL database, which several relays of one site share. Calls go through one connection,
@@ -88,7 +69,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   const where = serverName(url);
   const writer = randomUUID();
   const began = wire.monotonic();
-  const queue: Call[] = [];
+  const queue = createCallQueue(where, limits.waiting);
   let connection: PostgresConnection | null = null;
   let why = 'it was not reached yet';
   let downSince = began;
@@ -151,18 +132,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     why = detail;
     downSince = wire.monotonic();
     log.error('the outbox is not reachable; pushes are refused meanwhile', { server: where, why });
-    putOff();
+    queue.putOff(why);
     again();
-  }
-
-  function putOff(): void {
-    for (const call of queue.splice(0)) later(call);
-  }
-
-  /** Puts a call off until the server is back, or refuses it. */
-  function later(call: Call): void {
-    if (call.note ? queue.length < limits.waiting : PATIENT.has(call.method)) queue.push(call);
-    else call.reject(unavailable(where, why));
   }
 
   function again(): void {
@@ -188,21 +159,12 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
       const open = doubt;
       doubt = null;
       if (open !== null && found.batch >= open.batch) open.settle();
-      else if (open !== null) putBack(open.calls);
+      else if (open !== null) queue.putBack(open.calls);
       saw(found.books);
       work();
     } catch (error) {
       why = describeError(error);
       if (isSallyportError(error)) log.error('the outbox cannot be used', { server: where, why });
-    }
-  }
-
-  /** It did not take place: what may wait is done now, the rest is refused. */
-  function putBack(calls: Call[]): void {
-    queue.unshift(...calls.filter(({ method, note }) => note || PATIENT.has(method)));
-    for (const call of calls) {
-      if (!call.note && !PATIENT.has(call.method))
-        call.reject(unavailable(where, 'it went away before the commit'));
     }
   }
 
@@ -245,7 +207,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     upkeep.cancel();
     connection?.destroy();
     connection = null;
-    for (const call of queue.splice(0)) call.reject(error);
+    queue.refuseAll(error);
     if (doubt !== null) for (const call of doubt.calls) call.reject(uncertain(where));
     doubt = null;
   }
@@ -268,8 +230,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   ): void {
     if (over !== null) return reject(over);
     const call: Call = { method, now, args, since: wire.monotonic(), alone: false, note, resolve, reject };
-    if (connection === null && !mending) return later(call);
-    queue.push(call);
+    if (connection === null && !mending) return queue.later(call, why);
+    queue.add(call);
     if (!note) work();
   }
 
@@ -277,25 +239,11 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     working ??= (async () => {
       // Calls of one turn of the event loop go into one transaction.
       await new Promise((resolve) => setImmediate(resolve));
-      while (connection !== null && queue.length > 0) await makeCalls(connection, takeBatch());
+      while (connection !== null && queue.length > 0) await makeCalls(connection, queue.takeBatch());
     })().finally(() => {
       working = null;
-      if (connection !== null && queue.some(({ note }) => !note)) work();
+      if (connection !== null && queue.wanted()) work();
     });
-  }
-
-  function takeBatch(): Call[] {
-    const batch: Call[] = [];
-    let size = 0;
-    while (queue.length > 0 && size < BATCH_LIMIT) {
-      const [next] = queue as [Call];
-      if (next.alone && batch.length > 0) break;
-      batch.push(next);
-      queue.shift();
-      size += sizeOf(next);
-      if (next.alone) break;
-    }
-    return batch;
   }
 
   async function makeCalls(on: PostgresConnection, calls: Call[]): Promise<void> {
@@ -321,9 +269,9 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         return lose(on, failure.detail);
       }
       if (failure.kind === 'lost') {
-        queue.unshift(...calls);
+        queue.putFirst(calls);
         lose(on, failure.detail);
-        return putOff();
+        return queue.putOff(why);
       }
       log.warn('a transaction of the outbox failed', {
         server: where,
@@ -331,7 +279,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         calls: calls.length,
       });
       if (calls.length > 1) {
-        queue.unshift(...calls.map((call) => Object.assign(call, { alone: true })));
+        queue.putFirst(calls.map((call) => Object.assign(call, { alone: true })));
       } else {
         for (const call of calls) call.reject(meaningOf(failure));
       }
@@ -348,7 +296,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
       } finally {
         mending = false;
       }
-      if (connection === null) putOff();
+      if (connection === null) queue.putOff(why);
     }
   }
 
@@ -362,10 +310,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   function upkeepNow(): void {
     const now = wire.monotonic();
     if (connection !== null) return look();
-    for (const call of queue.splice(0)) {
-      if (now - call.since < patience || call.note) queue.push(call);
-      else call.reject(unavailable(where, why));
-    }
+    queue.giveUp(now - patience, why);
     if (doubt !== null && now - doubt.since >= patience) {
       for (const call of doubt.calls) call.reject(uncertain(where));
       doubt = null;
@@ -436,8 +381,4 @@ function serverClock(wallBase: Milliseconds): Clock {
 
 function ignore(): void {
   // A note may get lost.
-}
-
-function sizeOf({ method, args: [first] }: Call): number {
-  return method === 'pushMany' && Array.isArray(first) ? Math.max(1, first.length) : 1;
 }
