@@ -1,12 +1,9 @@
 import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
-import { compareRanks, rankOf } from '../device-order.ts';
-import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH, HOLDING, SCAN_STEP } from './ledger.ts';
+import { DROP_PER_END, EXPIRE_STEP, FORGET_PER_PUSH } from './ledger.ts';
 import type { EndRequest, Ledger, Now, PushRequest } from './ledger.ts';
 import { ENDED_MEMORY_MS, KEY_MEMORY_MS } from './outbox.ts';
 import type {
-  DeviceQuery,
-  Change,
   DeviceRecord,
   EndState,
   HistoryEntry,
@@ -15,28 +12,13 @@ import type {
   MessageId,
   OutboxCounts,
   OutboxLimits,
-  PendingEntry,
   Sequence,
 } from './outbox.ts';
-import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 import { createModelCampaigns } from './model-campaigns.ts';
-import { deviceMatches } from './device-search.ts';
-
-/** A message, with its times in store time. */
-interface Entry extends Omit<Message, 'dueIn' | 'expiresIn' | 'awaitedFor' | 'parked'> {
-  /** Grows with each acceptance. */
-  n: number;
-  content: string | null;
-  bytes: number;
-  ttl: number;
-  dueAt: number;
-  expiresAt: number;
-  awaitedUntil: number | null;
-  /** Of a parked message: when it would be due. */
-  parkedDue: number | null;
-  /** Once ended: when its key is forgotten. */
-  forgetAt: number;
-}
+import { byExpiry, byGeneration, isHeld, view } from './model-entries.ts';
+import type { Entry } from './model-entries.ts';
+import { createModelReading } from './model-reading.ts';
+import { full, keyReused, notDead, unknownMessage } from './refusals.ts';
 
 /** A ledger in memory, written to be read: other engines are compared with it. */
 export interface ModelLedger extends Ledger {
@@ -61,45 +43,11 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
   const endedWithoutKey = new Set<Entry>();
 
   const of = (device: DeviceId): Entry[] => byDevice.get(device) ?? [];
-  const isHeld = (entry: Entry): boolean => entry.state === 'held';
-  const byGeneration = (a: Entry, b: Entry): number => a.generation - b.generation;
-  const byExpiry = (a: Entry, b: Entry): number => a.expiresAt - b.expiresAt || a.n - b.n;
   const kept = (): number => endedWithKey.size + endedWithoutKey.size;
   const firstForgetting = (): number =>
     Math.min(
       ...[endedWithKey, endedWithoutKey].map((set) => set.values().next().value?.forgetAt ?? Infinity),
     );
-  const keptHistory = (): HistoryEntry[] => history.filter((note) => note.seq > sequence - limits.history);
-
-  function view(entry: Entry, now: Now): Message {
-    const { id, device, kind, generation, state, key, campaign, actions, results, acceptedAt } = entry;
-    const { endedAt, endedBy, awaitedUntil, parkedDue, failed } = entry;
-    return {
-      id,
-      device,
-      kind,
-      generation,
-      state,
-      key,
-      campaign,
-      actions,
-      results,
-      awaitedFor: isHeld(entry) && awaitedUntil !== null ? Math.max(0, awaitedUntil - now.at) : null,
-      parked: isHeld(entry) && parkedDue !== null,
-      failed,
-      acceptedAt,
-      endedAt,
-      endedBy,
-      dueIn: isHeld(entry) ? Math.max(0, entry.dueAt - now.at) : 0,
-      expiresIn: isHeld(entry) ? Math.max(0, entry.expiresAt - now.at) : 0,
-      fruitlessSessions: entry.fruitlessSessions,
-    };
-  }
-
-  function pending(entry: Entry, now: Now): PendingEntry {
-    const { id, device, kind, generation, expiresIn } = view(entry, now);
-    return { id, device, kind, generation, dueIn: entry.dueAt - now.at, expiresIn };
-  }
 
   function record(
     now: Now,
@@ -116,31 +64,6 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     const found = devices.get(device) ?? { device, generation: 0, pending: 0, dead: 0, lastSession: null };
     devices.set(device, found);
     return found;
-  }
-
-  /** Pending and dead are what the messages say. */
-  function deviceView(found: DeviceRecord): DeviceRecord {
-    const mine = of(found.device);
-    return {
-      ...found,
-      pending: mine.filter(isHeld).length,
-      dead: mine.filter((entry) => entry.state === 'dead').length,
-    };
-  }
-
-  /** The devices that one step looks at. */
-  function scan({ cursor }: DeviceQuery): DeviceRecord[] {
-    return [...devices.keys()]
-      .filter((device) => cursor === undefined || device > cursor)
-      .sort()
-      .slice(0, SCAN_STEP)
-      .map((device) => deviceView(deviceOf(device)));
-  }
-
-  function fits({ device, pending: count, dead }: DeviceRecord, { q, state }: DeviceQuery): boolean {
-    if (q !== undefined && !deviceMatches(device, q)) return false;
-    if (state === 'pending') return count > 0;
-    return state === 'idle' ? count === 0 : state !== 'dead' || dead > 0;
   }
 
   function finish(
@@ -266,6 +189,14 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     forget(now, FORGET_PER_PUSH);
     return { message: view(entry, now), known: false };
   }
+
+  const counts = (): OutboxCounts => ({
+    devices: devices.size,
+    held: held.size,
+    heldBytes,
+    accepted,
+    ended: { ...ended },
+  });
 
   function find(id: MessageId): Entry {
     const entry = entries.get(id);
@@ -396,112 +327,6 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
       });
     },
     touch: () => undefined,
-
-    nextExpiry(now) {
-      let first = Infinity;
-      for (const entry of held) first = Math.min(first, entry.expiresAt);
-      return first === Infinity ? null : Math.max(0, first - now.at);
-    },
-    message(now, id) {
-      const entry = entries.get(id);
-      return entry === undefined ? null : view(entry, now);
-    },
-    nextActions(now, device) {
-      const due = of(device)
-        .filter((entry) => isHeld(entry) && entry.kind === 'dls' && entry.dueAt <= now.at)
-        .sort(byGeneration)[0];
-      return due === undefined ? null : view(due, now);
-    },
-    awaited(now, device) {
-      return of(device)
-        .filter((entry) => isHeld(entry) && entry.awaitedUntil !== null)
-        .sort(byGeneration)
-        .map((entry) => view(entry, now));
-    },
-    overdue(now, limit) {
-      return [...held]
-        .filter(({ awaitedUntil }) => awaitedUntil !== null && awaitedUntil <= now.at)
-        .sort((a, b) => (a.awaitedUntil ?? 0) - (b.awaitedUntil ?? 0) || a.n - b.n)
-        .slice(0, limit)
-        .map((entry) => view(entry, now));
-    },
-    device(_now, device) {
-      const found = devices.get(device);
-      return found === undefined ? null : deviceView(found);
-    },
-    messages(now, device, limit) {
-      return [...of(device)]
-        .sort((a, b) => byGeneration(b, a))
-        .slice(0, limit)
-        .map((entry) => view(entry, now));
-    },
-    scanDevices(_now, query) {
-      const { limit } = query;
-      const scanned = scan(query);
-      const found = scanned.filter((each) => fits(each, query)).slice(0, limit);
-      const last =
-        found.length === limit ? found.at(-1) : scanned.length === SCAN_STEP ? scanned.at(-1) : null;
-      return { devices: found, next: last?.device ?? null };
-    },
-    rankDevices(_now, query) {
-      const { order, after, limit } = query;
-      const scanned = scan(query);
-      const ranked = scanned
-        .filter((each) => fits(each, query))
-        .map((record) => ({ record, rank: rankOf(order, record) }))
-        .filter(({ rank }) => after === undefined || compareRanks(rank, after) > 0)
-        .sort((a, b) => compareRanks(a.rank, b.rank));
-      return {
-        devices: ranked.slice(0, limit).map(({ record }) => record),
-        next: scanned.length === SCAN_STEP ? (scanned.at(-1)?.device ?? null) : null,
-      };
-    },
-    history(_now, { after, limit, device }) {
-      return keptHistory()
-        .filter((note) => note.seq > after && (device === undefined || note.device === device))
-        .slice(0, limit);
-    },
-    recentHistory(_now, device, limit) {
-      return keptHistory()
-        .filter((note) => note.device === device)
-        .reverse()
-        .slice(0, limit);
-    },
-    counts(): OutboxCounts {
-      return { devices: devices.size, held: held.size, heldBytes, accepted, ended: { ...ended } };
-    },
-    changes(now, after, limit) {
-      if (after < sequence - limits.history || after > sequence) return null;
-      const notes = keptHistory()
-        .filter((note) => note.seq > after)
-        .slice(0, limit);
-      const changes = notes.flatMap((note): Change[] => {
-        const { seq, event, message: id, device, generation } = note;
-        if (event === 'note' || id === null) return [];
-        if (!HOLDING.has(event)) return [{ op: 'end', seq, id, device, generation }];
-        const entry = entries.get(id);
-        // What has ended since needn't be held for a moment: its end comes later in the same history.
-        if (entry === undefined || !isHeld(entry) || entry.generation !== generation) return [];
-        return [{ op: 'hold', seq, ...pending(entry, now) }];
-      });
-      return { changes, seq: notes.at(-1)?.seq ?? after };
-    },
-    held(now, cursor, limit) {
-      const page = [...held]
-        .filter(
-          (entry) =>
-            cursor === null ||
-            entry.expiresAt > cursor.expiresAt ||
-            (entry.expiresAt === cursor.expiresAt && entry.n > cursor.n),
-        )
-        .sort(byExpiry)
-        .slice(0, limit);
-      const last = page.at(-1);
-      return {
-        seq: sequence,
-        entries: page.map((entry) => pending(entry, now)),
-        cursor: last === undefined || page.length < limit ? null : { expiresAt: last.expiresAt, n: last.n },
-      };
-    },
+    ...createModelReading({ entries, of, devices, held, history, limits, sequence: () => sequence, counts }),
   };
 }
