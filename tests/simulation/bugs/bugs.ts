@@ -44,9 +44,9 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'proxy/marks-reader.ts',
-        find: '    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);',
-        put: `    if (offer !== 0) Atomics.store(table.words, table.last202 + slot, tick);
-    if (offer !== 0) Atomics.store(table.words, table.entries + slot * ENTRY_WORDS + FLAGS, KNOWN);`,
+        find: '    if (offer !== 0) Atomics.store(table.words, at + LAST_202, tick);',
+        put: `    if (offer !== 0) Atomics.store(table.words, at + LAST_202, tick);
+    if (offer !== 0) Atomics.store(table.words, at + FLAGS, KNOWN);`,
       },
     ],
   },
