@@ -4,8 +4,8 @@ import type { Clock } from '../shared/clock.ts';
 import type { MetricSample } from '../shared/protocol.ts';
 import type { Marks } from './marks.ts';
 import type { PollDoor } from './poll/poll-door.ts';
-import type { RelayDoor } from './relay-door.ts';
-import type { SessionDoor } from './session-door.ts';
+import type { RelayDoor } from './relays/relay-door.ts';
+import type { SessionDoor } from './sessions/session-door.ts';
 import type { Site } from './site.ts';
 
 /** The parts whose counts become metrics. */

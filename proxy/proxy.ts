@@ -14,10 +14,10 @@ import { createOps } from './ops.ts';
 import type { Ops } from './ops.ts';
 import { createPollDoor } from './poll/poll-door.ts';
 import { watchWrongSecrets } from './poll/wrong-secrets.ts';
-import { openRegistry } from './registry.ts';
-import { createRelayDoor } from './relay-door.ts';
-import { createSessionSlots } from './session-door.ts';
-import { createSessionDoors } from './session-doors.ts';
+import { openRegistry } from './relays/registry.ts';
+import { createRelayDoor } from './relays/relay-door.ts';
+import { createSessionSlots } from './sessions/session-door.ts';
+import { createSessionDoors } from './sessions/session-doors.ts';
 import { createSite } from './site.ts';
 import { createUnknownDevices } from './unknown-devices.ts';
 

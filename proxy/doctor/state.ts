@@ -7,8 +7,8 @@ import { fail, ok, warn } from '../../shared/doctor/finding.ts';
 import type { Look } from '../../shared/doctor/finding.ts';
 import { describeError } from '../../shared/errors.ts';
 import type { ProxyConfig } from '../config.ts';
-import { openRegistry } from '../registry.ts';
-import type { RelayRecord } from '../registry.ts';
+import { openRegistry } from '../relays/registry.ts';
+import type { RelayRecord } from '../relays/registry.ts';
 
 /** Clocks of one machine's files and of its present differ by less than this, or one of them was wrong. */
 const AHEAD_MS: Milliseconds = 60_000;

@@ -265,7 +265,7 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
         put: '',
       },
       {
-        file: 'proxy/relay-link.ts',
+        file: 'proxy/relays/relay-link.ts',
         find: "      former.close(CLOSE.replaced, 'a newer link of this relay took over');",
         put: '',
       },

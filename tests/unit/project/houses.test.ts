@@ -33,7 +33,7 @@ const doors = {
   pino: ['shared/log.ts'],
   'prom-client': ['proxy/', 'relay-client/', 'shared/'],
   undici: ['relay-client/'],
-  ws: ['shared/lane-ws.ts', 'proxy/relay-door.ts', 'relay-client/links/dial.ts'],
+  ws: ['shared/lane-ws.ts', 'proxy/relays/relay-door.ts', 'relay-client/links/dial.ts'],
   // join edits a config file in place and keeps its comments.
   yaml: [
     'shared/config-text.ts',
@@ -52,7 +52,8 @@ const network = ['node:http', 'node:https', 'node:http2', 'node:net', 'node:tls'
 /** Doors know no stores: what they need is handed to them, so they may name its type, not load it. */
 const doorFiles = [
   'proxy/poll/',
-  'proxy/session-door',
+  'proxy/sessions/',
+  'proxy/relays/relay-door',
   'proxy/ops',
   'relay-client/api/',
   'relay-client/services/',

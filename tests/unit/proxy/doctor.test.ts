@@ -16,7 +16,7 @@ import {
 import { lookAtPorts } from '../../../proxy/doctor/ports.ts';
 import { askRunning } from '../../../proxy/doctor/running.ts';
 import { lookAtClock, lookAtRelays, lookAtState } from '../../../proxy/doctor/state.ts';
-import { openRegistry } from '../../../proxy/registry.ts';
+import { openRegistry } from '../../../proxy/relays/registry.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { diagnose } from '../../../shared/doctor/diagnose.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { createPrivateKeyPem, readPrivateKey } from '../../../shared/key-pair.ts';
-import { INVITE_MS, readInvite, signInvite } from '../../../proxy/invite.ts';
+import { INVITE_MS, readInvite, signInvite } from '../../../proxy/relays/invite.ts';
 
 const NOW = Date.UTC(2026, 0, 5, 8);
 const INVITE = { relay: 'hq-1', site: 'default' };

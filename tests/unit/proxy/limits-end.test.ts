@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import t from 'tap';
-import { createGuests } from '../../../proxy/relay-door-guests.ts';
+import { createGuests } from '../../../proxy/relays/relay-door-guests.ts';
 import { DEFAULT_POLL_LIMITS } from '../../../proxy/poll/limits.ts';
 import { GREETING_MS } from '../../../shared/protocol.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { createPace, SMALL_BYTES } from '../../../proxy/pace.ts';
-import type { Pace } from '../../../proxy/pace.ts';
+import { createPace, SMALL_BYTES } from '../../../proxy/sessions/pace.ts';
+import type { Pace } from '../../../proxy/sessions/pace.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
 const RATE = 1_000_000;

@@ -4,8 +4,8 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { createProxyProgram } from '../../../proxy/cli/program.ts';
 import { initProxy } from '../../../proxy/init.ts';
-import { KEY_OVERLAP_MS, openRegistry } from '../../../proxy/registry.ts';
-import type { RelayRecord } from '../../../proxy/registry.ts';
+import { KEY_OVERLAP_MS, openRegistry } from '../../../proxy/relays/registry.ts';
+import type { RelayRecord } from '../../../proxy/relays/registry.ts';
 
 const record = (name: string, letter: string): RelayRecord => ({
   name,

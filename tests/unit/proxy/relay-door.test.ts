@@ -16,9 +16,9 @@ import {
   selfSignedCertificate,
 } from '../../../shared/key-pair.ts';
 import { createLog } from '../../../shared/log.ts';
-import { signInvite } from '../../../proxy/invite.ts';
-import { openRegistry } from '../../../proxy/registry.ts';
-import { createRelayDoor } from '../../../proxy/relay-door.ts';
+import { signInvite } from '../../../proxy/relays/invite.ts';
+import { openRegistry } from '../../../proxy/relays/registry.ts';
+import { createRelayDoor } from '../../../proxy/relays/relay-door.ts';
 
 async function makeKey(name: string) {
   const pem = createPrivateKeyPem();

@@ -4,7 +4,7 @@ import type { Lane } from '../../../shared/lane.ts';
 import { createLog } from '../../../shared/log.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
-import { createRelayLink } from '../../../proxy/relay-link.ts';
+import { createRelayLink } from '../../../proxy/relays/relay-link.ts';
 import { SITE_LINKS } from '../../../proxy/site.ts';
 import type { Site, SiteLink } from '../../../proxy/site.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';

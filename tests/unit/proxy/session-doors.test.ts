@@ -7,8 +7,8 @@ import { systemClock } from '../../../shared/clock.ts';
 import { SallyportError } from '../../../shared/errors.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { ProxyConfig, SessionDoorConfig } from '../../../proxy/config.ts';
-import { createSessionSlots } from '../../../proxy/session-door.ts';
-import { createSessionDoors } from '../../../proxy/session-doors.ts';
+import { createSessionSlots } from '../../../proxy/sessions/session-door.ts';
+import { createSessionDoors } from '../../../proxy/sessions/session-doors.ts';
 import type { Site } from '../../../proxy/site.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
 

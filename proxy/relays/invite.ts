@@ -1,7 +1,7 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { Milliseconds } from '../shared/clock.ts';
-import { SallyportError } from '../shared/errors.ts';
+import type { Milliseconds } from '../../shared/clock.ts';
+import { SallyportError } from '../../shared/errors.ts';
 
 /** How long an invite is good. */
 export const INVITE_MS: Milliseconds = 24 * 3_600_000;

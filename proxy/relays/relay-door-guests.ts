@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Clock, Milliseconds } from '../shared/clock.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
 
 /** Why a guest had to go. */
 export type GuestEnd = 'address-full' | 'door-full' | 'late';

@@ -1,23 +1,23 @@
-import type { Clock } from '../shared/clock.ts';
-import { describeError, SallyportError } from '../shared/errors.ts';
-import { createHeartbeat } from '../shared/heartbeat.ts';
-import type { Lane, LaneEvents } from '../shared/lane.ts';
-import type { Log } from '../shared/log.ts';
-import { STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES } from '../shared/mux-frames.ts';
-import { createMux } from '../shared/mux.ts';
-import type { Mux } from '../shared/mux.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { createHeartbeat } from '../../shared/heartbeat.ts';
+import type { Lane, LaneEvents } from '../../shared/lane.ts';
+import type { Log } from '../../shared/log.ts';
+import { STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES } from '../../shared/mux-frames.ts';
+import { createMux } from '../../shared/mux.ts';
+import type { Mux } from '../../shared/mux.ts';
 import {
   CLOSE,
   CONTROL_BACKLOG_BYTES,
   ENTRIES_PER_FRAME,
   GREETING_MS,
   HEARTBEAT_MS,
-} from '../shared/protocol.ts';
-import type { ProxyFrame, RelayFrame } from '../shared/protocol.ts';
-import { readRelayFrame } from '../shared/protocol-read.ts';
+} from '../../shared/protocol.ts';
+import type { ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
+import { readRelayFrame } from '../../shared/protocol-read.ts';
 import type { RelayRecord } from './registry.ts';
-import { SITE_LINKS } from './site.ts';
-import type { Site, SiteLink } from './site.ts';
+import { SITE_LINKS } from '../site.ts';
+import type { Site, SiteLink } from '../site.ts';
 
 /** Bytes that may wait on a control lane before telemetry is left out; marks and heartbeats go first. */
 const TELEMETRY_BACKLOG_BYTES = 262_144;

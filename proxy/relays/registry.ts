@@ -15,12 +15,12 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { systemClock } from '../shared/clock.ts';
-import type { Milliseconds } from '../shared/clock.ts';
-import { describeError, SallyportError } from '../shared/errors.ts';
-import { parsePin } from '../shared/key-pair.ts';
-import type { Pin } from '../shared/key-pair.ts';
-import { NAME_PATTERN } from '../shared/mux-opening.ts';
+import { systemClock } from '../../shared/clock.ts';
+import type { Milliseconds } from '../../shared/clock.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
+import { parsePin } from '../../shared/key-pair.ts';
+import type { Pin } from '../../shared/key-pair.ts';
+import { NAME_PATTERN } from '../../shared/mux-opening.ts';
 
 /** Ending of a relay's file; what else is there, such as a half-written one, is none. */
 const RECORD_ENDING = '.json';

@@ -1,5 +1,5 @@
-import type { Clock, Milliseconds, Timer } from '../shared/clock.ts';
-import type { Flow } from '../shared/splice.ts';
+import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import type { Flow } from '../../shared/splice.ts';
 
 /** What one flow is given at its turn. */
 export const TURN_BYTES = 65_536;

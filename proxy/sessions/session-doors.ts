@@ -1,14 +1,14 @@
-import { formatAddress } from '../shared/address.ts';
-import type { Clock, Milliseconds } from '../shared/clock.ts';
-import { describeError } from '../shared/errors.ts';
-import type { Sharing } from '../shared/listen.ts';
-import type { Log } from '../shared/log.ts';
-import type { ProxyConfig, SessionDoorConfig } from './config.ts';
+import { formatAddress } from '../../shared/address.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { describeError } from '../../shared/errors.ts';
+import type { Sharing } from '../../shared/listen.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ProxyConfig, SessionDoorConfig } from '../config.ts';
 import { createPace } from './pace.ts';
 import type { Pace } from './pace.ts';
 import { createSessionDoor, createSlots } from './session-door.ts';
 import type { SessionDoor, SessionSlots, Slots } from './session-door.ts';
-import type { Site } from './site.ts';
+import type { Site } from '../site.ts';
 
 export interface SessionDoorsOptions {
   sites: readonly Site[];

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import type { Clock, Milliseconds } from '../shared/clock.ts';
-import { parseProxyHeader } from './proxy-protocol.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
+import { parseProxyHeader } from '../proxy-protocol.ts';
 
 /**
  * Reads the PROXY header that a balancer sends first. What follows it stays in the socket, which is paused.
