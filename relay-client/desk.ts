@@ -116,6 +116,8 @@ export interface RelayView {
    * Resolves to the proxies' URLs that hold everything up to `seq`, once every connected one does or `withinMs` is over.
    */
   heldBy(seq: Sequence, withinMs: number): Promise<{ all: boolean; proxies: string[] }>;
+  /** When the last linked proxy held everything up to `seq`, wall time; null = not yet, or not known any more. */
+  heldSince(seq: Sequence): number | null;
   /** Calls back whenever a link, a service or a session changes, or something deserves a look; the desk's events come from here and the outbox. */
   onChange(listener: (change: DeskChange) => void): () => void;
 }

@@ -1,6 +1,7 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { UNPROVEN_NOTE } from '../courier/courier.ts';
+import type { RelayView } from '../desk.ts';
 import type { HistoryEntry, Message } from '../outbox/outbox.ts';
 import { LESSON_NOTES } from '../sessions/sessions.ts';
 import { why } from '../why.ts';
@@ -122,9 +123,20 @@ async function detail({ outbox, view, clock }: Context, device: DeviceId): Promi
           },
     quiet_until: maybeIsoTime(view.quietUntil(device)),
     poll_path: view.pollPath(device),
-    messages: messages.map((message) => presentMessage(message, view, now, true)),
+    messages: messages.map((message) => ({
+      ...presentMessage(message, view, now, true),
+      at_proxies: maybeIsoTime(heldSince(message, history, view)),
+    })),
     history: history.map(presentEvent),
   };
+}
+
+/** When the proxies held the change that began a message; the newest one, where it was re-driven. */
+function heldSince({ id }: Message, history: HistoryEntry[], view: RelayView): Milliseconds | null {
+  const begun = history.find(
+    ({ event, message }) => (event === 'accepted' || event === 'redriven') && message === id,
+  );
+  return begun === undefined ? null : view.heldSince(begun.seq);
 }
 
 /** Gathers the facts and decides. */

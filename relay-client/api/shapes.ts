@@ -68,6 +68,11 @@ export const messageShape = z
       .number()
       .int()
       .describe('Sessions that the service answered and that did not complete it.'),
+    at_proxies: maybeTime
+      .optional()
+      .describe(
+        'In the detail of a device: when the last linked proxy held it, so that polls can be answered by it. Null = not yet, or not known any more: it is kept in memory, for the last 65,536 changes or more, and forgotten by a restart.',
+      ),
     results: z
       .array(resultShape)
       .describe("The phone's answers to a dls message, action by action; empty for contact-me."),

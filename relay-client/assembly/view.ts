@@ -66,6 +66,7 @@ export function createView(parts: {
     sessions: sessions.count,
     quietUntil: sessions.quietUntil,
     heldBy: links.heldBy,
+    heldSince: links.heldSince,
     onChange: parts.onChange,
   };
 }

@@ -7,6 +7,7 @@ import type { MuxStream } from '../../shared/mux-stream.ts';
 import { CLOSE } from '../../shared/protocol.ts';
 import type { MetricSample, PollsFrame, RelayFrame } from '../../shared/protocol.ts';
 import type { ProxyState } from '../desk.ts';
+import { createHeldTimes } from './held-times.ts';
 import { followName } from './follow-name.ts';
 import type { Following, FollowOptions } from './follow-name.ts';
 import { createLink } from './link.ts';
@@ -82,6 +83,8 @@ export interface Links {
   /** The health changed. */
   health(frame: Extract<RelayFrame, { type: 'health' }>): void;
   heldBy(seq: Sequence, within: Milliseconds): Promise<{ all: boolean; proxies: string[] }>;
+  /** When the last linked proxy held everything up to `seq`, wall time; null = not yet, or not known any more. */
+  heldSince(seq: Sequence): Milliseconds | null;
   onChange(listener: (state: ProxyState) => void): () => void;
   /** Tells every proxy that this relay is about to go away: polls are 200, but sessions that run may end. */
   finish(): void;
@@ -231,6 +234,7 @@ export function createLinks(options: LinksOptions): Links {
     return place;
   }
 
+  const heldTimes = createHeldTimes(clock);
   let renewal: 'none' | 'under way' | 'done' = 'none';
 
   /**
@@ -247,6 +251,7 @@ export function createLinks(options: LinksOptions): Links {
       .then(
         (incarnation) => {
           renewal = 'done';
+          heldTimes.forget();
           options.log.warn('outbox has a new incarnation', { incarnation });
         },
         (error: unknown) => {
@@ -264,6 +269,8 @@ export function createLinks(options: LinksOptions): Links {
 
   function changed(place: Place): void {
     for (const check of [...waiting]) check();
+    const reached = heldByAll();
+    if (reached !== null) heldTimes.reached(reached);
     // The first link is made while its place is still being built.
     if (!places.includes(place)) return;
     if (place.reconnect.current()?.succeeded() === true) place.reconnect.succeed();
@@ -302,6 +309,20 @@ export function createLinks(options: LinksOptions): Links {
     for (const { reconnect } of places) reconnect.current()?.say(frame);
   }
 
+  /** Up to where every linked proxy holds everything; null = none is linked, or one has not said anything yet. */
+  function heldByAll(): Sequence | null {
+    const applied = places
+      .filter(({ reconnect }) => reconnect.current()?.up() === true)
+      .map(({ reconnect }) => reconnect.current()?.applied() ?? null);
+    if (applied.length === 0) return null;
+    let least = Infinity;
+    for (const each of applied) {
+      if (each === null) return null;
+      least = Math.min(least, each);
+    }
+    return least;
+  }
+
   function holders(seq: Sequence): { all: boolean; proxies: string[] } {
     const up = places.filter(({ reconnect }) => reconnect.current()?.up() === true);
     const proxies = up
@@ -318,6 +339,7 @@ export function createLinks(options: LinksOptions): Links {
     gap: (device) => say({ type: 'gap', device }),
     known: (device) => say({ type: 'known', devices: [device] }),
     health: say,
+    heldSince: heldTimes.at,
     heldBy(seq, within) {
       return new Promise((resolve) => {
         let late: Timer | null = null;

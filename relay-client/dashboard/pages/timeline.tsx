@@ -64,7 +64,7 @@ function stepsOf({
       stand: 'done',
       more: <Ago at={offeredAt} />,
     },
-    atProxies(begun?.seq ?? null, proxies, ended),
+    atProxies(begun?.seq ?? null, message.at_proxies ?? null, proxies, ended),
     {
       name: 'Told 202',
       stand: called || came ? 'done' : ended ? 'skipped' : 'open',
@@ -123,9 +123,14 @@ function Due({ at }: { at: string }): JSX.Element {
 }
 
 /** Which proxies answer by it: those that applied the change that began it. */
-function atProxies(seq: number | null, proxies: readonly ProxyBody[], ended: boolean): Step {
+function atProxies(
+  seq: number | null,
+  at: string | null,
+  proxies: readonly ProxyBody[],
+  ended: boolean,
+): Step {
   const name = 'At proxies';
-  if (ended || seq === null) return { name, stand: 'done', more: '' };
+  if (ended || seq === null) return { name, stand: 'done', more: at === null ? '' : <Ago at={at} /> };
   const linked = proxies.filter(({ state }) => state === 'up');
   const holding = linked.filter(({ applied }) => applied !== null && applied >= seq);
   const all = holding.length === linked.length && linked.length > 0;
@@ -133,7 +138,15 @@ function atProxies(seq: number | null, proxies: readonly ProxyBody[], ended: boo
     name,
     stand: all ? 'done' : 'open',
     more:
-      linked.length === 0 ? 'no proxy is linked' : `${number(holding.length)} of ${number(linked.length)}`,
+      linked.length === 0 ? (
+        'no proxy is linked'
+      ) : (
+        <>
+          {all && at !== null ? <Ago at={at} /> : null}
+          {all && at !== null ? ', ' : ''}
+          {number(holding.length)} of {number(linked.length)}
+        </>
+      ),
   };
 }
 

@@ -35,6 +35,11 @@ t.test(
       quiet_until: '2026-01-01T12:00:01.000Z',
       messages: [{ state: 'in_session' }, { state: 'superseded' }],
     });
+    t.match(json['messages'], [{ at_proxies: null }, { at_proxies: null }]);
+    view.state.heldSince.set((json['history'] as { seq: number }[])[1]!.seq, NOON);
+    t.match((await ask('GET', `/v1/devices/${PHONE}`)).json, {
+      messages: [{ at_proxies: '2026-01-01T12:00:00.000Z' }, { at_proxies: null }],
+    });
     const events = (json['history'] as { event: string }[]).map(({ event }) => event);
     t.same(events, ['superseded', 'accepted', 'note', 'accepted'], 'newest first');
   },
