@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { StoreCopy } from '../outbox/store-backup.ts';
-import { JSON_OPTION } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 /**
  * Adds the commands that work on the outbox's files, with or without a running relay: backup, restore.
@@ -14,13 +14,12 @@ export function addKeepCommands(
   outboxOf: (config: string) => Promise<string>,
   say: (text: string) => void,
 ): void {
-  const config = ['-c, --config <file>', 'config file', 'relay.yaml'] as const;
   program
     .command('backup <file-or-dir>')
     .description(
       'copy the outbox, as of one moment, to a file or into a directory; the relay may run meanwhile',
     )
-    .option(...config)
+    .option(...CONFIG_OPTION)
     .option(...JSON_OPTION)
     .action(async (target: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { backUpOutbox } = await import('../outbox/store-backup.ts');
@@ -30,7 +29,7 @@ export function addKeepCommands(
   program
     .command('restore <file>')
     .description('put a backup in the place of the outbox, which is kept beside it; the relay must not run')
-    .option(...config)
+    .option(...CONFIG_OPTION)
     .option(...JSON_OPTION)
     .action(async (source: string, { config: file, json }: { config: string; json?: boolean }) => {
       const { restoreOutbox } = await import('../outbox/store-backup.ts');

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { SallyportError } from '../../shared/errors.ts';
 import type { Io } from './io.ts';
 import { createProgress } from './progress.ts';
-import { JSON_OPTION } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 const HELP = `
 Afterwards the database holds all that the outbox in the directory holds: messages held and ended, devices, history,
@@ -38,7 +38,7 @@ export function addMigrate(
       'bring the outbox from its directory into an empty PostgreSQL database; the relay must not run',
     )
     .requiredOption('--to <url>', 'the database, as postgres://user@host:5432/database?sslmode=verify-full')
-    .option('-c, --config <file>', 'config file', 'relay.yaml')
+    .option(...CONFIG_OPTION)
     .option(...JSON_OPTION)
     .addHelpText('after', HELP)
     .action(async ({ to, config, json }: { to: string; config: string; json?: boolean }) => {

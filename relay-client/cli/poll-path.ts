@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { parseDeviceId } from '../../shared/device-id.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { pollPath, pollSecretOf } from '../../shared/poll-secret.ts';
-import { JSON_OPTION } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './command.ts';
 
 /**
  * Adds the command that says where devices poll at a site with `poll_secret: path`. It needs no running relay, and works for
@@ -22,7 +22,7 @@ export function addPollPath(
       "what follows the poll door's prefix where a device polls, at a site with poll_secret: path; a secret",
     )
     .argument('<device...>', 'device ids', readDevices)
-    .option('-c, --config <file>', 'config file', 'relay.yaml')
+    .option(...CONFIG_OPTION)
     .option(...JSON_OPTION)
     .action(async (devices: DeviceId[], { config: file, json }: { config: string; json?: boolean }) => {
       const siteSecret = await secretOf(file);

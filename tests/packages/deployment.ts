@@ -2,16 +2,29 @@ import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { parse, parseDocument } from 'yaml';
 import { createAuthority } from '../fixtures/certificates.ts';
-import { blocksOf, readDocument, ROOT } from '../fixtures/documents.ts';
+import type { Authority } from '../fixtures/certificates.ts';
+import { readDocument, ROOT } from '../fixtures/documents.ts';
 import { ADDRESSES, createTopology } from '../fixtures/namespaces.ts';
+import type { Topology } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
+import { follow } from './follow.ts';
+import type { Expected } from './follow.ts';
 import { createMachine } from './machine.ts';
 import type { Machine } from './machine.ts';
 
 const PAGE = 'docs/deployment.md';
 const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', import.meta.url));
+
+/** What stands once the page was followed. */
+export interface Deployment {
+  topology: Topology;
+  machines: Record<'firewall' | 'proxy' | 'relay' | 'phones', Machine>;
+  /** A further machine, in the network of a namespace. @param wrap - goes in front of a command to run it there */
+  machineOf(wrap: string[]): Promise<Machine>;
+  /** Who signed the service's certificate and the one that phones are shown. */
+  authority: Authority;
+}
 
 /** The host that a heading speaks of. */
 const HOSTS: [heading: RegExp, host: 'firewall' | 'proxy' | 'relay' | 'phones'][] = [
@@ -22,7 +35,7 @@ const HOSTS: [heading: RegExp, host: 'firewall' | 'proxy' | 'relay' | 'phones'][
 ];
 
 /** Every command of the page that prints something worth a look, in order. */
-const EXPECTED: [starts: string, prints: RegExp, code?: number][] = [
+const EXPECTED: Expected[] = [
   ['runuser -u sallyport-proxy -- sallyport-proxy init', /wrote .*proxy\.yaml/],
   ['sallyport-proxy check', /is fine: 1 poll and 2 session doors, 1 sites/],
   ['curl -s -o', /^200\n$/],
@@ -39,7 +52,7 @@ const EXPECTED: [starts: string, prints: RegExp, code?: number][] = [
 ];
 
 /** Follows docs/deployment.md to the letter, each host a machine of its own with nothing on it but what the page brings. */
-export async function followDeployment(t: Test, share: string): Promise<void> {
+export async function followDeployment(t: Test, share: string): Promise<Deployment> {
   const startedAt = performance.now();
   const topology = await createTopology(t);
   const authority = await createAuthority();
@@ -56,9 +69,12 @@ export async function followDeployment(t: Test, share: string): Promise<void> {
     'service.key': own.key,
   };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(given, name), text);
+  // On a machine of its own, as in the page's table.
+  await topology.inside.run('ip', 'address', 'del', `${ADDRESSES.service}/16`, 'dev', 'eth0');
+  const serviceHost = await topology.add('inside', 'service', `${ADDRESSES.service}/16`);
   const service = await startProcess(
     'plain-service',
-    [...topology.inside.wrap, process.execPath, SERVICE]
+    [...serviceHost.wrap, process.execPath, SERVICE]
       .concat('--host', ADDRESSES.service, '--port', '18443', '--admin-port', '18000')
       .concat('--cert', join(given, 'service.pem'), '--key', join(given, 'service.key')),
   );
@@ -77,38 +93,22 @@ export async function followDeployment(t: Test, share: string): Promise<void> {
   await machines.phones.must('cp /mnt/sallyport-relay_*-1_*.deb /root/');
 
   const page = readDocument(PAGE);
-  const followed = page.slice(0, page.indexOf('\n## Doors and TLS'));
-  const expected = [...EXPECTED];
-  let joinString = 'nothing was invited';
-  let later: string | null = null;
-  for (const section of followed.split(/^(?=##)/m)) {
-    const heading = section.split('\n', 1)[0] ?? '';
-    const host = HOSTS.find(([pattern]) => pattern.test(heading))?.[1];
-    for (const { language, text } of blocksOf(section)) {
-      if (host === undefined) throw new Error(`${PAGE}: on which host is ${text} under ${heading}?`);
-      if (language === 'yaml') await edit(machines.relay, '/etc/sallyport-relay/relay.yaml', text);
-      if (language !== 'sh') continue;
-      for (const written of text.trim().split('\n')) {
-        const command = written.replace('sallyport-join-1.…', joinString).replace('_amd64', '_*');
-        // A reader is slower than this test: by then what was started listens, has linked, has tried the service.
-        if (written === 'systemctl enable --now sallyport-proxy') later = LISTENS;
-        if (written === 'systemctl enable --now sallyport-relay') later = UP;
-        const { code, stdout, stderr } = await machines[host].sh(`cd /root && ${command}`);
-        const [starts = '', prints, wanted = 0] = expected[0] ?? [];
-        const looked = prints !== undefined && written.startsWith(starts);
-        if (looked) {
-          expected.shift();
-          t.match(stdout, prints, written);
-        }
-        t.equal(code, looked ? wanted : 0, `${host}: ${written} ${stderr}`);
-        if (later !== null) await machines[host].must(later);
-        later = null;
-        if (written.includes(' invite ')) joinString = stdout.trim().split('\n').at(-1) ?? '';
-      }
-    }
-  }
-  t.same(expected, [], 'the page has all the commands that are expected');
+  await follow(t, {
+    page: PAGE,
+    text: page.slice(0, page.indexOf('\n## Doors and TLS')),
+    machineOf(heading) {
+      const host = HOSTS.find(([pattern]) => pattern.test(heading))?.[1];
+      return host === undefined ? null : machines[host];
+    },
+    expected: EXPECTED,
+    config: '/etc/sallyport-relay/relay.yaml',
+    after: {
+      'systemctl enable --now sallyport-proxy': LISTENS,
+      'systemctl enable --now sallyport-relay': UP,
+    },
+  });
   t.comment(`${basename(PAGE)} was followed in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  return { topology, machines, machineOf, authority };
 }
 
 const LISTENS = `for i in $(seq 100); do
@@ -118,16 +118,11 @@ done
 cat /var/log/sallyport-proxy.service.log >&2
 exit 1`;
 
-const UP = `for i in $(seq 100); do
+/** Waits until the relay of a machine has its link and its service. */
+export const UP = `for i in $(seq 100); do
   sallyport-relay status 2>/dev/null | grep -Eq '^wpi +wpi +up ' && sallyport-relay health >/dev/null && exit 0
   sleep 0.2
 done
 sallyport-relay status >&2
+tail -n 5 /var/log/sallyport-relay.service.log >&2
 exit 1`;
-
-/** Writes the keys of a block into a config. */
-async function edit(machine: Machine, file: string, block: string): Promise<void> {
-  const document = parseDocument(await machine.must(`cat ${file}`));
-  for (const [key, value] of Object.entries(parse(block) as object)) document.set(key, value);
-  await machine.must(`cat > ${file} <<'CONFIG'\n${document.toString()}CONFIG`);
-}

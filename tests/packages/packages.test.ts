@@ -7,6 +7,7 @@ import { readDocument } from '../fixtures/documents.ts';
 import { whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { createBuilder } from './debs.ts';
 import { followDeployment } from './deployment.ts';
+import { followSeveralRelays, whyNoSeveralRelays } from './several-relays.ts';
 import { createMachine, whyNoMachines } from './machine.ts';
 import type { Machine } from './machine.ts';
 
@@ -37,7 +38,14 @@ t.test('Debian packages', { skip: whyNoMachines() }, async (t) => {
   await t.test(
     'two empty hosts become a deployment by docs/deployment.md, word by word',
     { skip: whyNoNamespaces() },
-    (t) => followDeployment(t, share),
+    async (t) => {
+      const deployment = await followDeployment(t, share);
+      await t.test(
+        'and a second relay joins it on a PostgreSQL, by docs/several-relays.md',
+        { skip: whyNoSeveralRelays() },
+        (t) => followSeveralRelays(t, share, deployment),
+      );
+    },
   );
 
   const machine = await createMachine(t, { share });
@@ -124,6 +132,13 @@ t.test('Debian packages', { skip: whyNoMachines() }, async (t) => {
     t.match(await machine.must('sallyport-relay check'), /^\/etc\/sallyport-relay\/relay\.yaml is fine/);
     await machine.must(
       `for i in $(seq 100); do sallyport-relay health >/dev/null 2>&1 && exit 0; sleep 0.2; done; exit 1`,
+    );
+    t.match(
+      await machine.must(
+        `cd / && runuser -u sallyport-relay -- sh -c 'sallyport-relay backup /tmp && sallyport-relay poll-path ${DEVICE}'`,
+      ),
+      /^wrote [^]*\n[0-9a-f]{32}\//,
+      'every command finds the config',
     );
     t.match(await machine.must(`sallyport-relay push ${DEVICE} --wait proxy`), /held/);
     await t.resolves(machine.must(polls(202)));

@@ -22,7 +22,7 @@ start() {
   done
   command=$(fact "$1" ExecStart)
   # shellcheck disable=SC2086
-  setsid setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs $command >>"/var/log/$1.log" 2>&1 </dev/null &
+  HOME=$(getent passwd "$user" | cut -d: -f6) setsid setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs $command >>"/var/log/$1.log" 2>&1 </dev/null &
   echo $! >"$state/$1.pid"
 }
 
