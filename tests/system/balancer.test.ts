@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { until } from '../fixtures/faults/until.ts';
 import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
+import type { Host } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
 import type { LogLine, Program } from '../fixtures/program.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
@@ -138,3 +139,97 @@ t.test('keepalived takes deploy/keepalived', { skip: missing('keepalived') }, as
   writeFileSync(spoilt, readFileSync(KEEPALIVED, 'utf8').replace('priority', 'prioritty'));
   t.match(faults(spoilt), /Unknown keyword 'prioritty'/, 'which it would have for a fault');
 });
+
+t.test(
+  'one address for phones moves between two machines as deploy/keepalived has it',
+  { skip: whyNoNamespaces() || missing('keepalived') },
+  async (t) => {
+    const topology = await createTopology(t);
+    const { dmz, phones } = topology;
+    const [address, other] = ['10.30.0.11', '10.30.0.12'];
+    // Nobody has the phones' address before keepalived gives it to somebody.
+    await dmz.run('ip', 'address', 'flush', 'dev', 'eth0');
+    await dmz.run('ip', 'address', 'add', `${address}/24`, 'dev', 'eth0');
+    await dmz.run('ip', 'route', 'add', 'default', 'via', '10.30.0.1');
+    const machines = [
+      { host: dmz, address },
+      { host: await topology.add('dmz', 'second', `${other}/24`), address: other },
+    ];
+    const gate = await startSplitGate(t, topology, { proxyHosts: machines });
+    const device = '00:1A:E8:2E:00:01';
+    const pushed = await gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, {});
+    t.equal(pushed.status, 201);
+
+    const dir = t.testdir();
+    const text = readFileSync(KEEPALIVED, 'utf8');
+    const startKeepalived = async (i: number): Promise<void> => {
+      const file = join(dir, `${i}.conf`);
+      // "On the second one swap unicast_src_ip and unicast_peer."
+      const swapped = text
+        .replace(/^( +unicast_src_ip )\S+/m, `$1${other}`)
+        .replace(/^( +)10\.30\.0\.12$/m, `$1${address}`);
+      writeFileSync(file, i === 0 ? text : swapped);
+      const pids = [`--pid=${join(dir, `${i}.pid`)}`, `--vrrp_pid=${join(dir, `${i}.vrrp`)}`];
+      const command = ['keepalived', '--vrrp', '--dont-fork', '--log-console', `--use-file=${file}`, ...pids];
+      // It speaks on standard error.
+      const heard = ['sh', '-c', 'exec "$@" 2>&1', 'sh'];
+      const program = await startProcess('keepalived', [...machines[i]!.host.wrap, ...heard, ...command], {
+        env: ENVIRONMENT,
+        ready: ({ msg }) => msg.endsWith('Startup complete'),
+      });
+      t.teardown(() => program.stop());
+    };
+    await Promise.all([startKeepalived(0), startKeepalived(1)]);
+    const has = async (host: Host): Promise<boolean> =>
+      (await host.run('ip', '-o', 'address', 'show', 'dev', 'eth0')).includes(' 10.30.0.10/');
+    const holders = async (): Promise<number[]> => {
+      const each = await Promise.all(machines.map(({ host }) => has(host)));
+      return each.flatMap((held, i) => (held ? [i] : []));
+    };
+    const isHeld = (by: (holder: number) => boolean, what: string): Promise<void> =>
+      until(
+        what,
+        async () => {
+          const now = await holders();
+          return now.length === 1 && by(now[0]!);
+        },
+        AWAY_MS * 4,
+      );
+    const poll = (): Promise<string> =>
+      phones
+        .run(
+          'curl',
+          '-s',
+          '-m',
+          '2',
+          '-o',
+          '/dev/null',
+          '-w',
+          '%{http_code}',
+          `${POLL_URL}contact-me?device-id=${device}`,
+        )
+        .catch((error: unknown) => String(error));
+    const called = (why: string): Promise<void> => until(why, async () => (await poll()) === '202', 20_000);
+
+    await isHeld(() => true, 'one of the two takes the address');
+    await called('and answers phones there');
+    const first = (await holders())[0]!;
+
+    gate.proxies[first]!.signal('SIGKILL');
+    await isHeld((holder) => holder !== first, 'it moves away from a machine whose polls fail');
+    await called('and phones are called as before, by a proxy that knows the same');
+    t.pass('the address has moved, and polls go on');
+
+    const phone = await gate.startPhones(
+      ['--poll', POLL_URL, '--service', SESSION_DOOR, '--mac', device].concat(
+        ...['--interval', '0.25', '--spread', '0'],
+      ),
+    );
+    t.match(
+      await phone.line(({ msg }) => msg === 'session', 20_000),
+      { outcome: 'completed' },
+      'sessions too',
+    );
+    await phone.stop();
+  },
+);
