@@ -4,6 +4,8 @@ import { startProcess } from '../fixtures/program.ts';
 
 /** A process that does one job after another: the same for all contenders, so that it is equally warm for each. */
 export interface Jobs<Job, Done> {
+  /** What it said when it was ready. */
+  readonly ready: Readonly<Record<string, unknown>>;
   /** Rejects when the job fails, or takes longer than `withinMs`. */
   run(job: Job, withinMs: number): Promise<Done>;
 }
@@ -19,6 +21,7 @@ export async function startJobs<Job extends object, Done>(
   owner.teardown(() => program.stop());
   let id = 0;
   return {
+    ready: program.ready,
     async run(job, withinMs) {
       const mine = ++id;
       program.tell(JSON.stringify({ ...job, id: mine }));
@@ -31,8 +34,11 @@ export async function startJobs<Job extends object, Done>(
   };
 }
 
-/** The process's side: reads a job a line on standard input, answers each with a line. */
-export function serveJobs<Job, Done extends object>(run: (job: Job) => Promise<Done>): void {
+/** The process's side: reads a job a line on standard input, answers each with a line. @param ready - told at the start */
+export function serveJobs<Job, Done extends object>(
+  run: (job: Job) => Promise<Done>,
+  ready: object = {},
+): void {
   const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
   createInterface({ input: process.stdin }).on('line', (line) => {
     const job = JSON.parse(line) as Job & { id: number };
@@ -42,5 +48,5 @@ export function serveJobs<Job, Done extends object>(run: (job: Job) => Promise<D
     );
   });
   process.once('SIGTERM', () => process.exit(0));
-  say({ msg: 'ready' });
+  say({ msg: 'ready', ...ready });
 }

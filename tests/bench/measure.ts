@@ -9,6 +9,8 @@ const BENCHES: Record<string, () => Promise<{ run: Bench }>> = {
   known: () => import('./known.ts'),
   tunnel: () => import('./tunnel.ts'),
   accept: () => import('./accept.ts'),
+  control: () => import('./control.ts'),
+  sites: () => import('./sites.ts'),
   'bulk-push': () => import('./bulk.ts'),
   resync: () => import('./resync.ts'),
   courier: () => import('./courier.ts'),

@@ -21,6 +21,8 @@ export interface PushJob {
   among?: number;
   /** Whether to poll for the 202; else only the push itself is timed. */
   untilOffered: boolean;
+  /** Whether the push is answered only once the proxy has applied it; missing = no. */
+  applied?: boolean;
 }
 
 export interface PushDone {
@@ -36,9 +38,9 @@ const WIDTH = 64;
 const BETWEEN_POLLS_MS = 1;
 const GIVE_UP_MS = 10_000;
 
-const pushOf = (device: string): Buffer =>
+const pushOf = (device: string, applied: boolean): Buffer =>
   Buffer.from(
-    `POST /v1/devices/${device}/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`,
+    `POST /v1/devices/${device}/messages${applied ? '?wait=proxy' : ''} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`,
   );
 const pollOf = (device: string): Buffer =>
   Buffer.from(`GET /dcmp/contact-me?device-id=${device} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
@@ -51,7 +53,7 @@ async function run(job: PushJob): Promise<PushDone> {
 
   async function one(device: string): Promise<void> {
     const began = performance.now();
-    const status = await api.ask(pushOf(device));
+    const status = await api.ask(pushOf(device, job.applied ?? false));
     if (status !== 201) throw new Error(`a push was answered ${status}`);
     pushed.push(performance.now() - began);
     if (!job.untilOffered) return;
