@@ -33,8 +33,17 @@ export interface PostgresLedger extends AsyncLedger {
   readonly books: Readonly<Books>;
   /** Whether a call since `begin` changed something. */
   readonly dirty: boolean;
-  /** Makes pushes in order; an error stands in the place of one that is refused. */
-  pushAll(items: readonly PushItem[]): Promise<(Accepted | SallyportError)[]>;
+  /**
+   * Asks what the first of these pushes depend on, before the store's row has come: the server answers both in one round trip,
+   * in order.
+   */
+  lookUpFirst(requests: readonly PushRequest[]): Promise<Found[]>;
+  /**
+   * Makes pushes in order; an error stands in the place of one that is refused.
+   *
+   * @param first - what `lookUpFirst` found for these pushes, since the row was locked; left out = it is asked for
+   */
+  pushAll(items: readonly PushItem[], first?: Promise<Found[]>): Promise<(Accepted | SallyportError)[]>;
   /** A transaction has begun, and this is what its store's row says. */
   begin(books: Books): void;
   /** What calls since `begin` have recorded. */
@@ -94,17 +103,29 @@ export function createPostgresLedger(
     }));
   }
 
+  /** How many of the pushes, the first ones, are to different devices. */
+  function apart(requests: readonly PushRequest[]): number {
+    const devices = new Set<DeviceId>();
+    for (const { device } of requests) {
+      if (devices.has(device)) break;
+      devices.add(device);
+    }
+    return devices.size;
+  }
+
   /** Pushes in order; those to different devices are looked up together. */
-  async function pushAll(items: readonly PushItem[]): Promise<(Accepted | SallyportError)[]> {
+  async function pushAll(
+    items: readonly PushItem[],
+    early?: Promise<Found[]>,
+  ): Promise<(Accepted | SallyportError)[]> {
     const results: (Accepted | SallyportError)[] = [];
+    const requests = items.map(({ request }) => request);
     for (let first = 0; first < items.length;) {
-      const devices = new Set<DeviceId>();
-      let end = first;
-      for (; end < items.length && !devices.has(items[end]!.request.device); end++) {
-        devices.add(items[end]!.request.device);
-      }
+      const end = first + apart(requests.slice(first));
       const part = items.slice(first, end);
-      const found = await lookUpAll(part.map(({ request }) => request));
+      const found = await (first === 0 && early !== undefined
+        ? early
+        : lookUpAll(requests.slice(first, end)));
       for (const [i, { now, request }] of part.entries()) {
         try {
           results.push(await run(rules.accept(now, request, found[i] as Found)));
@@ -139,6 +160,7 @@ export function createPostgresLedger(
       write('saveStore', ...BOOKS.map((name) => keeping.books[name]));
       keeping.trim();
     },
+    lookUpFirst: (requests) => lookUpAll(requests.slice(0, apart(requests))),
     pushAll,
     async push(now, request) {
       const [result] = await pushAll([{ now, request }]);

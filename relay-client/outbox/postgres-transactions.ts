@@ -8,6 +8,7 @@ import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
 import { CHANNEL } from './postgres-schema.ts';
 import { STATEMENTS } from './postgres-statements.ts';
 import type { StatementName } from './postgres-statements.ts';
+import type { Found } from './rules/pushing.ts';
 import type { Books, Value } from './rules/rows.ts';
 
 /** How long one transaction may take before its connection is given up. */
@@ -104,11 +105,19 @@ export function createTransactions(options: { clock: Clock; writer: string; rela
           : 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
       ),
     );
-    const [books] = await ask<Books>(changing ? 'lockStore' : 'readStore', []);
+    const locked = ask<Books>(changing ? 'lockStore' : 'readStore', []);
+    const runs = runsOf(calls);
+    const [pushes = []] = runs;
+    const early = pushes[0]?.method === 'push' ? ledger.lookUpFirst(pushes.map(requestOf)) : undefined;
+    // Where the lock fails nobody waits for what was asked behind it.
+    early?.catch(() => undefined);
+    const [books] = await locked;
     if (books === undefined) throw new Error('the row of the table store is gone');
     ledger.begin(books);
     const answers: (() => void)[] = [];
-    for (const run of runsOf(calls)) answers.push(...(await makeCalls(ledger, run, books.store_time)));
+    for (const run of runs) {
+      answers.push(...(await makeCalls(ledger, run, books.store_time, run === pushes ? early : undefined)));
+    }
     if (ledger.dirty) {
       const batch = ++batches;
       ledger.beforeCommit();
@@ -169,12 +178,14 @@ async function makeCalls(
   ledger: PostgresLedger,
   calls: Call[],
   storeTime: Milliseconds,
+  early: Promise<Found[]> | undefined,
 ): Promise<(() => void)[]> {
   const [first] = calls;
   if (first === undefined) return [];
   if (first.method !== 'push') return [await makeCall(ledger, first, storeTime)];
   const results = await ledger.pushAll(
-    calls.map(({ now, args }) => ({ now: later(now, storeTime), request: args[0] as PushRequest })),
+    calls.map((call) => ({ now: later(call.now, storeTime), request: requestOf(call) })),
+    early,
   );
   return calls.map((call, i) => () => {
     const result = results[i];
@@ -182,6 +193,8 @@ async function makeCalls(
     else call.resolve(result as never);
   });
 }
+
+const requestOf = ({ args }: Call): PushRequest => args[0] as PushRequest;
 
 /** Relays' times agree but for a little; time in the store never goes back. */
 const later = (now: Now, storeTime: Milliseconds): Now => ({ ...now, at: Math.max(now.at, storeTime) });

@@ -8,11 +8,11 @@ import { createPhone } from '../phones/index.ts';
 
 t.setTimeout(150_000);
 
-const DOWNLOADS = 8;
+const DOWNLOADS = 4;
 const SLOW = 50;
 /** At a time, each opened anew once it was let in. */
 const NEWCOMERS = 8;
-const POLLS = 1_000;
+const POLLS = 600;
 const DEVICE = '00:1A:E8:7F:00:01';
 
 t.test('bulk and sessions at all doors keep no poll, no session and no push from its end', async (t) => {
