@@ -6,11 +6,14 @@ import { OTHER_SITE, SITE } from './timed-handler.ts';
 /** The class that all others are held against. */
 export const UNKNOWN = 'unknown';
 
+/** The state of a device that another site knows. */
+export const ELSEWHERE = 'pending at another site';
+
 /** What a polling device can be that is answered with 200. */
 export interface PolledClass {
   name: string;
-  /** Makes a device be it, by its marks. */
-  bring(to: { marks: Marks; device: DeviceId; now: Milliseconds }): void;
+  /** One of {@link STATES}; null = unknown. */
+  state: string | null;
   /** The secret that it shows; told the right one. */
   shows(secret: string): string;
 }
@@ -24,8 +27,8 @@ const wrong = (secret: string): string => secret.replaceAll(/./g, (digit) => (di
 /** All digits but the last one are right. */
 const almost = (secret: string): string => secret.slice(0, -1) + wrong(secret.slice(-1));
 
-const STATES: Record<string, PolledClass['bring']> = {
-  [UNKNOWN]: () => undefined,
+/** What a device can be that the marks have heard of, and how it is made so. */
+export const STATES: Record<string, (to: { marks: Marks; device: DeviceId; now: Milliseconds }) => void> = {
   idle: ({ marks, device }) => marks.set(SITE, device, { ...FREE, pending: false }),
   'before its time': ({ marks, device, now }) => marks.set(SITE, device, { ...FREE, notBefore: now + HOUR }),
   expired: ({ marks, device, now }) => marks.set(SITE, device, { ...FREE, expiry: now - 1 }),
@@ -43,24 +46,27 @@ const STATES: Record<string, PolledClass['bring']> = {
     marks.set(SITE, device, FREE);
     marks.remove(SITE, device);
   },
-  'pending at another site': ({ marks, device }) => marks.set(OTHER_SITE, device, FREE),
+  [ELSEWHERE]: ({ marks, device }) => marks.set(OTHER_SITE, device, FREE),
 };
 
-/** The classes of one run. */
-export function classesOf(run: { pollSecret: 'none' | 'path'; link: 'up' | 'down' }): PolledClass[] {
-  const states = (shows: PolledClass['shows']): PolledClass[] =>
-    Object.entries(STATES).map(([name, bring]) => ({ name, bring, shows }));
-  if (run.pollSecret === 'none') return states(right);
-  const [unknown, ...known] = states(wrong) as [PolledClass, ...PolledClass[]];
+/** The classes of one run; the first is {@link UNKNOWN}. */
+export function classesOf(run: { pollSecret: 'none' | 'path' }): PolledClass[] {
+  const known = (shows: PolledClass['shows'], suffix = ''): PolledClass[] =>
+    Object.keys(STATES).map((state) => ({ name: `${state}${suffix}`, state, shows }));
+  const unknown = (name: string, shows: PolledClass['shows']): PolledClass => ({ name, state: null, shows });
+  // Twice the same: what the statistic says where there is no difference.
+  const nobody = (shows: PolledClass['shows']): PolledClass[] => [
+    unknown(UNKNOWN, shows),
+    unknown('unknown, once more', shows),
+  ];
+  if (run.pollSecret === 'none') return [...nobody(right), ...known(right)];
   return [
     // Who guesses, and shows a wrong secret.
-    unknown,
-    ...known.map((each) => ({ ...each, name: `${each.name}, wrong secret` })),
-    ...[unknown, ...known].map((each) => ({
-      ...each,
-      name: `${each.name}, almost the right secret`,
-      shows: almost,
-    })),
-    ...[unknown, ...known].map((each) => ({ ...each, name: `${each.name}, right secret`, shows: right })),
+    ...nobody(wrong),
+    ...known(wrong, ', wrong secret'),
+    unknown('unknown, almost the right secret', almost),
+    ...known(almost, ', almost the right secret'),
+    unknown('unknown, right secret', right),
+    ...known(right, ', right secret'),
   ];
 }

@@ -2,13 +2,14 @@
  * Times the poll handler for devices that it does not know and for others that are told 200 as well, and says whether the
  * times differ, by the method of docs/threat-model.md:
  *
- *   npm run oracle -- --samples 1000000 [--devices 10000] [--poll-secret path] [--link down] [--runs 1]
+ *   npm run oracle -- --samples 1000000 [--devices 10000] [--poll-secret path] [--link down] \
+ *     [--fresh] [--runs 1]
  *
  * Prints the mean time of each class and Welch's t against the unknown devices, of every run; exit code 1 when one |t|
  * reaches 4.5.
  */
 import { parseArgs } from 'node:util';
-import { measureOracle, SILENT_T } from './measure.ts';
+import { measureOracle, ROUND, SILENT_T } from './measure.ts';
 import { UNKNOWN } from './classes.ts';
 
 const { values } = parseArgs({
@@ -17,20 +18,22 @@ const { values } = parseArgs({
     devices: { type: 'string', default: '10000' },
     'poll-secret': { type: 'string', default: 'none' },
     link: { type: 'string', default: 'up' },
+    fresh: { type: 'boolean', default: false },
     runs: { type: 'string', default: '1' },
   },
 });
 const [samples, devices, runs] = [Number(values.samples), Number(values.devices), Number(values.runs)];
-const { link, 'poll-secret': pollSecret } = values;
+const { link, fresh, 'poll-secret': pollSecret } = values;
 if (!Number.isInteger(samples) || samples < 1_000) throw new Error('--samples is a whole number from 1000');
-if (!Number.isInteger(devices) || devices < 1) throw new Error('--devices is a whole number from 1');
+if (!Number.isInteger(devices) || devices < ROUND / 2)
+  throw new Error(`--devices is a whole number from ${ROUND / 2}`);
 if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs is a whole number from 1');
 if (pollSecret !== 'none' && pollSecret !== 'path') throw new Error('--poll-secret is none or path');
 if (link !== 'up' && link !== 'down') throw new Error('--link is up or down');
 
 let over = 0;
 for (let run = 1; run <= runs; run++) {
-  const { means, t, worst } = measureOracle({ samples, devices, pollSecret, link });
+  const { means, t, worst } = measureOracle({ samples, devices, pollSecret, link, fresh });
   console.log(`${UNKNOWN}: ${means[UNKNOWN]?.toFixed(1)} ns`);
   for (const [name, against] of Object.entries(t)) {
     const mean = means[name] === undefined ? '' : ` ${means[name].toFixed(1)} ns,`;
@@ -38,7 +41,8 @@ for (let run = 1; run <= runs; run++) {
   }
   if (worst >= SILENT_T) over++;
   console.log(
-    `run ${run} of ${runs}: ${samples} polls, ${devices} devices, poll_secret ${pollSecret}, link ${link}: ` +
+    `run ${run} of ${runs}: ${samples} polls, ${devices} devices, poll_secret ${pollSecret}, link ${link}` +
+      `${fresh ? ', marks just written' : ''}: ` +
       `|t| at most ${worst.toFixed(2)}, ${worst < SILENT_T ? 'below' : 'NOT below'} ${SILENT_T}`,
   );
 }

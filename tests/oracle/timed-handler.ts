@@ -13,9 +13,9 @@ import { createUnknownReports } from '../../proxy/poll/unknown-reports.ts';
 import { systemClock } from '../../shared/clock.ts';
 import type { Milliseconds } from '../../shared/clock.ts';
 
-/** The site that is polled. */
+/** The site that is polled, below `/dcmp/`. */
 export const SITE = 'default';
-/** Another site of the same proxy, which nobody polls. */
+/** Another site of the same proxy, polled below `/other/` without a secret. */
 export const OTHER_SITE = 'other';
 
 /** A connection without a socket, so that the handler alone is timed. */
@@ -48,8 +48,8 @@ export interface TimedHandler {
   connection: TimedConnection;
   marks: Marks;
   now: () => Milliseconds;
-  /** Does what a worker does each second. */
-  sweep: () => void;
+  /** Reports unknown devices, as a worker does each second. */
+  report: () => void;
   close: () => void;
 }
 
@@ -78,7 +78,10 @@ export function openTimedHandler(run: {
   const connections = new Connections(limits, counters, now);
   const unknown = createUnknownReports(marks.sites, limits.unknownReports);
   const reader = openMarks(marks.attach().seed);
-  const routes = createRoutes([{ number: 0, prefixes: ['/dcmp/'], secret: run.siteSecret !== null }]);
+  const routes = createRoutes([
+    { number: 0, prefixes: ['/dcmp/'], secret: run.siteSecret !== null },
+    { number: 1, prefixes: ['/other/'], secret: false },
+  ]);
   const secrets = createPollSecrets();
   if (run.siteSecret !== null) secrets.set(0, [run.siteSecret.toString('base64')]);
   const handler = createPollHandler({
@@ -98,7 +101,7 @@ export function openTimedHandler(run: {
     connection,
     marks,
     now,
-    sweep: () => void unknown.take(),
+    report: () => void unknown.take(),
     close: () => marks.close(),
   };
 }
