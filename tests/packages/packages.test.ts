@@ -8,24 +8,15 @@ import { whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { createBuilder } from './debs.ts';
 import { followDeployment } from './deployment.ts';
 import { followSeveralRelays, whyNoSeveralRelays } from './several-relays.ts';
-import { createMachine, whyNoMachines } from './machine.ts';
+import { createMachine, whyNoMachines, whyNoSystemd } from './machine.ts';
 import type { Machine } from './machine.ts';
+import { polls, tryUnits } from './units.ts';
 
 t.setTimeout(390_000);
 
 const DEVICE = '00:1a:e8:00:00:01';
 const PROGRAMS = ['proxy', 'relay'] as const;
 const { version } = JSON.parse(readDocument('package.json')) as { version: string };
-
-/** Asks the installed proxy, as a phone does, until it answers `status`; at most 20 s. */
-const polls = (status: number): string => `
-  for i in $(seq 100); do
-    said=$(curl -s -o /dev/null -w '%{http_code}' 'http://127.0.0.1:8080/dcmp/contact-me?device-id=${DEVICE}')
-    [ "$said" = ${status} ] && exit 0
-    sleep 0.2
-  done
-  echo "the poll is answered $said, not ${status}" >&2
-  exit 1`;
 
 /** What dpkg and the package say when it is installed. */
 const install = (machine: Machine, deb: string): Promise<string> =>
@@ -46,6 +37,10 @@ t.test('Debian packages', { skip: whyNoMachines() }, async (t) => {
         (t) => followSeveralRelays(t, share, deployment),
       );
     },
+  );
+
+  await t.test('the units do what they say under systemd', { skip: whyNoSystemd() }, (t) =>
+    tryUnits(t, share),
   );
 
   const machine = await createMachine(t, { share });
