@@ -10,8 +10,8 @@ import type { ContentsOfRows } from './contents.ts';
 import type { Room } from './room.ts';
 import { messageOf } from './rows.ts';
 import type { DeviceRow, MessageRow } from './rows.ts';
-import { ask, askFirst, askTogether, question } from './work.ts';
-import type { LedgerWork, Question, Work } from './work.ts';
+import { ask, askFirst } from './work.ts';
+import type { LedgerWork, Work } from './work.ts';
 
 /** What a push depends on. */
 export interface Found {
@@ -31,20 +31,13 @@ export interface Pushing extends Pick<LedgerWork, 'push' | 'pushMany' | 'redrive
 /** Whether a push ends what is held of its device and kind. */
 export const supersedes = ({ kind, replace }: PushRequest): boolean => kind === 'contact-me' || replace;
 
-/** Asked for together: where the store is a server, that is one way there and back. */
-export function* lookUp(request: PushRequest): Work<Found> {
+/** Asks for no more than the push depends on, one thing after another: for a store that answers at once. */
+function* lookUp(request: PushRequest): Work<Found> {
   const { device, key } = request;
-  const nothing: Question<MessageRow>[] = [];
-  const [owners, ...rest] = yield* askTogether(
-    question<DeviceRow>('device', device),
-    ...(key === null ? nothing : [question<MessageRow>('messageByKey', device, key)]),
-    ...(supersedes(request) ? [question<MessageRow>('heldOfDevice', device)] : nothing),
-  );
-  return {
-    owner: owners[0],
-    known: key === null ? undefined : rest.shift()?.[0],
-    held: rest.shift() ?? [],
-  };
+  const known = key === null ? undefined : yield* askFirst<MessageRow>('messageByKey', device, key);
+  const owner = yield* askFirst<DeviceRow>('device', device);
+  const ending = supersedes(request) && (owner?.pending ?? 0) > 0;
+  return { known, owner, held: ending ? yield* ask<MessageRow>('heldOfDevice', device) : [] };
 }
 
 export function createPushing(
