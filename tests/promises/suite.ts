@@ -16,8 +16,8 @@ import type { PlainServiceOptions } from '../fixtures/services/index.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
 import { createDialer, createPhone, parseTarget } from '../phones/index.ts';
 import type { Phone } from '../phones/index.ts';
+import { untilGood } from '../fixtures/until.ts';
 
-const LOOK_MS = 20;
 const DEADLINE_MS = 15_000;
 const HALF_DAY_MS = 43_200_000;
 
@@ -29,15 +29,9 @@ async function push(gate: Pick<Gate, 'call'>, device: string, body = {}): Promis
   return { status, ...told };
 }
 
-async function until<T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
-  const deadline = Date.now() + DEADLINE_MS;
-  for (;;) {
-    const value = await ask();
-    if (good(value)) return value;
-    if (Date.now() > deadline) throw new Error(`${what}: still ${JSON.stringify(value)}`);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-  }
-}
+/** As {@link untilGood}, within this file's own deadline. */
+const until = <T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> =>
+  untilGood(what, ask, good, DEADLINE_MS);
 
 function phoneAt(t: Test, gate: Gate, deviceId: string): Phone {
   const phone = createPhone({

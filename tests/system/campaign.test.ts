@@ -1,6 +1,7 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import { createFleet, macAfter } from '../phones/index.ts';
+import { until } from '../fixtures/until.ts';
 
 t.setTimeout(170_000);
 
@@ -84,7 +85,7 @@ t.test(
     await fleet.start();
     const campaign = async (): Promise<Record<string, unknown>> =>
       (await gate.call('GET', '/v1/campaigns/spring').catch(() => ({ body: {} }))).body;
-    while ((await campaign())['held'] !== 0) await new Promise((resolve) => setTimeout(resolve, 200));
+    await until('nothing of it is held', async () => (await campaign())['held'] === 0, 150_000);
     await Promise.all(restarts);
 
     t.same(kills, ['relay', 'proxy'], 'both were killed in the middle');

@@ -5,6 +5,7 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate, Owner } from '../fixtures/gate.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
+import { until, untilGood } from '../fixtures/until.ts';
 
 t.setTimeout(150_000);
 
@@ -32,11 +33,9 @@ async function hold(gate: Gate, device: string, actions: unknown): Promise<strin
 }
 
 async function comes(gate: Gate, id: string, state: string): Promise<Record<string, unknown>> {
-  for (;;) {
-    const { body } = await gate.call('GET', `/v1/messages/${id}`);
-    if (body['state'] === state) return body;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const look = async (): Promise<Record<string, unknown>> =>
+    (await gate.call('GET', `/v1/messages/${id}`)).body;
+  return untilGood(`message ${id} is ${state}`, look, (body) => body['state'] === state);
 }
 
 t.test('what is held is polled for and delivered while the service is down', async (t) => {
@@ -110,7 +109,7 @@ t.test('a relay that is killed again and again loses nothing and ends everything
     const outbox = body['outbox'] as { held: number } | undefined;
     return kills >= 3 && outbox?.held === 0;
   };
-  while (!(await allDone())) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until('both were killed, and all phones are served', allDone, 120_000);
 
   const { body } = await gate.call('GET', '/v1/status');
   t.match(body['outbox'], { accepted: 18, held: 0, ended: { cleared: 18, dead: 0, expired: 0 } });

@@ -6,6 +6,7 @@ import t from 'tap';
 import { encodeProxyHeader } from '../../relay-client/services/proxy-header.ts';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
+import { untilGood } from '../fixtures/until.ts';
 
 t.setTimeout(180_000);
 
@@ -102,16 +103,12 @@ for (const [forwarded, line] of [
       ['plain', '127.0.0.1'],
     ]) {
       // Polls are told to the relay within a second.
-      for (;;) {
-        const { body } = await gate.call('GET', `/v1/devices?unknown=true&q=${device}`);
-        const [seen] = body['unknown'] as { address: string }[];
-        if (seen === undefined) {
-          await new Promise((resolve) => setTimeout(resolve, 50));
-          continue;
-        }
-        t.equal(seen.address, address, `${device} is told as coming from ${address}`);
-        break;
-      }
+      const look = async (): Promise<{ address: string }[]> =>
+        (await gate.call('GET', `/v1/devices?unknown=true&q=${device}`)).body['unknown'] as {
+          address: string;
+        }[];
+      const [seen] = await untilGood(`${device} is told`, look, ({ length }) => length > 0);
+      t.equal(seen?.address, address, `${device} is told as coming from ${address}`);
     }
   });
 }

@@ -16,6 +16,7 @@ import { createPrivateKeyPem } from '../../shared/key-pair.ts';
 import { createLog } from '../../shared/log.ts';
 import { CREDIT, CUT, DATA, END, frameBytes, OPEN, startHostileProxy } from '../fixtures/hostile-proxy.ts';
 import type { HostileLink } from '../fixtures/hostile-proxy.ts';
+import { until } from '../fixtures/until.ts';
 
 /** Far more than any abuse may make the relay hold; it runs in this very process, beside what abuses it. */
 const MEMORY_BYTES = 192 * 1_048_576;
@@ -367,7 +368,7 @@ t.test('streams that take nothing and streams that bring everything hold little'
   // On other streams all goes on.
   link.open(61, 'raw');
   link.frame(DATA, 61, 'x'.repeat(1_000));
-  while (sunk.bytes < 1_000) await new Promise((resolve) => setImmediate(resolve));
+  await until('the first bytes have come', () => sunk.bytes >= 1_000);
   link.say({ type: 'ping', n: 5 });
   await link.until(() => link.heard.some(({ type, n }) => type === 'pong' && n === 5));
   t.equal(relay.view.proxies()[0]?.state, 'up');
@@ -427,7 +428,7 @@ t.test('a limit of bytes slows a proxy down, and its link stays up', async (t) =
       if (type === CREDIT) credit += payload.readUInt32BE(0);
     seen = link.frames.length;
   }
-  while (sunk.bytes < total) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('all bytes have come', () => sunk.bytes >= total);
   t.ok(performance.now() - began > 1_500, '6 MiB at 2 MiB a second, the first second being free');
   t.equal(relay.view.proxies()[0]?.state, 'up');
 });

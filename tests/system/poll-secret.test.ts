@@ -9,6 +9,7 @@ import type { Gate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
 import type { Program } from '../fixtures/program.ts';
 import { createPhone } from '../phones/index.ts';
+import { until } from '../fixtures/until.ts';
 
 t.setTimeout(180_000);
 
@@ -43,11 +44,7 @@ async function pollAt(gate: Gate, path: string): Promise<number> {
 }
 
 async function pollsAt(gate: Gate, path: string, status: number): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while ((await pollAt(gate, path)) !== status) {
-    if (Date.now() > deadline) throw new Error(`polls under a secret are not ${status} within 20 s`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(`polls under a secret are ${status}`, async () => (await pollAt(gate, path)) === status);
 }
 
 /** Everything in the files of a directory. */

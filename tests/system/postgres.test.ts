@@ -6,6 +6,7 @@ import { startPostgres, whyNoPostgres } from '../fixtures/postgres.ts';
 import { startSecondRelay } from '../fixtures/second-relay.ts';
 import { mountSmallDisk, noMounting } from '../fixtures/small-disk.ts';
 import { createPhone } from '../phones/index.ts';
+import { untilGood } from '../fixtures/until.ts';
 
 t.setTimeout(150_000);
 
@@ -19,15 +20,9 @@ const PUSHERS = 16;
 const mac = (n: number): string => `00:1A:E8:50:${hex(n >> 8)}:${hex(n & 255)}`;
 const hex = (n: number): string => n.toString(16).padStart(2, '0').toUpperCase();
 
-async function until<T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
-  const deadline = Date.now() + DEADLINE_MS;
-  for (;;) {
-    const value = await ask();
-    if (good(value)) return value;
-    if (Date.now() > deadline) throw new Error(`${what}: still ${JSON.stringify(value)}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+/** As {@link untilGood}, within this file's own deadline. */
+const until = <T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> =>
+  untilGood(what, ask, good, DEADLINE_MS);
 
 t.test(
   'PostgreSQL crashes and comes back: nobody is lied to, and nothing else stops',

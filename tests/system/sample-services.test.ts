@@ -11,6 +11,7 @@ import type { Gate } from '../fixtures/gate.ts';
 import { startProcess } from '../fixtures/program.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
+import { untilGood } from '../fixtures/until.ts';
 
 t.setTimeout(180_000);
 
@@ -85,11 +86,9 @@ async function start(t: Test, command: string[], byApi: boolean): Promise<Sample
       t.equal(answer.status, 202, await answer.text());
     },
     async results(phone, count) {
-      for (;;) {
-        const { results } = (await (await fetch(jobsOf(phone))).json()) as { results: unknown[] };
-        if (results.length >= count) return results;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      const ask = async (): Promise<unknown[]> =>
+        ((await (await fetch(jobsOf(phone))).json()) as { results: unknown[] }).results;
+      return untilGood(`${count} results are there`, ask, ({ length }) => length >= count);
     },
   };
 }

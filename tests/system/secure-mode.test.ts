@@ -9,6 +9,7 @@ import { foundInMemory, whyNoMemory } from '../fixtures/process-memory.ts';
 import { createPlainService } from '../fixtures/services/index.ts';
 import type { RawAnswer } from '../fixtures/services/index.ts';
 import { createPhone } from '../phones/index.ts';
+import { untilGood } from '../fixtures/until.ts';
 
 t.setTimeout(180_000);
 
@@ -216,14 +217,13 @@ t.test(
     t.teardown(() => phone.close());
     t.equal((await phone.start())?.outcome, 'completed');
     const path = `/v1/devices/${DEVICE}/messages`;
-    const whyIs = async (verdict: string): Promise<Record<string, unknown>> => {
-      for (;;) {
-        const { body } = await gate.call('GET', `/v1/devices/${DEVICE}/why`);
-        // Polls are told to the relay within a second.
-        if (body['verdict'] === verdict) return body;
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-    };
+    // Polls are told to the relay within a second.
+    const whyIs = (verdict: string): Promise<Record<string, unknown>> =>
+      untilGood(
+        `why says ${verdict}`,
+        async () => (await gate.call('GET', `/v1/devices/${DEVICE}/why`)).body,
+        (body) => body['verdict'] === verdict,
+      );
 
     await gate.call('POST', `${path}?wait=proxy`, {});
     const session = phone.next('session');

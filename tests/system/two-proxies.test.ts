@@ -1,6 +1,7 @@
 import t from 'tap';
 import { bothLinked, startTwoProxies } from '../fixtures/faults/two-proxies.ts';
 import { createPhone } from '../phones/index.ts';
+import { until } from '../fixtures/until.ts';
 
 t.setTimeout(120_000);
 
@@ -80,7 +81,7 @@ t.test('a proxy that is down changes nothing at the other, and catches up when i
     away = proxies.find(({ state }) => state === 'down')?.url ?? '';
     return proxies.map(({ state }) => state).sort();
   };
-  while ((await links())[0] !== 'down') await new Promise((resolve) => setTimeout(resolve, BETWEEN_POLLS_MS));
+  await until('one of two links is down', async () => (await links())[0] === 'down');
   t.same(await links(), ['down', 'up'], 'status tells them apart');
   const ready = await gate.call('GET', '/readyz');
   t.match(ready, { status: 503, body: { ready: false } });

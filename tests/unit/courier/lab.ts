@@ -20,6 +20,7 @@ import { createPlainService } from '../../fixtures/services/index.ts';
 import type { PlainService, PlainServiceOptions } from '../../fixtures/services/index.ts';
 import { createPhone } from '../../phones/index.ts';
 import type { Exchange, Phone, PhoneOptions } from '../../phones/index.ts';
+import { until as eventually } from '../../fixtures/until.ts';
 import { startWpi } from '../services/harness.ts';
 import type { WpiUnderTest } from '../services/harness.ts';
 
@@ -45,7 +46,7 @@ export interface CourierLab {
   call(): Promise<Message>;
   /** The message as it is now, with its results read. */
   look(id: string): Promise<Message & { read: ActionResult[] }>;
-  /** Resolves when `condition` holds; the test's own time limit is its deadline. */
+  /** Resolves when `condition` holds; rejects, with its text, where it does not within a minute. */
   until(condition: () => boolean | Promise<boolean>): Promise<void>;
 }
 
@@ -115,9 +116,8 @@ export async function startLab(
     await service.close();
     await outbox.close();
   });
-  const until = async (condition: () => boolean | Promise<boolean>): Promise<void> => {
-    while (!(await condition())) await new Promise((resolve) => setImmediate(resolve));
-  };
+  const until = (condition: () => boolean | Promise<boolean>): Promise<void> =>
+    eventually(String(condition), condition, 60_000);
   return {
     outbox,
     courier,

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { CONTENT_COLUMNS } from '../../../relay-client/outbox/rules/rows.ts';
 import { defineFunctions } from '../../../relay-client/outbox/store-check.ts';
 import { contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
 import { openAt } from './sqlite-lab.ts';
+import { until } from '../../fixtures/until.ts';
 
 t.setTimeout(60_000);
 
@@ -158,7 +158,7 @@ t.test('what somebody moved or wrote in clear is refused, and can still end', as
     { id: next.id, actions: ACTIONS, results: '[1]' },
   ];
   t.match(await outbox.awaited(phone(2)), both, 'nobody waits behind it');
-  while ((await outbox.overdue(9)).length < both.length) await pause(1);
+  await until('both are overdue', async () => (await outbox.overdue(9)).length >= both.length);
   t.match(await outbox.overdue(9), both);
   t.match(await outbox.end(next.id, { state: 'cancelled', by: 'api' }), { state: 'cancelled' });
   t.match(await outbox.fruitless(phone(2), other.generation, 1), [{ state: 'dead', actions: null }]);

@@ -21,6 +21,7 @@ import type { SessionDoor } from '../../../proxy/sessions/session-door.ts';
 import type { TlsProfile } from '../../../shared/tls-profile.ts';
 import type { Site } from '../../../proxy/site.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
+import { until } from '../../fixtures/until.ts';
 
 interface Arrival {
   stream: Duplex;
@@ -279,7 +280,7 @@ t.test('a balancer that never sends its header is not waited for', async (t) => 
   const gone = phone();
   gone.end(proxyHeader('192.0.2.7', 1).subarray(0, 20));
   await endOf(gone);
-  while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+  await until('every place is free again', () => slots.used() === 0);
   t.match(door.stats().refused, { proxy_header: 2 });
 });
 
@@ -372,7 +373,7 @@ for (const profile of ['intermediate', 'legacy'] as const) {
     await endOf(tlsPhone());
     const other = await (await createAuthority('Another')).issue(['phone']);
     await endOf(tlsPhone(other));
-    while (door.stats().open > 0) await new Promise((resolve) => setImmediate(resolve));
+    await until('no connection is open', () => door.stats().open === 0);
     const own = await authority.issue(['phone']);
     const phone = tlsPhone(own);
     phone.write('it is me');
@@ -389,7 +390,7 @@ for (const profile of ['intermediate', 'legacy'] as const) {
     const silent = phone();
     await endOf(silent);
     // Phones see the end of it a moment before the door does.
-    while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+    await until('every place is free again', () => slots.used() === 0);
     t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
   });
 
@@ -405,7 +406,7 @@ for (const profile of ['intermediate', 'legacy'] as const) {
         socket.end(first);
         await endOf(socket);
       }
-      while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+      await until('every place is free again', () => slots.used() === 0);
       t.match(door.stats(), { open: 0, refused: { tls_handshake: 2 } });
     },
   );
@@ -536,13 +537,13 @@ t.test(
     const speak = (socket: Socket): TLSSocket =>
       connectTls({ socket, rejectUnauthorized: false }).on('error', () => undefined);
     const silent = Array.from({ length: 4 }, () => over(from()));
-    while (door.stats().accepted < 4) await new Promise((resolve) => setImmediate(resolve));
+    await until('four are accepted', () => door.stats().accepted >= 4);
     const refused = from();
     speak(refused);
     await over(refused);
     t.match(door.stats().refused, { address_full: 1 });
     await Promise.all(silent);
-    while (slots.used() > 0) await new Promise((resolve) => setImmediate(resolve));
+    await until('every place is free again', () => slots.used() === 0);
     for (let i = 0; i < 4; i++) {
       speak(from());
       t.equal((await next()).opening.address, '127.0.0.5');

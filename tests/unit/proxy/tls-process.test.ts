@@ -17,6 +17,7 @@ import { createPrivateKeyPem } from '../../../shared/key-pair.ts';
 import { createLog } from '../../../shared/log.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
 import { foundInMemory, whyNoMemory } from '../../fixtures/process-memory.ts';
+import { until } from '../../fixtures/until.ts';
 
 t.setTimeout(60_000);
 
@@ -27,10 +28,6 @@ const children = (): number[] =>
   readdirSync('/proc/self/task').flatMap((thread) =>
     readFileSync(`/proc/self/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
   );
-
-async function until(check: () => boolean): Promise<void> {
-  while (!check()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
 
 /** A door that answers each line in upper case, TLS ending in a process of its own. */
 async function startDoor(t: Test, more: Partial<DoorTls> = {}) {
@@ -119,7 +116,7 @@ t.test('it dies alone, its phones are cut, and others are served again', async (
   const closed = new Promise((resolve) => cut.once('close', resolve));
   process.kill(pid, 'SIGKILL');
   await closed;
-  await until(() => processes().some((other) => other !== pid));
+  await until('another process is there', () => processes().some((other) => other !== pid));
   t.match(
     lines.find(({ level }) => level === 'error'),
     { msg: /died and is started again/, signal: 'SIGKILL' },
@@ -133,7 +130,7 @@ t.test('it dies alone, its phones are cut, and others are served again', async (
     );
     return (await Promise.race([answered, over])) === 'HELLO';
   };
-  while (!(await served())) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('phones are served again', served);
 });
 
 t.test('a new certificate is shown, and phones of before go on', async (t) => {
@@ -157,7 +154,7 @@ t.test('it goes with its door', async (t) => {
   const { end, processes } = await startDoor(t);
   t.equal(processes().length, 1);
   end.close();
-  await until(() => processes().length === 0);
+  await until('the process is gone', () => processes().length === 0);
 });
 
 t.test(

@@ -13,6 +13,7 @@ import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
+import { until } from '../../fixtures/until.ts';
 
 const ONE = '00:1a:e8:00:00:01' as DeviceId;
 const SECRET = Buffer.alloc(32, 7);
@@ -147,7 +148,7 @@ t.test('two contacts for one phone before the first is durable are one push', as
   const asks = [1, 2, 3].map(() => ask(catcher.address(ONE), 'POST', 'ContactMe=true'));
   const probe = parseDeviceId('softphone-7') as DeviceId;
   const other = ask(catcher.address(probe), 'GET');
-  while (pushes < 2) await new Promise((resolve) => setImmediate(resolve));
+  await until('both have been pushed', () => pushes >= 2);
   gate.resolve();
   for (const answer of await Promise.all([...asks, other])) t.equal(answer.status, 204);
   t.equal((await held(outbox)).length, 1);

@@ -27,11 +27,10 @@ import { createAuthority } from '../../fixtures/certificates.ts';
 import type { Authority, Credentials } from '../../fixtures/certificates.ts';
 import { openPhoneDoor } from '../../fixtures/phone-door.ts';
 import type { PhoneDoor } from '../../fixtures/phone-door.ts';
+import { until } from '../../fixtures/until.ts';
 
-/** Resolves when the condition holds; the test's own time limit is its deadline. */
-export async function eventually(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-}
+/** Resolves when the condition holds; rejects, with its text, where it never does. */
+export const eventually = (condition: () => boolean): Promise<void> => until(String(condition), condition);
 
 /** A directory of the test's own. */
 export function temporaryDirectory(t: Test): string {

@@ -8,6 +8,7 @@ import { WEBHOOK_EVENTS } from '../../../relay-client/webhooks/config.ts';
 import { createPlaceFile } from '../../../relay-client/webhooks/place.ts';
 import { readSecret } from '../../../relay-client/webhooks/signature.ts';
 import { DEVICE, expectedSignature, setUp } from './receiver.ts';
+import { until } from '../../fixtures/until.ts';
 
 const push = (outbox: Outbox) => outbox.push({ device: DEVICE, kind: 'contact-me', ttl: 60_000, delay: 0 });
 const clear = (outbox: Outbox) => outbox.clear(DEVICE, { state: 'cleared', by: 'test' });
@@ -119,7 +120,7 @@ t.test('a batch that nobody takes is given up after a time, counted, and the nex
   const webhook = start(outbox, { limits: { giveUpMs: 30 } });
   await push(outbox);
   await clear(outbox);
-  while (webhook.stats().lost.gaveUp === 0) await new Promise((resolve) => setImmediate(resolve));
+  await until('it is given up', () => webhook.stats().lost.gaveUp > 0);
   up = true;
   const tried = got.length;
   await push(outbox);

@@ -14,6 +14,7 @@ import {
   startPollDoor,
   statusOf,
 } from '../../../fixtures/start-poll-door.ts';
+import { until } from '../../../fixtures/until.ts';
 
 const authority = await createAuthority();
 const credentials = await authority.issue(['127.0.0.1']);
@@ -29,15 +30,9 @@ async function poll(port: number, options: ConnectionOptions = {}): Promise<numb
   return statusOf(await all);
 }
 
-/** Resolves when it holds, and after five seconds all the same. */
-async function until(holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
-  while (!holds() && performance.now() < deadline) await new Promise(setImmediate);
-}
-
 /** How many connections the door has open when it has noticed what the phones did. */
 async function openAtLast(door: PollDoor): Promise<number> {
-  await until(() => door.stats().connections.open === 0);
+  await until('no connection is open', () => door.stats().connections.open === 0);
   return door.stats().connections.open;
 }
 
@@ -183,11 +178,11 @@ t.test('TLS of old ends in one process apart, which has no key but that of its d
   process.kill(pid, 'SIGKILL');
   await cut;
   t.equal(await poll(modern), 202, 'it dies alone');
-  while (apart().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-  while ((await poll(legacy, tls10)) !== 202) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('another process has taken its place', () => apart().length > 0);
+  await until('old phones are served again', async () => (await poll(legacy, tls10)) === 202);
   t.equal(await openAtLast(door), 0);
   await door.close();
-  while (apart().length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('the process is gone with its door', () => apart().length === 0);
 });
 
 for (const profile of ['modern', 'legacy'] as const)
@@ -205,7 +200,7 @@ for (const profile of ['modern', 'legacy'] as const)
     const answers = await Promise.all([silent, half, plain].map(readAll));
     t.notOk(answers.some((text) => text.includes('HTTP/')));
     // A phone may see its end before the door has counted it.
-    await until(() => door.stats().cut.tls_handshake >= 3);
+    await until('three handshakes are cut', () => door.stats().cut.tls_handshake >= 3);
     t.equal(door.stats().cut.tls_handshake, 3);
     t.equal(await openAtLast(door), 0);
   });

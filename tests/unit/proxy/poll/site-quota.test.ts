@@ -5,6 +5,7 @@ import t from 'tap';
 import { createAuthority } from '../../../fixtures/certificates.ts';
 import { createHandlerRig } from '../../../fixtures/poll-handler.ts';
 import { certificateFiles, poll, SITE, startPollDoor } from '../../../fixtures/start-poll-door.ts';
+import { until } from '../../../fixtures/until.ts';
 
 const ANSWERED = 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n';
 const REFUSED = /^HTTP\/1.1 503 /;
@@ -14,15 +15,6 @@ const pollAt = (site: string): string =>
 const HALF = 'GET /';
 const QUOTA = 3;
 const FLOOD = 10;
-
-/** Resolves when it holds; rejects after 20 seconds. */
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`it never came to this: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 t.test('where the path decides a connection counts to its site from its first poll on', async (t) => {
   const rig = createHandlerRig({ prefixes: ['/a/', '/b/'], quotas: [QUOTA, Infinity] });
