@@ -17,15 +17,15 @@ import type {
   Sequence,
 } from './outbox.ts';
 
+/** A {@link DeviceQuery} with an order. */
+export type RankQuery = DeviceQuery & { order: DeviceOrder };
+
 /**
  * What an engine must be able to do, one call at a time and without waiting: the front turns calls of the
  * outbox into these, stamped with time and named by random ids, so that a ledger is a plain function of the calls
  * it was given. A call that changes something either changes all it should, or throws a SallyportError and
  * changes nothing.
  */
-/** A {@link DeviceQuery} with an order. */
-export type RankQuery = DeviceQuery & { order: DeviceOrder };
-
 export interface Ledger {
   push(now: Now, request: PushRequest): Accepted;
   pushMany(now: Now, requests: PushRequest[]): (Accepted | Refusal)[];
@@ -75,6 +75,27 @@ export type Method = keyof Ledger;
 
 export type Arguments<M extends Method> =
   Parameters<Ledger[M]> extends [Now, ...infer Rest extends unknown[]] ? Rest : never;
+
+/** The calls about campaigns. */
+export type CampaignMethod =
+  'park' | 'release' | 'abandon' | 'campaign' | 'keepCampaign' | 'campaignRecord' | 'campaigns';
+
+/** The calls that change nothing, but for those about campaigns. */
+export type LookingMethod =
+  | 'nextExpiry'
+  | 'message'
+  | 'nextActions'
+  | 'awaited'
+  | 'overdue'
+  | 'device'
+  | 'messages'
+  | 'scanDevices'
+  | 'rankDevices'
+  | 'history'
+  | 'recentHistory'
+  | 'counts'
+  | 'changes'
+  | 'held';
 
 /** The calls that change something. */
 export const CHANGING: ReadonlySet<Method> = new Set<Method>([

@@ -1,5 +1,5 @@
 import { CAMPAIGN_STEP } from './ledger.ts';
-import type { Ledger, Now } from './ledger.ts';
+import type { CampaignMethod, Ledger, Now } from './ledger.ts';
 import type { Message } from './outbox.ts';
 
 /** What of a message campaigns are about; the engine's entries are such. */
@@ -11,10 +11,7 @@ interface Entry extends Pick<Message, 'campaign' | 'state' | 'failed'> {
   parkedDue: number | null;
 }
 
-type CampaignCalls = Pick<
-  Ledger,
-  'park' | 'release' | 'abandon' | 'campaign' | 'keepCampaign' | 'campaignRecord' | 'campaigns'
->;
+type CampaignCalls = Pick<Ledger, CampaignMethod>;
 
 /** What a ledger in memory does with campaigns; see the interface. */
 export function createModelCampaigns<E extends Entry>(parts: {

@@ -2,7 +2,7 @@ import type { DeviceId } from '../../shared/device-id.ts';
 import { compareRanks, rankOf } from '../device-order.ts';
 import { deviceMatches } from './device-search.ts';
 import { HOLDING, SCAN_STEP } from './ledger.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, LookingMethod } from './ledger.ts';
 import { byExpiry, byGeneration, isHeld, pending, view } from './model-entries.ts';
 import type { Entry } from './model-entries.ts';
 import type {
@@ -16,23 +16,7 @@ import type {
   Sequence,
 } from './outbox.ts';
 
-type Reading = Pick<
-  Ledger,
-  | 'nextExpiry'
-  | 'message'
-  | 'nextActions'
-  | 'awaited'
-  | 'overdue'
-  | 'device'
-  | 'messages'
-  | 'scanDevices'
-  | 'rankDevices'
-  | 'history'
-  | 'recentHistory'
-  | 'counts'
-  | 'changes'
-  | 'held'
->;
+type Reading = Pick<Ledger, LookingMethod>;
 
 /** The calls of a ledger in memory that change nothing; see the interface. */
 export function createModelReading(store: {

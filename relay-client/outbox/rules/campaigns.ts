@@ -1,5 +1,5 @@
 import { CAMPAIGN_STEP } from '../ledger.ts';
-import type { Ledger, Now } from '../ledger.ts';
+import type { CampaignMethod, Ledger, Now } from '../ledger.ts';
 import type { MessageState } from '../outbox.ts';
 import type { Bookkeeping, Writer } from './bookkeeping.ts';
 import type { Ending } from './ending.ts';
@@ -7,10 +7,7 @@ import type { MessageRow } from './rows.ts';
 import { ask, askFirst } from './work.ts';
 import type { LedgerWork } from './work.ts';
 
-export type Campaigning = Pick<
-  LedgerWork,
-  'park' | 'release' | 'abandon' | 'campaign' | 'keepCampaign' | 'campaignRecord' | 'campaigns'
->;
+export type Campaigning = Pick<LedgerWork, CampaignMethod>;
 
 /** What a ledger does with campaigns: the messages that bear one name. */
 export function createCampaigning(

@@ -2,7 +2,7 @@ import type { DeviceId } from '../../../shared/device-id.ts';
 import { readOrder } from '../../device-order.ts';
 import { searchForms } from '../device-search.ts';
 import { HOLDING, SCAN_STEP } from '../ledger.ts';
-import type { Now } from '../ledger.ts';
+import type { LookingMethod, Now } from '../ledger.ts';
 import type { Change } from '../outbox.ts';
 import type { Bookkeeping } from './bookkeeping.ts';
 import type { ContentsOfRows } from './contents.ts';
@@ -12,23 +12,7 @@ import { ask, askFirst, askTogether, question } from './work.ts';
 import type { LedgerWork } from './work.ts';
 
 /** The calls that change nothing, but for those about campaigns. */
-export type Looking = Pick<
-  LedgerWork,
-  | 'nextExpiry'
-  | 'message'
-  | 'nextActions'
-  | 'awaited'
-  | 'overdue'
-  | 'device'
-  | 'messages'
-  | 'scanDevices'
-  | 'rankDevices'
-  | 'history'
-  | 'recentHistory'
-  | 'counts'
-  | 'changes'
-  | 'held'
->;
+export type Looking = Pick<LedgerWork, LookingMethod>;
 
 type HeldRow = PendingRow & Pick<MessageRow, 'n'>;
 
