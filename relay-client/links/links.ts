@@ -1,7 +1,6 @@
-import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import type { Milliseconds, Timer } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
 import { CUT } from '../../shared/mux-frames.ts';
 import type { MuxStream } from '../../shared/mux-stream.ts';
 import { CLOSE } from '../../shared/protocol.ts';
@@ -11,8 +10,8 @@ import { createHeldTimes } from './held-times.ts';
 import { followName } from './follow-name.ts';
 import type { Following, FollowOptions } from './follow-name.ts';
 import { createLink } from './link.ts';
-import type { DialLane } from './link.ts';
-import type { Outbox, Sequence } from '../outbox/outbox.ts';
+import type { DialLane, LinkOptions } from './link.ts';
+import type { Sequence } from '../outbox/outbox.ts';
 import { createProxyGuard, DEFAULT_PROXY_LIMITS } from './proxy-guard.ts';
 import type { ProxyLimits } from './proxy-guard.ts';
 import { keepConnected } from './reconnect.ts';
@@ -40,27 +39,28 @@ const LAST_MS: Milliseconds = 30_000;
 /** How often it is looked whether anything still runs there. */
 const LOOK_MS: Milliseconds = 1_000;
 
-export interface LinksOptions {
-  relay: string;
-  site: string;
-  software: string;
-  services: string[];
-  /** No service sees how sessions end. */
-  blind: boolean;
-  /** From which the secrets in poll paths are made, the present one first. Default: none. */
-  pollSecrets?: readonly Buffer[];
+/** What all links of a relay have in common. */
+type Common =
+  | 'relay'
+  | 'site'
+  | 'software'
+  | 'services'
+  | 'blind'
+  | 'pollSecrets'
+  | 'outbox'
+  | 'streamLanes'
+  | 'maxStreams'
+  | 'clock'
+  | 'log';
+
+export interface LinksOptions extends Pick<LinkOptions, Common> {
   targets: (LinkTarget | NamedTarget)[];
-  outbox: Outbox;
-  streamLanes: number;
   /** What one proxy may bring. */
   proxyLimits?: ProxyLimits;
   /** Whether a device was heard of otherwise than by a proxy's word. */
   heardOf?: (device: DeviceId) => boolean;
   warn?: Warn;
-  maxStreams: number;
-  clock: Clock;
   random: () => number;
-  log: Log;
   /** A phone's connection for a service; false when there is no such service. */
   accept: (service: string, stream: MuxStream, origin: PhoneOrigin) => boolean;
   /** Running quiets and the present health, for a proxy that was just brought up to date. */
