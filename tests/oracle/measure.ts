@@ -107,6 +107,7 @@ export function measureOracle(options: OracleOptions): OracleResult {
     return device;
   }
 
+  /** Chooses who polls next, and has each poll twice before it counts. */
   function newRound(): void {
     if ([...untimed.values()].some((devices) => devices.length < ROUND / 2 / untimed.size)) populate();
     turns = Array.from({ length: ROUND }, (_, i): Turn => {
