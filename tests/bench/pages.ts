@@ -57,11 +57,17 @@ export function writePages(figures: Figures): string[] {
 }
 
 function tablesOf(rows: readonly KeptRow[]): string {
-  const machines = [
-    ...new Set(
-      rows.map(({ machine }) => `${machine.text}; ${machine.date.slice(0, 10)}.${warningOf(machine)}`),
-    ),
-  ];
+  const measured = Map.groupBy(
+    rows,
+    ({ machine }) => `${machine.text}; ${machine.date.slice(0, 10)}.${warningOf(machine)}`,
+  );
+  const most = Math.max(...[...measured.values()].map((each) => each.length));
+  // Rows that were measured another time, perhaps on a busier machine, are named.
+  const machines = [...measured].map(([machine, each]) =>
+    each.length === most
+      ? machine
+      : `${machine} Rows: ${[...new Set(each.map(({ name }) => name))].join('; ')}.`,
+  );
   return [
     asMarkdown([['row', 'ours', 'peer', 'ratio', 'spread', 'goal', 'met'], ...rows.map(cellsOf)]),
     besideOf(rows),
