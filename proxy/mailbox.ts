@@ -255,7 +255,12 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     },
     known(devices, total = 0) {
       if (total > known) marks.reserve(Math.min(total, limit) - known);
-      for (const device of devices) if (!marks.has(device)) rest(device);
+      for (const device of devices) {
+        if (known >= limit) return;
+        if (marks.has(device)) continue;
+        marks.set(device, NOTHING);
+        known += 1;
+      }
     },
     windowed(on) {
       if (on === windows) return;

@@ -26,8 +26,9 @@ export const HEADER_WORDS = 12;
 /** Header: 1 once a newer table has been sent. */
 export const MOVED = 0;
 
-/** Slots of one bucket. */
+/** Slots of one bucket, a power of two. */
 export const BUCKET_SLOTS = 16;
+const BUCKET_SHIFT = Math.log2(BUCKET_SLOTS);
 
 /** Words of one entry. */
 export const ENTRY_WORDS = 8;
@@ -232,25 +233,33 @@ export function openTable(buffer: SharedArrayBuffer): MarksTable {
 
 /** Index of a slot's low hash word. */
 export function lowOf(slot: number): number {
-  return HEADER_WORDS + Math.floor(slot / BUCKET_SLOTS) * BUCKET_WORDS + (slot % BUCKET_SLOTS);
+  return lowsOf(slot >>> BUCKET_SHIFT) + (slot & (BUCKET_SLOTS - 1));
 }
 
 /** Index of a slot's entry. */
 export function entryOf(slot: number): number {
-  return entryAt(lowOf(slot), slot % BUCKET_SLOTS);
+  return lowsOf(slot >>> BUCKET_SHIFT) + BUCKET_SLOTS + (slot & (BUCKET_SLOTS - 1)) * ENTRY_WORDS;
 }
 
-/** Index of the entry behind a low word. @param place - of the slot in its bucket */
-function entryAt(low: number, place: number): number {
-  return low - place + BUCKET_SLOTS + place * ENTRY_WORDS;
+/** Index of a bucket's first low hash word. */
+function lowsOf(bucket: number): number {
+  return HEADER_WORDS + bucket * BUCKET_WORDS;
 }
 
 /** The slot that holds the hash; -1 = none does. @param lowWord - not 0, which marks a free slot */
 export function findSlot(table: MarksTable, lowWord: number, highWord: number): number {
-  for (const bucket of bucketsOf(table, lowWord, highWord)) {
-    for (let slot = bucket * BUCKET_SLOTS; slot < (bucket + 1) * BUCKET_SLOTS; slot++) {
-      const isIts = table.words[lowOf(slot)] === lowWord && table.words[entryOf(slot) + HIGH] === highWord;
-      if (isIts) return slot;
+  const { signed, buckets } = table;
+  const first = bucketOf(lowWord, buckets);
+  const slot = slotIn(signed, first, lowWord | 0, highWord | 0);
+  return slot >= 0 ? slot : slotIn(signed, bucketOf(highWord, buckets), lowWord | 0, highWord | 0);
+}
+
+function slotIn(signed: Int32Array, bucket: number, low: number, high: number): number {
+  const lows = lowsOf(bucket);
+  for (let place = 0; place < BUCKET_SLOTS; place++) {
+    if (signed[lows + place] !== low) continue;
+    if (signed[lows + BUCKET_SLOTS + place * ENTRY_WORDS + HIGH] === high) {
+      return bucket * BUCKET_SLOTS + place;
     }
   }
   return -1;
@@ -265,22 +274,24 @@ export function findSlot(table: MarksTable, lowWord: number, highWord: number): 
  * @returns -1 where both are full: a larger table is needed
  */
 export function freeSlot(table: MarksTable, lowWord: number, highWord: number): number {
-  const [first, second] = bucketsOf(table, lowWord, highWord);
-  const more = usedOf(table, first) - usedOf(table, second);
+  const { signed, buckets } = table;
+  const first = bucketOf(lowWord, buckets);
+  const second = bucketOf(highWord, buckets);
+  const more = usedOf(signed, first) - usedOf(signed, second);
   const bucket = more > 0 || (more === 0 && prefersSecond(highWord) !== 0) ? second : first;
+  const lows = lowsOf(bucket);
   for (let step = 0; step < BUCKET_SLOTS; step++) {
-    const slot = bucket * BUCKET_SLOTS + ((preferredPlace(highWord) + step) % BUCKET_SLOTS);
-    if (table.words[lowOf(slot)] === 0) return slot;
+    const place = (preferredPlace(highWord) + step) & (BUCKET_SLOTS - 1);
+    if (signed[lows + place] === 0) return bucket * BUCKET_SLOTS + place;
   }
   return -1;
 }
 
 /** How many slots of a bucket are taken. */
-function usedOf(table: MarksTable, bucket: number): number {
+function usedOf(signed: Int32Array, bucket: number): number {
+  const lows = lowsOf(bucket);
   let used = 0;
-  for (let slot = bucket * BUCKET_SLOTS; slot < (bucket + 1) * BUCKET_SLOTS; slot++) {
-    if (table.words[lowOf(slot)] !== 0) used++;
-  }
+  for (let place = 0; place < BUCKET_SLOTS; place++) if (signed[lows + place] !== 0) used++;
   return used;
 }
 
@@ -291,7 +302,7 @@ function preferredPlace(highWord: number): number {
 
 /** Which of two equally full buckets a hash would lie in: 1 = the second, else 0. */
 function prefersSecond(highWord: number): number {
-  return (highWord >>> 4) & 1;
+  return (highWord >>> BUCKET_SHIFT) & 1;
 }
 
 /**
@@ -302,8 +313,8 @@ function prefersSecond(highWord: number): number {
  */
 export function probe(table: MarksTable, lowWord: number, highWord: number): number {
   const { signed, buckets } = table;
-  const first = HEADER_WORDS + bucketOf(lowWord, buckets) * BUCKET_WORDS;
-  const second = HEADER_WORDS + bucketOf(highWord, buckets) * BUCKET_WORDS;
+  const first = lowsOf(bucketOf(lowWord, buckets));
+  const second = lowsOf(bucketOf(highWord, buckets));
   // For one that is not there, the entry where it would be likely to lie: were it always the first of a bucket, unknown
   // devices would share few lines of memory, which would be in the cache more often than those of the known.
   const likely = first + ((second - first) & (0 - prefersSecond(highWord)));
@@ -327,11 +338,7 @@ export function probe(table: MarksTable, lowWord: number, highWord: number): num
   return entry;
 }
 
-/** The two buckets that a hash may lie in; they may be one. */
-function bucketsOf(table: MarksTable, lowWord: number, highWord: number): [number, number] {
-  return [bucketOf(lowWord, table.buckets), bucketOf(highWord, table.buckets)];
-}
-
+/** The bucket of one of a hash's two words. */
 function bucketOf(hash: number, buckets: number): number {
   return Math.floor((hash * buckets) / 0x1_0000_0000);
 }
