@@ -96,4 +96,9 @@ case $program in
     set -- --max-semi-space-size=2 --disable-sigusr1 "$@"
     ;;
 esac
+if [ "$program" = proxy/main ]; then
+  # Large blocks in pages of 2 MB, where glibc and the kernel have such: a poll looks at three places of a large table, and
+  # small pages have to be found before it can.
+  export GLIBC_TUNABLES="${GLIBC_TUNABLES:+$GLIBC_TUNABLES:}glibc.malloc.hugetlb=1"
+fi
 exec "$node" --disable-warning=ExperimentalWarning "$@"

@@ -27,6 +27,8 @@ export const isPending = (n: number): boolean => n % 2 === 0;
 /** An idle device, so that every contender answers 200: wrk counts nothing else as an answer. */
 export const POLL_PATH = `/dcmp/contact-me?device-id=${deviceOf(1)}`;
 
+/** What bin/launch.sh gives a proxy. */
+export const AS_LAUNCHED = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
 const DEADLINE_MS = 30_000;
 const BETWEEN_LOOKS_MS = 50;
 
@@ -65,7 +67,9 @@ export async function startPollServer(
   of: { tls: Pick<PeerTls, 'cert' | 'key'> | null; known: number },
 ): Promise<Peer> {
   const script = new URL('poll-server.ts', import.meta.url).pathname;
-  const server = await startProcess('poll-server', [...wrap, process.execPath, script, JSON.stringify(of)]);
+  const server = await startProcess('poll-server', [...wrap, process.execPath, script, JSON.stringify(of)], {
+    env: AS_LAUNCHED,
+  });
   owner.teardown(() => server.stop());
   const [plain = 0, tls = 0] = server.ready['ports'] as number[];
   return { plain, tls, pids: () => [server.pid] };

@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { judge } from '../../bench/compare.ts';
 import { mergeRows, readFigures } from '../../bench/figures.ts';
@@ -6,7 +9,7 @@ import { growthText } from '../../bench/growth-page.ts';
 import type { GrowthStep } from '../../bench/growth.ts';
 import { ratioChart } from '../../bench/chart.ts';
 import { pagesOf } from '../../bench/pages.ts';
-import { startPollServer } from '../../bench/peer.ts';
+import { AS_LAUNCHED, startPollServer } from '../../bench/peer.ts';
 import { connectionsIn } from '../../bench/poll-load.ts';
 import { absentRow, absoluteRow, inTurn, pairedRow } from '../../bench/rows.ts';
 import { asMarkdown, asText, cellsOf } from '../../bench/table.ts';
@@ -120,4 +123,19 @@ t.test('the poll server answers the probe, which sees what is pending', async (t
 
 t.test('the pages tell the kept figures, and no others', async (t) => {
   for (const [page, text] of Object.entries(pagesOf(readFigures()))) t.equal(readDocument(page), text, page);
+});
+
+t.test('the poll door that is measured has the environment of a proxy as it is launched', async (t) => {
+  const node = join(t.testdir(), 'node');
+  writeFileSync(node, '#!/bin/sh\n[ "$1" = --version ] && echo v24.0.0 || echo "$GLIBC_TUNABLES"\n');
+  chmodSync(node, 0o755);
+  const launched = (program: string, tunables: string): string => {
+    const env = { ...process.env, SALLYPORT_NODE: node, GLIBC_TUNABLES: tunables };
+    const cwd = new URL('../../..', import.meta.url);
+    return execFileSync('sh', ['bin/launch.sh', program], { cwd, env, encoding: 'utf8' }).trim();
+  };
+  t.equal(launched('proxy/main', ''), AS_LAUNCHED.GLIBC_TUNABLES);
+  const both = `glibc.malloc.arena_max=2:${AS_LAUNCHED.GLIBC_TUNABLES}`;
+  t.equal(launched('proxy/main', 'glibc.malloc.arena_max=2'), both, 'beside what is set already');
+  t.equal(launched('proxy/init', ''), '', 'other programs have none');
 });
