@@ -6,14 +6,14 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
 import { createAuthority } from '../fixtures/certificates.ts';
-import { until } from '../fixtures/faults/until.ts';
+import { until } from '../fixtures/until.ts';
 import { ADDRESSES, createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
 import type { Program } from '../fixtures/program.ts';
 import { openShop, whyNoImages } from './containers.ts';
 import type { Container } from './containers.ts';
 
-t.setTimeout(390_000);
+t.setTimeout(590_000);
 
 const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', import.meta.url));
 const DEVICE = '00:1a:e8:00:00:01';
@@ -53,6 +53,16 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
     ] as const) {
       t.match(await container.run('--version'), /^\d+\.\d+\.\d+\n$/);
       t.match(await container.run('--help'), new RegExp(`^  ${command} `, 'm'));
+    }
+  });
+
+  await t.test('there is no relay in the image for the DMZ', async (t) => {
+    for (const [container, has] of [
+      [proxy, false],
+      [relay, true],
+    ] as const) {
+      const [file = '', ...args] = container.instead('test', '-e', '/opt/sallyport/dist/relay-client');
+      t.equal(spawnSync(file, args).status === 0, has);
     }
   });
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { until } from '../fixtures/faults/until.ts';
+import { until } from '../fixtures/until.ts';
 import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import type { Host } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
