@@ -1,4 +1,7 @@
-/** The images of deploy/container are built, and run as compose.yaml says, from `init` to a phone that is called. */
+/**
+ * The images of deploy/container are built, and run as compose.yaml says, from `init` to a phone that is called. By
+ * `npm run images`, since it fetches a Debian and all of npm's packages, which takes minutes.
+ */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +16,7 @@ import type { Program } from '../fixtures/program.ts';
 import { openShop, whyNoImages } from './containers.ts';
 import type { Container } from './containers.ts';
 
-t.setTimeout(590_000);
+t.setTimeout(890_000);
 
 const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', import.meta.url));
 const DEVICE = '00:1a:e8:00:00:01';
