@@ -1,7 +1,7 @@
 /**
  * Runs every test that docs/promises.md names, once for each engine of the outbox.
  *
- *   npm run promises                          about 20 minutes
+ *   npm run promises                          with both
  *   npm run promises -- --engine postgres     only with the outbox in PostgreSQL, or `sqlite`
  *
  * With PostgreSQL every gate of those tests has a server of its own. What tests an engine by itself runs once.

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { parse, stringify } from 'yaml';
@@ -204,7 +202,7 @@ export function promises(t: Test, engine: Engine): void {
     'P10: what the relay’s clock says ends nothing and keeps nothing',
     { skip: whyNoFakeTime() },
     async (t) => {
-      const time = createFakeTime(join(mkdtempSync(join(tmpdir(), 'fake-time-')), 'time'));
+      const time = createFakeTime(join(t.testdir(), 'time'));
       const gate = await startGate(t, { engine, wrap: { relay: time.wrap } });
       const [lasting, brief] = [mac(8), mac(9)];
       const { id } = await push(gate, lasting, { ttl_s: 3600 });
