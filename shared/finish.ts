@@ -27,6 +27,15 @@ export function sessionsFinished(parts: Unfinished, clock: Clock, until: Millise
   });
 }
 
+/**
+ * Resolves once what began just before has been told of, and is finished. A relay tells of a session on a lane of its own, so
+ * a phone may have its first answer, and be about to open its next connection, before the proxy has heard that it has one.
+ */
+export async function toldOnesFinished(parts: Unfinished, clock: Clock, until: Milliseconds): Promise<void> {
+  await waitFor(clock, Math.min(until, clock.monotonic() + LAST_WORD_MS), () => false);
+  await sessionsFinished(parts, clock, until);
+}
+
 /** Resolves once those who came last have had the time to begin, and what they began is finished. */
 export async function lastOnesFinished(parts: Unfinished, clock: Clock, until: Milliseconds): Promise<void> {
   const begun = Math.min(until, clock.monotonic() + LAST_WORD_MS);

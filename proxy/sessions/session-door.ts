@@ -7,7 +7,7 @@ import { allowEverything, parseAllowList, peerGroup } from '../../shared/address
 import type { CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
-import { AWAY_MS, sessionsFinished } from '../../shared/finish.ts';
+import { AWAY_MS, sessionsFinished, toldOnesFinished } from '../../shared/finish.ts';
 import { listen } from '../../shared/listen.ts';
 import type { Sharing } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
@@ -288,7 +288,8 @@ export async function createSessionDoor(
         for (const address of open.values()) if (address !== null && here.has(address)) count += 1;
         return count;
       };
-      await sessionsFinished({ sessions: site.sessions, connections }, options.clock, until);
+      const finished = here.size === 0 ? sessionsFinished : toldOnesFinished;
+      await finished({ sessions: site.sessions, connections }, options.clock, until);
     },
     async drain() {
       void stop();
