@@ -1,6 +1,5 @@
 import type { CertificateUse } from '../shared/certificates.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import type { CampaignChange } from './campaigns/campaigns.ts';
 import type { DeviceRank, Sequence } from './outbox/outbox.ts';
 import type { ServiceHealth } from './services/service.ts';
 import type { PollRate, ProxyFigures } from './series/proxy-figures.ts';
@@ -126,5 +125,4 @@ export type DeskChange =
   | { type: 'link'; proxy: ProxyState }
   | { type: 'service'; name: string; health: ServiceHealth }
   | { type: 'session'; device: DeviceId | null; phase: 'began' | 'ended'; outcome: string | null }
-  | { type: 'warning'; warning: WarningEvent }
-  | { type: 'campaign'; campaign: CampaignChange };
+  | { type: 'warning'; warning: WarningEvent };

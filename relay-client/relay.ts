@@ -291,12 +291,7 @@ async function open(
   const expiry = startExpiry({ outbox, clock, log });
   opened.push(async () => expiry.cancel());
 
-  const campaigns = await createCampaigns({
-    outbox,
-    clock,
-    log,
-    onChange: (campaign) => emit({ type: 'campaign', campaign }),
-  });
+  const campaigns = await createCampaigns({ outbox, clock, log });
   opened.push(() => campaigns.close());
 
   const webhooks = createWebhooks(config.webhooks, {

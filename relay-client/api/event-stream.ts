@@ -17,13 +17,6 @@ export type DeskEvent =
       sentence: string;
       facts: Record<string, string | number | boolean | null>;
       count: number;
-    }
-  | {
-      type: 'campaign';
-      name: string;
-      state: 'running' | 'paused' | 'aborted';
-      phase: 'canary' | 'all';
-      why: string | null;
     };
 
 /** Reads server-sent events (WHATWG HTML §9.2.6) as this API sends them; unknown ones are left out. */
@@ -53,7 +46,6 @@ function toEvent(name: string, data: unknown): DeskEvent | null {
     case 'service':
     case 'session':
     case 'warning':
-    case 'campaign':
       return { type: name, ...(facts as object) } as DeskEvent;
     case 'link':
       return { type: 'link', proxy: facts };
@@ -61,6 +53,7 @@ function toEvent(name: string, data: unknown): DeskEvent | null {
     case 'redriven':
     case 'deferred':
     case 'note':
+    case 'campaign':
     case 'cleared':
     case 'superseded':
     case 'expired':

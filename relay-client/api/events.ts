@@ -218,8 +218,6 @@ function frameOfChange(change: DeskChange, view: RelayView): string {
       return frame('session', { device: change.device, phase: change.phase, outcome: change.outcome });
     case 'warning':
       return frame('warning', change.warning);
-    case 'campaign':
-      return frame('campaign', change.campaign);
   }
 }
 

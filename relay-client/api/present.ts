@@ -205,6 +205,7 @@ export function presentCampaign({ name, progress, ...record }: Campaign): Campai
     phase: record.phase,
     why: record.why,
     created_at: record.createdAt === 0 ? null : isoTime(record.createdAt),
+    ended_at: record.endedAt === null || record.endedAt === 0 ? null : isoTime(record.endedAt),
     canary: record.canary,
     abort_at: record.abortAt,
     spacing_s: record.spacing / 1000,

@@ -139,8 +139,8 @@ export const eventShape = z
   .object({
     seq: z.number().int(),
     at: time,
-    event: z.enum(['accepted', 'redriven', 'deferred', 'note', ...END_STATES]),
-    device: z.string(),
+    event: z.enum(['accepted', 'redriven', 'deferred', 'note', ...END_STATES, 'campaign']),
+    device: z.string().nullable().describe('Null of a campaign.'),
     message: z.string().nullable(),
     generation: z.number().int(),
     what: z.string(),
@@ -335,6 +335,9 @@ export const campaignShape = z
       .describe('canary: only the devices that go first are offered anything; all: every device is.'),
     why: z.string().nullable().describe('Why it was aborted, where nobody asked for it.'),
     created_at: z.string().nullable(),
+    ended_at: maybeTime.describe(
+      'When nothing of it was held any more; null = something is, or it was aborted, or that is not known.',
+    ),
     canary: z.number().describe('Share of the devices that go first; 0 = none.'),
     abort_at: z.number().describe('Share of failures above which it is aborted; 1 = never.'),
     spacing_s: z.number().describe('Seconds from one device to the next; 0 = all at once.'),

@@ -3,8 +3,9 @@ import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { CampaignProgress, Outbox } from '../outbox/outbox.ts';
+import type { CampaignNews, CampaignProgress, Outbox } from '../outbox/outbox.ts';
 import { judge } from './judge.ts';
+import { newsOf, withCounts } from './news.ts';
 import { DEFAULT_PLAN, newRecord, readRecord } from './record.ts';
 import type { CampaignPlan, CampaignRecord } from './record.ts';
 
@@ -23,13 +24,6 @@ export interface Campaign extends CampaignRecord {
   progress: CampaignProgress;
 }
 
-export interface CampaignChange {
-  name: string;
-  state: CampaignRecord['state'];
-  phase: CampaignRecord['phase'];
-  why: string | null;
-}
-
 /** A push that goes on: until `close`, its campaign is not taken for whole. */
 export interface CampaignPush {
   /** How a device's message is to be held; `order` is its place in the push, from 0. */
@@ -39,7 +33,8 @@ export interface CampaignPush {
 
 /**
  * Campaigns: messages under one name that are begun, paused, resumed and aborted together. What is wanted is written down
- * first and then done, so a relay that died in between goes on with it at its next start.
+ * first and then done, so a relay that died in between goes on with it at its next start. What is written down is told in
+ * the history with the same commit.
  */
 export interface Campaigns {
   /**
@@ -65,20 +60,18 @@ export interface CampaignsOptions {
   outbox: Outbox;
   clock: Clock;
   log: Log;
-  onChange: (change: CampaignChange) => void;
 }
 
 /** Reads the records, and goes on with what a former run had begun. */
-export async function createCampaigns({
-  outbox,
-  clock,
-  log,
-  onChange,
-}: CampaignsOptions): Promise<Campaigns> {
+export async function createCampaigns({ outbox, clock, log }: CampaignsOptions): Promise<Campaigns> {
   const records = new Map<string, CampaignRecord>();
+  /** Records as the outbox keeps them, also those that cannot be read. */
+  const texts = new Map<string, string>();
+  /** Campaigns whose end is ours to tell: known at the start, or begun here. */
+  const own = new Set<string>();
   /** Pushes that go on, by campaign. */
   const pushing = new Map<string, number>();
-  /** Running campaigns that somebody must keep an eye on. */
+  /** Campaigns that somebody must keep an eye on. */
   const watched = new Set<string>();
   let timer: Timer | null = null;
   let looking: Promise<void> | null = null;
@@ -88,6 +81,8 @@ export async function createCampaigns({
     const page = await outbox.campaigns(after, PAGE);
     for (const { name, settings } of page) {
       const record = readRecord(settings);
+      texts.set(name, settings);
+      own.add(name);
       if (record === null) log.warn('the record of a campaign cannot be read', { campaign: name });
       else records.set(name, record);
     }
@@ -98,25 +93,33 @@ export async function createCampaigns({
   /** Another relay that shares the outbox may have begun it, or changed it. */
   async function reread(name: string): Promise<void> {
     const settings = await outbox.campaignRecord(name);
-    const record = settings === null ? null : readRecord(settings);
+    if (settings === null) return;
+    texts.set(name, settings);
+    const record = readRecord(settings);
     if (record === null) return;
     records.set(name, record);
     watch(name, record);
   }
 
-  async function keep(name: string, record: CampaignRecord): Promise<void> {
-    await outbox.keepCampaign(name, JSON.stringify(record));
-    const former = records.get(name);
+  /** Resolves to false where the record was changed by somebody else since it was read. */
+  async function keep(
+    name: string,
+    record: CampaignRecord,
+    news: CampaignNews | null = newsOf(name, records.get(name), record),
+  ): Promise<boolean> {
+    const text = JSON.stringify(record);
+    const former = texts.get(name) ?? null;
+    if (!(await outbox.keepCampaign(name, text, former, news ?? undefined))) return false;
+    texts.set(name, text);
     records.set(name, record);
     watch(name, record);
-    const { state, phase, why } = record;
-    if (former?.state === state && former.phase === phase) return;
-    log.info('campaign', { campaign: name, state, phase, why });
-    onChange({ name, state, phase, why });
+    if (news !== null) log.info('campaign', { what: news.what, ...news.facts });
+    return true;
   }
 
-  function watch(name: string, { state, phase, abortAt }: CampaignRecord): void {
-    if (state === 'running' && (phase === 'canary' || abortAt < 1)) watched.add(name);
+  function watch(name: string, record: CampaignRecord): void {
+    const ends = record.endedAt === null && record.state !== 'aborted' && own.has(name);
+    if (ends || isJudged(record)) watched.add(name);
     else watched.delete(name);
     arm(LOOK_MS);
   }
@@ -146,24 +149,37 @@ export async function createCampaigns({
 
   async function lookAt(name: string): Promise<void> {
     await reread(name);
-    const progress = await outbox.campaign(name);
     const record = records.get(name);
-    if (record?.state !== 'running') return;
-    const verdict = judge(record, progress);
-    if (verdict.do === 'abort') return apply(name, { ...record, state: 'aborted', why: verdict.why });
-    const isWhole = (pushing.get(name) ?? 0) === 0;
-    if (verdict.do === 'start' && isWhole) {
-      if (verdict.most === null) return apply(name, { ...record, phase: 'all' });
-      await outbox.release(name, { spacing: 0, most: verdict.most });
+    if (record === undefined || record.state === 'aborted') return;
+    const isWhole = (): boolean => (pushing.get(name) ?? 0) === 0;
+    if (isJudged(record)) {
+      const verdict = judge(record, await outbox.campaign(name));
+      // Where somebody else was faster, the next look sees what he did.
+      if (verdict.do === 'abort')
+        return void (await apply(name, { ...record, state: 'aborted', why: verdict.why }));
+      if (verdict.do === 'start' && isWhole()) {
+        if (verdict.most === null) return void (await apply(name, { ...record, phase: 'all' }));
+        await outbox.release(name, { spacing: 0, most: verdict.most });
+      }
     }
+    if (!isWhole() || (await outbox.holdsCampaign(name)) || !isWhole()) return;
     // With nothing held there is nothing to come; a push or a re-drive begins anew.
-    if (isWhole && (progress.states.held ?? 0) === 0) watched.delete(name);
+    watched.delete(name);
+    if (record.endedAt === null && own.has(name)) await end(name, record);
   }
 
-  /** Writes down what is wanted, and does it. */
-  async function apply(name: string, record: CampaignRecord): Promise<void> {
-    await keep(name, record);
+  async function end(name: string, record: CampaignRecord): Promise<void> {
+    const ended = { ...record, endedAt: clock.wall() };
+    const news = newsOf(name, record, ended);
+    const told = news === null ? null : withCounts(news, await outbox.campaign(name));
+    if (!(await keep(name, ended, told))) watch(name, record);
+  }
+
+  /** Writes down what is wanted, and does it; false where the record was changed meanwhile, and nothing was done. */
+  async function apply(name: string, record: CampaignRecord): Promise<boolean> {
+    if (!(await keep(name, record))) return false;
     await fulfil(name, record);
+    return true;
   }
 
   async function fulfil(name: string, record: CampaignRecord): Promise<void> {
@@ -191,11 +207,12 @@ export async function createCampaigns({
     name: string,
     to: (campaign: Campaign) => Partial<CampaignRecord> | null,
   ): Promise<Campaign> {
-    const campaign = await find(name);
-    const { name: _name, progress: _progress, ...record } = campaign;
-    const changed = to(campaign);
-    if (changed !== null) await apply(name, { ...record, ...changed });
-    return find(name);
+    for (;;) {
+      const campaign = await find(name);
+      const { name: _name, progress: _progress, ...record } = campaign;
+      const changed = to(campaign);
+      if (changed === null || (await apply(name, { ...record, ...changed }))) return find(name);
+    }
   }
 
   function refuseAborted({ name, state, why }: Pick<Campaign, 'name' | 'state' | 'why'>): void {
@@ -207,6 +224,24 @@ export async function createCampaigns({
     );
   }
 
+  /** Sees to it that there is a record under which can be pushed. */
+  async function start(name: string, asked: Partial<CampaignPlan>): Promise<void> {
+    for (;;) {
+      await reread(name);
+      const known = records.get(name);
+      own.add(name);
+      if (known === undefined) {
+        if (records.size >= CAMPAIGNS) throw tooMany(name);
+        if (await keep(name, newRecord({ ...DEFAULT_PLAN, ...asked }, clock.wall()))) return;
+        continue;
+      }
+      refuseAborted({ name, ...known });
+      refuseOtherPlan(name, known, asked);
+      if (known.endedAt === null) return watch(name, known);
+      if (await keep(name, { ...known, endedAt: null })) return;
+    }
+  }
+
   for (const [name, record] of records) {
     watch(name, record);
     if (record.state !== 'running' || record.phase === 'all') await fulfil(name, record);
@@ -214,16 +249,7 @@ export async function createCampaigns({
 
   return {
     async begin(name, asked = {}) {
-      await reread(name);
-      const known = records.get(name);
-      if (known === undefined) {
-        if (records.size >= CAMPAIGNS) throw tooMany(name);
-        await keep(name, newRecord({ ...DEFAULT_PLAN, ...asked }, clock.wall()));
-      } else {
-        refuseAborted({ name, ...known });
-        refuseOtherPlan(name, known, asked);
-        watch(name, known);
-      }
+      await start(name, asked);
       pushing.set(name, (pushing.get(name) ?? 0) + 1);
       let open = true;
       return {
@@ -280,6 +306,10 @@ export async function createCampaigns({
     },
   };
 }
+
+/** Whether its figures decide how it goes on. */
+const isJudged = ({ state, phase, abortAt }: CampaignRecord): boolean =>
+  state === 'running' && (phase === 'canary' || abortAt < 1);
 
 /** Where a device stands in a campaign, from 0 up to 1: always the same, so that a repeated push moves nobody. */
 export function shareOf(campaign: string, device: DeviceId): number {

@@ -24,6 +24,8 @@ export interface CampaignRecord extends CampaignPlan {
   why: string | null;
   /** Wall time. */
   createdAt: number;
+  /** When nothing of it was held any more, wall time; null = something is, or it was aborted; 0 = not known. */
+  endedAt: number | null;
 }
 
 const recordShape = z.object({
@@ -35,11 +37,13 @@ const recordShape = z.object({
   underWay: z.number().int().min(0),
   why: z.string().nullable(),
   createdAt: z.number(),
+  // Records of an older build say nothing of it, and nobody awaits those ends.
+  endedAt: z.number().nullable().default(0),
 });
 
 export function newRecord(plan: CampaignPlan, now: number): CampaignRecord {
   const phase = plan.canary > 0 ? 'canary' : 'all';
-  return { ...plan, state: 'running', phase, underWay: 0, why: null, createdAt: now };
+  return { ...plan, state: 'running', phase, underWay: 0, why: null, createdAt: now, endedAt: null };
 }
 
 /** Reads a record as the outbox kept it; null where it is none. */

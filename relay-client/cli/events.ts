@@ -43,13 +43,10 @@ function eventText(event: DeskEvent): string {
       return `session of ${event.device ?? 'an unidentified phone'} ${event.phase}${event.outcome === null ? '' : `: ${event.outcome}`}`;
     case 'warning':
       return `warning: ${event.device === null ? '' : `${event.device}: `}${event.sentence} [${event.what}]`;
-    case 'campaign': {
-      const why = event.why === null ? '' : `: ${event.why}`;
-      return `campaign ${event.name} ${event.state}${event.phase === 'canary' ? ' (canary)' : ''}${why}`;
-    }
     case 'history': {
       const { seq, at, device, event: name, what, generation, facts } = event.entry;
       const more = Object.entries(facts).map(([fact, value]) => ` ${fact}=${String(value)}`);
+      if (name === 'campaign') return `${at} #${seq} campaign ${what}${more.join('')}`;
       return `${at} #${seq} ${device} generation ${generation} ${name}${what === '' || what === name ? '' : ` (${what})`}${more.join('')}`;
     }
   }

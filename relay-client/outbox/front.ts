@@ -284,7 +284,9 @@ export function createFront(options: FrontOptions): Front {
         call('release', [name, { spacing, from, most: Math.min(most - from, CAMPAIGN_STEP) }]),
       ),
     abandon: (name, by) => inSteps(Infinity, () => call('abandon', [name, by])),
-    keepCampaign: (name, settings) => call('keepCampaign', [name, settings], settings.length),
+    holdsCampaign: (name) => call('holdsCampaign', [name]),
+    keepCampaign: (name, settings, former, told) =>
+      call('keepCampaign', told === undefined ? [name, settings, former] : [name, settings, former, told]),
     campaignRecord: (name) => call('campaignRecord', [name]),
     campaigns: (after, limit) => call('campaigns', [after, clampLimit(limit)]),
 

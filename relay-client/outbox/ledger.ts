@@ -2,6 +2,7 @@ import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import type {
   Accepted,
+  CampaignNews,
   CampaignProgress,
   Change,
   DeviceOrder,
@@ -63,7 +64,8 @@ export interface Ledger {
   /** `from` is how many of them were released before in the same go. */
   release(now: Now, campaign: string, how: { spacing: Milliseconds; from: number; most: number }): number;
   abandon(now: Now, campaign: string, by: string): number;
-  keepCampaign(now: Now, name: string, settings: string): void;
+  holdsCampaign(now: Now, name: string): boolean;
+  keepCampaign(now: Now, name: string, settings: string, former: string | null, told?: CampaignNews): boolean;
   campaignRecord(now: Now, name: string): string | null;
   campaigns(now: Now, after: string, limit: number): { name: string; settings: string }[];
   changes(now: Now, after: Sequence, limit: number): { changes: Change[]; seq: Sequence } | null;
@@ -78,7 +80,14 @@ export type Arguments<M extends Method> =
 
 /** The calls about campaigns. */
 export type CampaignMethod =
-  'park' | 'release' | 'abandon' | 'campaign' | 'keepCampaign' | 'campaignRecord' | 'campaigns';
+  | 'park'
+  | 'release'
+  | 'abandon'
+  | 'campaign'
+  | 'holdsCampaign'
+  | 'keepCampaign'
+  | 'campaignRecord'
+  | 'campaigns';
 
 /** The calls that change nothing, but for those about campaigns. */
 export type LookingMethod =

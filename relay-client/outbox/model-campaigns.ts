@@ -1,6 +1,6 @@
 import { CAMPAIGN_STEP } from './ledger.ts';
 import type { CampaignMethod, Ledger, Now } from './ledger.ts';
-import type { Message } from './outbox.ts';
+import type { CampaignNews, Message } from './outbox.ts';
 
 /** What of a message campaigns are about; the engine's entries are such. */
 interface Entry extends Pick<Message, 'campaign' | 'state' | 'failed'> {
@@ -17,6 +17,7 @@ type CampaignCalls = Pick<Ledger, CampaignMethod>;
 export function createModelCampaigns<E extends Entry>(parts: {
   entries: () => Iterable<E>;
   deferred: (now: Now, entry: E, what: string) => void;
+  told: (now: Now, news: CampaignNews) => void;
   finish: (now: Now, entries: E[], by: string) => void;
 }): CampaignCalls {
   const records = new Map<string, string>();
@@ -65,7 +66,13 @@ export function createModelCampaigns<E extends Entry>(parts: {
       }
       return progress;
     },
-    keepCampaign: (_now, name, settings) => void records.set(name, settings),
+    holdsCampaign: (_now, name) => heldOf(name).length > 0,
+    keepCampaign(now, name, settings, former, told) {
+      if ((records.get(name) ?? null) !== former) return false;
+      records.set(name, settings);
+      if (told !== undefined) parts.told(now, told);
+      return true;
+    },
     campaignRecord: (_now, name) => records.get(name) ?? null,
     campaigns: (_now, after, limit) =>
       [...records]

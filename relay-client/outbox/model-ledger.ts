@@ -214,6 +214,17 @@ export function createModelLedger(limits: OutboxLimits): ModelLedger {
     ...createModelCampaigns({
       entries: () => entries.values(),
       deferred: (now, entry: Entry, what) => record(now, entry, 'deferred', what),
+      told: (now, { what, facts }) =>
+        void history.push({
+          seq: ++sequence,
+          at: now.wall,
+          device: null,
+          message: null,
+          generation: 0,
+          event: 'campaign',
+          what,
+          facts,
+        }),
       finish(now, some, by) {
         for (const entry of some) finish(now, entry, 'cancelled', by);
         dropResults();

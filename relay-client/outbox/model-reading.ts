@@ -138,7 +138,7 @@ export function createModelReading(store: {
         .slice(0, limit);
       const changes = notes.flatMap((note): Change[] => {
         const { seq, event, message: id, device, generation } = note;
-        if (event === 'note' || id === null) return [];
+        if (event === 'note' || id === null || device === null) return [];
         if (!HOLDING.has(event)) return [{ op: 'end', seq, id, device, generation }];
         const entry = entries.get(id);
         // What has ended since needn't be held for a moment: its end comes later in the same history.

@@ -97,16 +97,18 @@ export interface Accepted {
   known: boolean;
 }
 
-/** One change that proxies must learn, or one note for people. */
+/** One change that proxies must learn, or one thing that people are told. */
 export interface HistoryEntry {
   seq: Sequence;
   /** Wall time. */
   at: Milliseconds;
-  device: DeviceId;
+  /** Null only for `campaign`. */
+  device: DeviceId | null;
   message: MessageId | null;
+  /** 0 for `campaign`. */
   generation: number;
-  event: 'accepted' | 'redriven' | 'deferred' | EndState | 'note';
-  /** For notes: what happened, as a fixed word (`session`, `busy`, `start-up`, …); else how it ended. */
+  event: 'accepted' | 'redriven' | 'deferred' | EndState | 'note' | 'campaign';
+  /** For notes and campaigns: what happened, as a fixed word (`session`, `paused`, …); else how it ended. */
   what: string;
   /** Further facts, never bodies or secrets. */
   facts: Record<string, string | number | boolean | null>;
@@ -308,10 +310,16 @@ export interface Outbox {
    * the one before it; none before its own time. Resolves to how many were.
    */
   release(campaign: string, how: { spacing: Milliseconds; most?: number }): Promise<number>;
+  /** Whether a message of a campaign is held. */
+  holdsCampaign(name: string): Promise<boolean>;
   /** Ends every held message of a campaign as cancelled. Resolves to how many were. */
   abandon(campaign: string, by: string): Promise<number>;
-  /** Keeps a campaign's own record, opaque to the outbox, in place of the one before. */
-  keepCampaign(name: string, settings: string): Promise<void>;
+  /**
+   * Keeps a campaign's own record, opaque to the outbox, in place of `former` (null = it has none), and tells of it in the
+   * history with the same commit where `told` is given. Resolves to false, and changes nothing, where another record than
+   * `former` is kept by now.
+   */
+  keepCampaign(name: string, settings: string, former: string | null, told?: CampaignNews): Promise<boolean>;
   campaignRecord(name: string): Promise<string | null>;
   /** Campaigns with a record, in the order of their names, after `after` (empty = from the start). */
   campaigns(after: string, limit: number): Promise<{ name: string; settings: string }[]>;
@@ -346,6 +354,9 @@ export interface Outbox {
   /** Ends once all operations that were begun have ended. */
   close(): Promise<void>;
 }
+
+/** What the history tells of a campaign; `facts` as those of an entry. */
+export type CampaignNews = Pick<HistoryEntry, 'what' | 'facts'>;
 
 export interface CampaignProgress {
   /** Messages by state; those that ended long ago are forgotten. */

@@ -15,7 +15,7 @@ export interface WebhookConfig {
   caFile: string | null;
 }
 
-/** Every event that can be told of, in the order of a message's life; `note` is about a device. */
+/** Every event that can be told of, in the order of a message's life; `note` is about a device, `campaign` about many. */
 export const WEBHOOK_EVENTS = [
   'accepted',
   'redriven',
@@ -26,6 +26,7 @@ export const WEBHOOK_EVENTS = [
   'cancelled',
   'dead',
   'note',
+  'campaign',
 ] as const satisfies HistoryEntry['event'][];
 
 /** What a webhook is told of unless it says otherwise: how messages end. */

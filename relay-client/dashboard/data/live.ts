@@ -97,7 +97,6 @@ function open(): void {
   stream.addEventListener('link', (message) => add(ofLink(read(message))));
   stream.addEventListener('service', (message) => add(ofService(read(message))));
   stream.addEventListener('warning', (message) => add(ofWarning(read(message))));
-  stream.addEventListener('campaign', (message) => add(ofCampaign(read(message))));
 }
 
 const HISTORY = [
@@ -110,6 +109,7 @@ const HISTORY = [
   'expired',
   'cancelled',
   'dead',
+  'campaign',
 ] as const;
 
 function read<T>(message: MessageEvent): T {
@@ -146,11 +146,30 @@ function schedule(): void {
 const now = (): number => Date.now();
 
 function ofHistory({ at, event, device, what, facts }: EventBody): Told {
+  if (event === 'campaign')
+    return {
+      at: Date.parse(at),
+      kind: 'campaign',
+      what: `campaign ${what}`,
+      device,
+      text: campaignWords(facts),
+    };
   const listed = Object.entries(facts)
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name.replaceAll('_', ' ')} ${String(value)}`);
   const text = [what === event ? '' : what, ...listed].filter((part) => part !== '').join(', ');
   return { at: Date.parse(at), kind: 'message', what: event, device, text };
+}
+
+/** Its name, why it is so, and what became of its messages. */
+function campaignWords(facts: EventBody['facts']): string {
+  const { campaign, phase, state, why, failed, ...counts } = facts;
+  const words = [String(campaign)];
+  if (typeof why === 'string') words.push(why);
+  if (phase === 'canary' && state !== 'aborted') words.push('among its canaries');
+  for (const [word, count] of Object.entries(counts)) if (count !== 0) words.push(`${String(count)} ${word}`);
+  if (typeof failed === 'number' && failed > 0) words.push(`${failed} of those cleared failed`);
+  return words.join(', ');
 }
 
 function ofSession(facts: { device: string | null; phase: string; outcome: string | null }): Told {
@@ -171,9 +190,4 @@ function ofService(facts: { name: string; up: boolean; why: string | null }): To
 function ofWarning(facts: { device: string | null; what: string; sentence: string; count: number }): Told {
   const text = facts.count > 1 ? `${facts.sentence} (${facts.count} times)` : facts.sentence;
   return { at: now(), kind: 'warning', what: facts.what, device: facts.device, text };
-}
-
-function ofCampaign(facts: { name: string; state: string; phase: string; why: string | null }): Told {
-  const text = [`${facts.name}, phase ${facts.phase}`, facts.why].filter((part) => part !== null).join(': ');
-  return { at: now(), kind: 'campaign', what: `campaign ${facts.state}`, device: null, text };
 }

@@ -19,7 +19,7 @@ export interface Writer {
 export type EndMore = Pick<EndRequest, 'results' | 'facts' | 'failed'>;
 
 /** Whom an entry of the history is about; `id` null = no message. */
-type Subject = MessageRow | (Pick<MessageRow, 'device' | 'generation'> & { id: null });
+type Subject = MessageRow | { device: string; generation: number; id: null };
 
 /**
  * The counters, and how they change together with the rows: whatever a ledger does to a message goes through here, so that

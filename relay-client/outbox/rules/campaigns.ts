@@ -3,6 +3,7 @@ import type { CampaignMethod, Ledger, Now } from '../ledger.ts';
 import type { MessageState } from '../outbox.ts';
 import type { Bookkeeping, Writer } from './bookkeeping.ts';
 import type { Ending } from './ending.ts';
+import { NO_DEVICE } from './rows.ts';
 import type { MessageRow } from './rows.ts';
 import { ask, askFirst } from './work.ts';
 import type { LedgerWork } from './work.ts';
@@ -50,9 +51,16 @@ export function createCampaigning(
       }
       return progress;
     },
-    *keepCampaign(now, name, settings) {
+    *holdsCampaign(_now, name) {
+      return (yield* askFirst('heldInCampaign', name)) !== undefined;
+    },
+    *keepCampaign(now, name, settings, former, told) {
+      const kept = (yield* askFirst<{ settings: string }>('campaignRecord', name))?.settings ?? null;
+      if (kept !== former) return false;
       writer.write('keepCampaign', name, settings);
-      keeping.changed(now);
+      if (told === undefined) keeping.changed(now);
+      else keeping.record(now, NO_DEVICE, 'campaign', told.what, told.facts);
+      return true;
     },
     *campaignRecord(_now, name) {
       return (yield* askFirst<{ settings: string }>('campaignRecord', name))?.settings ?? null;

@@ -102,6 +102,7 @@ export interface MessageRow {
 export interface HistoryRow {
   seq: number;
   wall: number;
+  /** Empty where it is about none. */
   device: string;
   message: string | null;
   generation: number;
@@ -169,6 +170,9 @@ export const FRESH_COLUMNS = [
   'parked_due',
 ] as const satisfies (keyof MessageRow)[];
 
+/** Whom an entry of the history is about that is about no device. */
+export const NO_DEVICE = { device: '', generation: 0, id: null } as const;
+
 /** An entry of the history is summed whole. */
 export const HISTORY_COLUMNS = [
   'seq',
@@ -231,6 +235,7 @@ export function deviceRecord(row: DeviceRow): DeviceRecord {
 
 export function historyEntry(row: HistoryRow): HistoryEntry {
   const { seq, wall: at, message, generation, event, what } = row;
+  const device = row.device === '' ? null : (row.device as DeviceId);
   const facts = row.facts === null ? {} : (JSON.parse(row.facts) as HistoryEntry['facts']);
-  return { seq, at, device: row.device as DeviceId, message, generation, event, what, facts };
+  return { seq, at, device, message, generation, event, what, facts };
 }

@@ -54,6 +54,7 @@ export function readingTexts(position: 'strpos' | 'instr') {
     parkable: `${MESSAGE} WHERE campaign = ? AND state = 'held' AND parked_due IS NULL AND awaited_until IS NULL
       ORDER BY n LIMIT ?`,
     parked: `${MESSAGE} WHERE campaign = ? AND state = 'held' AND parked_due IS NOT NULL ORDER BY n LIMIT ?`,
+    heldInCampaign: "SELECT 1 AS held FROM messages WHERE campaign = ? AND state = 'held' LIMIT 1",
     campaignRecord: 'SELECT settings FROM campaigns WHERE name = ?',
     campaigns: 'SELECT name, settings FROM campaigns WHERE name > ? ORDER BY name LIMIT ?',
   };

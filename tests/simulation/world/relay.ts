@@ -90,8 +90,9 @@ export function createRelayPlace(
       Promise.all([outbox.history({ after: told, limit: READ }), outbox.counts(), readActions(outbox)]).then(
         ([history, counts, held]) => {
           if (!process.alive()) return;
-          const events = history.filter(({ seq }) => seq > told).map(toFact);
-          told = events.at(-1)?.seq ?? told;
+          const fresh = history.filter(({ seq }) => seq > told);
+          const events = fresh.flatMap(toFact);
+          told = fresh.at(-1)?.seq ?? told;
           const old = restored;
           world.tell({ what: 'commit', relay: name, run, old, events, counts: toCounts(counts), held });
           restored = false;
@@ -268,14 +269,9 @@ function configOf(world: World, proxies: string[]): RelayConfig {
   };
 }
 
-const toFact = ({ seq, device, message, generation, event, what }: HistoryEntry) => ({
-  seq,
-  device,
-  message,
-  generation,
-  event,
-  why: what,
-});
+/** Of a campaign nothing is promised here. */
+const toFact = ({ seq, device, message, generation, event, what }: HistoryEntry) =>
+  device === null ? [] : [{ seq, device, message, generation, event, why: what }];
 
 const toActions = ({ id, device, generation, state, actions, results }: Message): SeenActions => ({
   id,

@@ -51,6 +51,32 @@ async function follow(
   return { socket, next: () => take('\n\n') };
 }
 
+t.test('a follower is told what becomes of a campaign, also from before', async (t) => {
+  const api = await startApi(t);
+  const NDJSON = { 'content-type': 'application/x-ndjson' };
+  await api.ask('POST', '/v1/messages?campaign=spring', '{"device":"aa"}', NDJSON);
+  await api.ask('POST', '/v1/campaigns/spring/pause', {});
+  const { next } = await follow(t, api, '?after=0');
+  await next();
+  const facts = { campaign: 'spring', state: 'running', phase: 'all', why: null };
+  const [id, event, data] = (await next()).split('\n');
+  t.same([id, event], ['id: 1', 'event: campaign']);
+  t.match(JSON.parse(data!.slice('data: '.length)), { seq: 1, device: null, what: 'begun', facts });
+  t.match(await next(), /^id: 2\nevent: accepted\n/);
+  t.match(await next(), /^id: 3\nevent: campaign\n.*"what":"paused"/);
+  t.match(await next(), /^id: 4\nevent: deferred\n/);
+  const stop = new AbortController();
+  t.teardown(() => stop.abort());
+  const seen: DeskEvent[] = [];
+  for await (const told of createDeskClient({ url: api.url, token: null }).events({
+    after: 2,
+    signal: stop.signal,
+  })) {
+    if (seen.push(told) === 2) break;
+  }
+  t.match(seen[1], { type: 'history', entry: { event: 'campaign', what: 'paused', device: null } });
+});
+
 t.test('a follower is greeted, then told each change with its sequence as id', async (t) => {
   const api = await startApi(t);
   await api.ask('POST', '/v1/devices/before/messages', {});

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { Test } from 'tap';
 import { createCampaigns, shareOf } from '../../../relay-client/campaigns/campaigns.ts';
-import type { CampaignChange, Campaigns } from '../../../relay-client/campaigns/campaigns.ts';
+import type { Campaigns } from '../../../relay-client/campaigns/campaigns.ts';
 import { judge, LEAST_SAMPLE } from '../../../relay-client/campaigns/judge.ts';
 import { DEFAULT_PLAN, newRecord } from '../../../relay-client/campaigns/record.ts';
 import type { CampaignPlan } from '../../../relay-client/campaigns/record.ts';
 import { createModelOutbox } from '../../../relay-client/outbox/model.ts';
-import type { Outbox } from '../../../relay-client/outbox/outbox.ts';
+import type { HistoryEntry, Outbox } from '../../../relay-client/outbox/outbox.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
@@ -20,9 +20,7 @@ const DEVICES = Array.from({ length: 100 }, (_, n) => deviceOf(n));
 async function setUp(t: Test) {
   const clock = createFakeClock();
   const outbox = createModelOutbox({ clock, random: seededRandom(7) });
-  const changes: CampaignChange[] = [];
-  const start = (): Promise<Campaigns> =>
-    createCampaigns({ outbox, clock, log: silentLog, onChange: (change) => changes.push(change) });
+  const start = (): Promise<Campaigns> => createCampaigns({ outbox, clock, log: silentLog });
   const campaigns = await start();
   t.teardown(() => campaigns.close());
   /** Lets what is due be looked at, and waits until it has been. */
@@ -30,7 +28,12 @@ async function setUp(t: Test) {
     clock.advance(1_000);
     for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
   }
-  return { clock, outbox, campaigns, changes, start, look };
+  /** What was told of campaigns, oldest first. */
+  async function news(): Promise<Pick<HistoryEntry, 'what' | 'facts'>[]> {
+    const all = await outbox.history({ after: 0, limit: 10_000 });
+    return all.flatMap(({ event, what, facts }) => (event === 'campaign' ? [{ what, facts }] : []));
+  }
+  return { clock, outbox, campaigns, news, start, look };
 }
 
 async function pushAll(
@@ -72,9 +75,17 @@ t.test('the canaries go first, and the others when those are through', async (t)
   await lab.look();
   t.match(await lab.campaigns.get('spring'), { phase: 'all', state: 'running', progress: { parked: 0 } });
   t.equal(await complete(lab.outbox, 100), 100 - first);
-  t.match(lab.changes, [
-    { name: 'spring', phase: 'canary' },
-    { name: 'spring', phase: 'all' },
+  await lab.look();
+  t.same(await lab.news(), [
+    { what: 'begun', facts: { campaign: 'spring', state: 'running', phase: 'canary', why: null } },
+    { what: 'widened', facts: { campaign: 'spring', state: 'running', phase: 'all', why: null } },
+    {
+      what: 'ended',
+      facts: {
+        ...{ campaign: 'spring', state: 'running', phase: 'all', why: null },
+        ...{ cleared: 100, failed: 0, superseded: 0, expired: 0, cancelled: 0, dead: 0 },
+      },
+    },
   ]);
 });
 
@@ -105,6 +116,12 @@ t.test('too many failures abort it: what is held is cancelled, and nothing more 
   });
   await t.rejects(lab.campaigns.begin('bad'), { code: 'CAMPAIGN_REFUSED', message: /10 of 10 failed/ });
   await t.rejects(lab.campaigns.resume('bad'), { code: 'CAMPAIGN_REFUSED' });
+  await lab.look();
+  t.match(await lab.news(), [
+    { what: 'begun' },
+    { what: 'aborted', facts: { state: 'aborted', why: '10 of 10 failed, more than 30 %' } },
+  ]);
+  t.equal((await lab.news()).length, 2, 'an abortion is the end');
 });
 
 t.test('canaries that fail keep the others from ever being called', async (t) => {
@@ -159,6 +176,54 @@ t.test('what one relay does with a campaign, another one that shares the outbox 
   await t.rejects(campaigns.begin('spring'), { code: 'CAMPAIGN_REFUSED' });
 });
 
+t.test('an end is told once, when nothing is held and nobody pushes; a later push begins anew', async (t) => {
+  const lab = await setUp(t);
+  const words = async (): Promise<string[]> => (await lab.news()).map(({ what }) => what);
+  const push = await lab.campaigns.begin('plain');
+  await lab.look();
+  t.same(await words(), ['begun'], 'the push goes on');
+  await lab.outbox.push({ device: deviceOf(1), kind: 'contact-me', ttl: DAY, delay: 0, campaign: 'plain' });
+  push.close();
+  await lab.look();
+  t.same(await words(), ['begun'], 'its message is held');
+  await lab.campaigns.pause('plain');
+  await lab.campaigns.pause('plain');
+  await lab.campaigns.close();
+  const again = await lab.start();
+  t.teardown(() => again.close());
+  await lab.outbox.clear(deviceOf(1), { state: 'cleared', by: 'api' });
+  await lab.look();
+  await lab.look();
+  t.same(await words(), ['begun', 'paused', 'ended'], 'also by a relay that has just started');
+  t.match(await again.get('plain'), { endedAt: lab.clock.wall() - 1_000 });
+  await again.resume('plain');
+  await pushAll({ ...lab, campaigns: again }, 'plain', {}, DEVICES.slice(2, 3));
+  await lab.look();
+  t.same(await words(), ['begun', 'paused', 'ended', 'resumed', 'begun']);
+  await lab.outbox.clear(deviceOf(2), { state: 'cleared', by: 'api' });
+  await lab.look();
+  t.equal((await words()).at(-1), 'ended');
+});
+
+t.test('of those who pause and abort a campaign at once nobody undoes an abortion', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    const lab = await setUp(t);
+    const other = await lab.start();
+    t.teardown(() => other.close());
+    await pushAll(lab, 'c', {}, DEVICES.slice(0, 3));
+    await Promise.allSettled([
+      ...Array.from({ length: round }, () => lab.campaigns.pause('c')),
+      other.abort('c'),
+      lab.campaigns.pause('c'),
+      other.pause('c'),
+    ]);
+    t.match(await lab.campaigns.get('c'), { state: 'aborted', progress: { states: { cancelled: 3 } } });
+    const words = (await lab.news()).map(({ what }) => what);
+    t.equal(words.at(-1), 'aborted');
+    t.equal(new Set(words).size, words.length, 'each is told once');
+  }
+});
+
 t.test('a push that goes on while its campaign is stopped leaves nothing of it running', async (t) => {
   for (const [verb, left] of [
     ['pause', { parked: 1 }],
@@ -181,9 +246,11 @@ t.test('what was wanted and not done when the relay died is done at its next sta
   await pushAll(lab, 'aborted', {}, DEVICES.slice(50));
   await lab.campaigns.close();
   const record = newRecord(DEFAULT_PLAN, 1);
-  await lab.outbox.keepCampaign('paused', JSON.stringify({ ...record, state: 'paused' }));
-  await lab.outbox.keepCampaign('aborted', JSON.stringify({ ...record, state: 'aborted', why: 'too bad' }));
-  await lab.outbox.keepCampaign('broken', '{"state":');
+  const keep = async (name: string, text: string): Promise<boolean> =>
+    lab.outbox.keepCampaign(name, text, await lab.outbox.campaignRecord(name));
+  await keep('paused', JSON.stringify({ ...record, state: 'paused' }));
+  await keep('aborted', JSON.stringify({ ...record, state: 'aborted', why: 'too bad' }));
+  await keep('broken', '{"state":');
   const again = await lab.start();
   t.teardown(() => again.close());
   t.match(await again.get('paused'), { state: 'paused', progress: { parked: 50 } });

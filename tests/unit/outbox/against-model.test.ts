@@ -163,8 +163,19 @@ const operations = fc.oneof(
   },
   {
     weight: 1,
-    arbitrary: operation('keepCampaign', fc.constantFrom('{}', '{"n":1}'), (outbox, settings) =>
-      outbox.keepCampaign('spring', settings),
+    arbitrary: operation(
+      'keepCampaign',
+      fc.tuple(fc.constantFrom('{}', '{"n":1}'), fc.constantFrom(null, '{}', '{"n":1}'), fc.boolean()),
+      (outbox, [settings, former, told]) =>
+        told
+          ? outbox.keepCampaign('spring', settings, former, { what: 'paused', facts: { campaign: 'spring' } })
+          : outbox.keepCampaign('spring', settings, former),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: operation('holdsCampaign', fc.constantFrom('spring', 'autumn'), (outbox, name) =>
+      outbox.holdsCampaign(name),
     ),
   },
   {

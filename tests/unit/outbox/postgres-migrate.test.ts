@@ -36,7 +36,7 @@ async function fill(outbox: Outbox, clock: FakeClock): Promise<void> {
   await outbox.clear(phone(5), { state: 'cancelled', by: 'api' });
   outbox.note(phone(6), 'session', { outcome: 'busy', 'a "quote"': '\\ \u0001' }, { session: true });
   outbox.note(phone(900), 'start-up');
-  await outbox.keepCampaign('spring', '{"n":1}');
+  await outbox.keepCampaign('spring', '{"n":1}', null, { what: 'begun', facts: { campaign: 'spring' } });
   clock.advance(3 * DAY);
   await outbox.expire();
   await outbox.push(dls(phone(7), '["after"]'));

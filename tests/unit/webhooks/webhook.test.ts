@@ -35,6 +35,32 @@ t.test('a receiver is told how messages end, signed and in order', async (t) => 
   t.match(webhook.stats(), { failed: 0, lost: { gaveUp: 0, trimmed: 0 }, why: null });
 });
 
+t.test(
+  'what becomes of a campaign is told in its place between messages, once its record is kept',
+  async (t) => {
+    const { got, times, outbox: open, start } = await setUp(t);
+    const outbox = open();
+    start(outbox, { events: ['campaign', 'cleared'] });
+    const news = (what: string) => ({ what, facts: { campaign: 'spring', why: null } });
+    await outbox.keepCampaign('spring', '{}', null, news('begun'));
+    await times(1);
+    await push(outbox);
+    await clear(outbox);
+    await outbox.keepCampaign('spring', '{"late":true}', null, news('paused'));
+    await outbox.keepCampaign('spring', '{"n":1}', '{}', news('ended'));
+    await push(outbox);
+    await clear(outbox);
+    const told = () => got.flatMap(({ events }) => events);
+    await until('all four are told', () => told().length === 4);
+    t.match(told(), [
+      { seq: 1, event: 'campaign', device: null, message: null, ...news('begun') },
+      { event: 'cleared', device: DEVICE },
+      { event: 'campaign', device: null, ...news('ended') },
+      { event: 'cleared', device: DEVICE },
+    ]);
+  },
+);
+
 t.test('a batch is tried until it is taken, under one id, and what follows comes after it', async (t) => {
   const answers = [500, { status: 302, headers: { location: '/elsewhere' } }, 404, 200, 200];
   const { got, times, outbox: open, start } = await setUp(t, (tries) => answers[tries - 1] ?? 500);

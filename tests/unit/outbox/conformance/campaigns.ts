@@ -105,13 +105,13 @@ export function campaigns(t: Test, makeLab: MakeLab): void {
     const { open } = makeLab(t);
     const outbox = await open();
     t.equal(await outbox.campaignRecord('a'), null);
-    for (const [name, settings] of [
-      ['b', '{"n":1}'],
-      ['a', '{}'],
-      ['b', '{"n":2}'],
-      ['c', '{}'],
+    for (const [name, settings, former] of [
+      ['b', '{"n":1}', null],
+      ['a', '{}', null],
+      ['b', '{"n":2}', '{"n":1}'],
+      ['c', '{}', null],
     ] as const) {
-      await outbox.keepCampaign(name, settings);
+      t.equal(await outbox.keepCampaign(name, settings, former), true);
     }
     await outbox.close();
     const again = await open();
@@ -121,5 +121,53 @@ export function campaigns(t: Test, makeLab: MakeLab): void {
       { name: 'b', settings: '{"n":2}' },
     ]);
     t.same(await again.campaigns('b', 9), [{ name: 'c', settings: '{}' }]);
+  });
+
+  t.test('what becomes of a campaign is told with its record, or not at all', async (t) => {
+    const { open } = makeLab(t);
+    const outbox = await open();
+    const news = (what: string) => ({ what, facts: { campaign: 'c', why: null } });
+    t.equal(await outbox.keepCampaign('c', '{}', null, news('begun')), true);
+    const held = await hold(outbox, contactMe(phone(1), { campaign: 'c' }));
+    t.equal(await outbox.keepCampaign('c', '{"n":1}', '{}', news('paused')), true);
+    t.equal(await outbox.keepCampaign('c', '{"n":2}', '{}', news('aborted')), false, 'somebody was faster');
+    t.equal(await outbox.keepCampaign('d', '{}', '{}', news('begun')), false, 'there was none');
+    t.equal(await outbox.holdsCampaign('c'), true);
+    t.equal(await outbox.holdsCampaign('d'), false);
+    await outbox.close();
+    const again = await open();
+    t.equal(await again.campaignRecord('c'), '{"n":1}');
+    t.equal(await again.campaignRecord('d'), null);
+    const about = { device: null, message: null, generation: 0, event: 'campaign' };
+    t.match(await again.history({ after: 0, limit: 9 }), [
+      { seq: 1, ...about, ...news('begun') },
+      { seq: 2, device: phone(1), event: 'accepted' },
+      { seq: 3, ...about, ...news('paused') },
+    ]);
+    t.match(
+      await again.changes(0, 9),
+      { seq: 3, changes: [{ op: 'hold', seq: 2, id: held.id }] },
+      'proxies hear nothing of it',
+    );
+    t.match(await again.history({ after: 0, limit: 9, device: phone(1) }), [{ seq: 2 }]);
+    await again.clear(phone(1), { state: 'cleared', by: 'api' });
+    t.equal(await again.holdsCampaign('c'), false);
+    await audit(t, again);
+  });
+
+  t.test('of two who change a campaign at the same time one hears that he was late', async (t) => {
+    const { open } = makeLab(t);
+    const outbox = await open();
+    await outbox.keepCampaign('c', '{}', null);
+    const kept = await Promise.all(
+      Array.from({ length: 20 }, (_, n) =>
+        outbox.keepCampaign('c', `{"n":${n}}`, '{}', { what: 'paused', facts: { n } }),
+      ),
+    );
+    t.equal(kept.filter((each) => each).length, 1);
+    const told = await outbox.history({ after: 0, limit: 99 });
+    t.match(told, [{ facts: { n: kept.indexOf(true) } }]);
+    t.equal(told.length, 1);
+    t.equal(await outbox.campaignRecord('c'), `{"n":${kept.indexOf(true)}}`);
   });
 }
