@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeAddress } from '../fixtures/gate.ts';
 import type { Owner } from '../fixtures/gate.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 import { deviceOf, isPending, KNOWN, serving } from './peer.ts';
 import type { Peer, PeerTls } from './peer.ts';
 
@@ -11,7 +11,7 @@ import type { Peer, PeerTls } from './peer.ts';
 export async function startHaproxy(owner: Owner, wrap: string[], tls: PeerTls): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), 'haproxy-'));
   owner.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  const [plain, secure] = [await freeAddress(), await freeAddress()];
+  const [plain, secure] = [await ownAddress(), await ownAddress()];
   const marks = Array.from({ length: KNOWN }, (_, n) => `${deviceOf(n)} ${isPending(n) ? 202 : 200}`);
   writeFileSync(join(dir, 'marks.map'), `${marks.join('\n')}\n`);
   writeFileSync(

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeAddress } from '../fixtures/gate.ts';
 import type { Owner } from '../fixtures/gate.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 import { serving } from './peer.ts';
 import type { Peer, PeerTls } from './peer.ts';
 
@@ -14,7 +14,7 @@ const PLACES = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 export async function startNginx(owner: Owner, wrap: string[], tls: PeerTls): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), 'nginx-'));
   owner.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  const [plain, secure] = [await freeAddress(), await freeAddress()];
+  const [plain, secure] = [await ownAddress(), await ownAddress()];
   const errors = join(dir, 'error.log');
   writeFileSync(
     join(dir, 'nginx.conf'),

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { freeAddress } from '../fixtures/gate.ts';
 import type { Owner } from '../fixtures/gate.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 import { descendants } from './cpu.ts';
 
 /** `ssh -R` from "inside" to an sshd in the "DMZ", both of this benchmark's own. */
@@ -37,7 +37,7 @@ export async function startSshReverse(owner: Owner, wrap: string[], targets: num
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file(name)]);
   }
   execFileSync('cp', [file('user.pub'), file('authorized')]);
-  const address = await freeAddress();
+  const address = await ownAddress();
   writeFileSync(
     file('sshd_config'),
     [
@@ -89,7 +89,7 @@ export async function startSshReverse(owner: Owner, wrap: string[], targets: num
 
   const sshd = run(SSHD, ['-D', '-e', '-f', file('sshd_config')]);
   await sshd.said(/Server listening/);
-  const forwarded = await Promise.all(targets.map(() => freeAddress()));
+  const forwarded = await Promise.all(targets.map(() => ownAddress()));
   const args = [
     ...['-N', '-F', 'none', '-p', portOf(address), '-i', file('user'), '-l', userInfo().username],
     ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'BatchMode=yes'],

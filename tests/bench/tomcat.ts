@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeAddress } from '../fixtures/gate.ts';
 import type { Owner } from '../fixtures/gate.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 import { KNOWN, serving } from './peer.ts';
 import type { Peer, PeerTls } from './peer.ts';
 
@@ -19,7 +19,7 @@ export const hasTomcat = (): boolean => jars().includes('tomcat10-catalina.jar')
 export async function startTomcat(owner: Owner, wrap: string[], tls: PeerTls): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), 'tomcat-'));
   owner.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  const [plain, secure] = [await freeAddress(), await freeAddress()];
+  const [plain, secure] = [await ownAddress(), await ownAddress()];
   const port = (address: string): string => address.split(':').at(-1) ?? '';
   const source = new URL('tomcat/PollServlet.java', import.meta.url).pathname;
   const path = jars()

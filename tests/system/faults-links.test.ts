@@ -7,8 +7,9 @@ import { breakLink, linkUps } from '../fixtures/faults/links.ts';
 import { createMiddleman } from '../fixtures/faults/middleman.ts';
 import type { Middleman } from '../fixtures/faults/middleman.ts';
 import { long, until } from '../fixtures/faults/until.ts';
-import { freeAddress, startGate } from '../fixtures/gate.ts';
+import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 import { startProgram } from '../fixtures/program.ts';
 import type { LogLine } from '../fixtures/program.ts';
 import { macAfter } from '../phones/index.ts';
@@ -146,7 +147,7 @@ t.test('links and stores that come and go', async (t) => {
       await push(t, gate, held);
       const config = parse(await readFile(gate.relayConfig, 'utf8')) as Record<string, unknown>;
       const file = join(gate.dir, 'relay', 'twin.yaml');
-      const contact = await freeAddress();
+      const contact = await ownAddress();
       await writeFile(
         file,
         stringify({

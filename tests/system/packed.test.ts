@@ -16,9 +16,10 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { parse, stringify } from 'yaml';
 import { commandsOf, firstBlock } from '../fixtures/documents.ts';
-import { freeAddress, startGate } from '../fixtures/gate.ts';
+import { startGate } from '../fixtures/gate.ts';
 import { createShell } from '../fixtures/shell.ts';
 import { buildPhoneMessage } from '../../shared/wpi/index.ts';
+import { ownAddress } from '../fixtures/ports.ts';
 
 /** What ends up in the package or is needed to make it. */
 const sources = ['bin', 'proxy', 'relay-client', 'shared', 'tests/phones'];
@@ -134,7 +135,7 @@ t.test('the packed and installed package', async (t) => {
       const word = invited.stdout.trim().split('\n').at(-1) ?? '';
       const joining = commandsOf('docs/sdk.md', 'sallyport-relay join').replace('sallyport-join-1.…', word);
       t.match(await shell.run(joining), { code: 0 });
-      const address = await freeAddress();
+      const address = await ownAddress();
       const file = join(installed, 'relay.yaml');
       const upstream = `http://${address}`;
       const services = [{ name: 'wpi', kind: 'wpi', tls: null, upstream }];
@@ -174,7 +175,7 @@ t.test('the packed and installed package', async (t) => {
   });
 
   t.test('the service of docs/wpi.md tells a phone its poll address', async (t) => {
-    const address = await freeAddress();
+    const address = await ownAddress();
     const example = firstBlock('docs/wpi.md', 'ts').replace('8443', address.split(':')[1]!);
     writeFileSync(
       join(installed, 'wpi-service.ts'),

@@ -1,12 +1,12 @@
 /** README.md is followed to the letter: its configs are written, its commands run, and what it promises is looked for. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { parse, parseDocument } from 'yaml';
 import { blocksOf, readDocument, ROOT } from '../fixtures/documents.ts';
+import { ownPort } from '../fixtures/ports.ts';
 import { createShell } from '../fixtures/shell.ts';
 import { createPlainService } from '../fixtures/services/index.ts';
 
@@ -61,8 +61,6 @@ const EXPECTED: [string, RegExp][] = [
 ];
 
 const COMMAND_MS = 60_000;
-const FIRST_PORT = 20_000;
-const PORTS = 12_000;
 
 const missing = ['curl', 'openssl'].filter((tool) => spawnSync(tool, ['--version']).error !== undefined);
 const skip = missing.length > 0 && `needs ${missing.join(' and ')}`;
@@ -70,7 +68,7 @@ const skip = missing.length > 0 && `needs ${missing.join(' and ')}`;
 t.test('every command of README.md does what README.md says', { skip }, async (t) => {
   const home = t.testdir();
   symlinkSync(ROOT, join(home, 'sallyport'));
-  const ports = await freePorts(ADDRESSES.length);
+  const ports = await Promise.all(ADDRESSES.map(() => ownPort()));
   const table = ADDRESSES.flatMap((names, i) =>
     names.map((name) => [name, `127.0.0.1:${ports[i]}`] as const),
   );
@@ -159,18 +157,3 @@ t.test('the commands of README.md that are run elsewhere exist', async (t) => {
     'npm start is run',
   );
 });
-
-/** Ports that nobody has, below those that systems give away unasked: no other test gets one of them meanwhile. */
-async function freePorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
-    const server = createServer();
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-    });
-    if (free) found.add(port);
-  }
-  return [...found];
-}

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
@@ -77,7 +76,6 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
       const socket = connect({ host, port: Number(port) });
       socket.on('error', () => undefined);
       sockets.push(socket);
-      await once(socket, 'connect');
     }
     const metrics = async (): Promise<string> => (await fetch(`${gate.ops}/metrics`)).text();
     await until('those that are too many are refused', async () =>

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { freeAddress } from '../../fixtures/gate.ts';
 import { runProgram } from '../../fixtures/program.ts';
 import type { Finished } from '../../fixtures/program.ts';
 import { startService } from './start.ts';
+import { ownAddress } from '../../fixtures/ports.ts';
 
 function scenario(t: Test, text: string, ...args: string[]): Promise<Finished> {
   const file = join(t.testdir({}), 'scenario.yaml');
@@ -133,7 +133,7 @@ t.test('steps are done in turn, and the report says what failed', async (t) => {
 
 t.test('a step that cannot be done has failed, and one without end too', async (t) => {
   const service = await startService(t, { answerDelayMs: 60_000 });
-  const nobody = await freeAddress();
+  const nobody = await ownAddress();
   const { code, stdout } = await scenario(
     t,
     `step_s: 0.2\ngroups: { one: {} }\nsteps: [{ push: one }, { poll: one }, { start: one }, { request: { url: "http://${nobody}/" } }]`,

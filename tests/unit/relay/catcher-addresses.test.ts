@@ -14,7 +14,7 @@ import type { DeviceId } from '../../../shared/device-id.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
-import { freeAddress } from '../../fixtures/gate.ts';
+import { ownPort } from '../../fixtures/ports.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
 
 const skip = process.platform === 'linux' ? false : 'addresses of 127.0.0.0/8 need Linux';
@@ -107,7 +107,7 @@ t.test('an address in the path says more than the address that was asked', { ski
 
 t.test('one port serves both where both are to be the same', { skip }, async (t) => {
   for (const advertise of [undefined, new URL('http://relay.example:8085/')]) {
-    const port = Number((await freeAddress()).split(':')[1]);
+    const port = await ownPort();
     const { catcher, outbox } = await startCatcher(t, {
       listen: { host: advertise === undefined ? '127.0.0.1' : '0.0.0.0', port },
       port,
@@ -189,7 +189,7 @@ t.test('without source addresses nothing listens beside the catcher’s own addr
 
 t.test('an occupied port is refused at the start, and nothing is left open', { skip }, async (t) => {
   const { port } = await startCatcher(t);
-  const own = Number((await freeAddress()).split(':')[1]);
+  const own = await ownPort();
   const listen = { host: '127.0.0.1', port: own };
   await t.rejects(startCatcher(t, { listen, port }), { code: 'ADDRESS_IN_USE' });
   await startCatcher(t, { listen });

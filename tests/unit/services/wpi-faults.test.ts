@@ -3,17 +3,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import t from 'tap';
 import type { Test } from 'tap';
+import { ownPort } from '../../fixtures/ports.ts';
 import { answering, eventually, ok, post, startRawUpstream, startWpi } from './harness.ts';
-
-/** A port on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function failing(
   t: Test,
@@ -33,7 +24,7 @@ async function failing(
 }
 
 t.test('upstream that refuses is a 502', async (t) => {
-  t.strictSame(await failing(t, `http://127.0.0.1:${await freePort()}`), {
+  t.strictSame(await failing(t, `http://127.0.0.1:${await ownPort()}`), {
     status: '502',
     counted: ['connection', 'request', 'upstream_refused'],
     calls: ['connection', 'message', 'cut', 'closed'],
