@@ -1,8 +1,6 @@
 import t from 'tap';
 import { liveThroughDay } from './day.ts';
 
-t.setTimeout(120_000);
-
 const SHORT = { phones: 3_000, hours: 1, seed: 3 };
 
 t.test('an hour of phones, a restart of the relay and one of the proxy: no answer is wrong', async (t) => {

@@ -12,8 +12,6 @@ import { createMachine, whyNoMachines, whyNoSystemd } from './machine.ts';
 import type { Machine } from './machine.ts';
 import { polls, tryUnits } from './units.ts';
 
-t.setTimeout(590_000);
-
 const DEVICE = '00:1a:e8:00:00:01';
 const PROGRAMS = ['proxy', 'relay'] as const;
 const { version } = JSON.parse(readDocument('package.json')) as { version: string };

@@ -16,7 +16,6 @@ import { createDialer, createPhone, parseTarget } from '../phones/index.ts';
 import type { Phone } from '../phones/index.ts';
 import { untilGood } from '../fixtures/until.ts';
 
-const DEADLINE_MS = 15_000;
 const HALF_DAY_MS = 43_200_000;
 
 const mac = (n: number): string => `00:1A:E8:74:00:${n.toString(16).padStart(2, '0').toUpperCase()}`;
@@ -26,10 +25,6 @@ async function push(gate: Pick<Gate, 'call'>, device: string, body = {}): Promis
   if (status > 201) throw new Error(`a push was answered ${status}: ${JSON.stringify(told)}`);
   return { status, ...told };
 }
-
-/** As {@link untilGood}, within this file's own deadline. */
-const until = <T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> =>
-  untilGood(what, ask, good, DEADLINE_MS);
 
 function phoneAt(t: Test, gate: Gate, deviceId: string): Phone {
   const phone = createPhone({
@@ -134,10 +129,10 @@ export function promises(t: Test, engine: Engine): void {
       let left = 120_000;
       for (let round = 0; round < 3; round++) {
         const stop = await forge();
-        const granted = await until('quiet is told', quietFor, (ms) => ms > 0);
+        const granted = await untilGood('quiet is told', quietFor, (ms) => ms > 0);
         const began = performance.now();
         t.ok(granted <= left, `${granted} ms of quiet where ${left} are left`);
-        await until(
+        await untilGood(
           'time passes',
           async () => performance.now() - began,
           (ms) => ms > 700,
@@ -149,7 +144,7 @@ export function promises(t: Test, engine: Engine): void {
       await push(gate, device);
       await gate.polls(device, 202);
       const stop = await forge();
-      const fresh = await until('quiet is told', quietFor, (ms) => ms > 0);
+      const fresh = await untilGood('quiet is told', quietFor, (ms) => ms > 0);
       t.ok(fresh > left && fresh <= 120_000, `the next generation has a budget of its own: ${fresh} ms`);
       await stop();
       await gate.polls(device, 202);
@@ -182,7 +177,7 @@ export function promises(t: Test, engine: Engine): void {
       await gate.polls(device, 202);
       t.equal(await state(), 'held', 'once is not enough');
       await call();
-      await until('it is dead', state, (now) => now === 'dead');
+      await untilGood('it is dead', state, (now) => now === 'dead');
       await gate.polls(device, 200);
       const { body } = await gate.call('GET', '/v1/devices?state=dead');
       t.match(body, { devices: [{ device: device.toLowerCase() }] });
@@ -192,7 +187,7 @@ export function promises(t: Test, engine: Engine): void {
       how.odd = false;
       await call();
       t.equal((await done)[0]?.status, 'accepted');
-      await until('it is cleared', state, (now) => now === 'cleared');
+      await untilGood('it is cleared', state, (now) => now === 'cleared');
       const [device1] = (await gate.call('GET', '/v1/devices?state=dead')).body['devices'] as unknown[];
       t.equal(device1, undefined);
     },
@@ -217,7 +212,7 @@ export function promises(t: Test, engine: Engine): void {
         const began = performance.now();
         const short = await push(gate, brief, { ttl_s: 2 });
         await gate.polls(brief, 202);
-        await until(
+        await untilGood(
           `after ${jump} it expires`,
           () => stateOf(short['id']),
           (state) => state === 'expired',

@@ -6,8 +6,6 @@ import type { Gate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
 import type { Finished } from '../fixtures/program.ts';
 
-t.setTimeout(120_000);
-
 const PHONES = {
   kept: '00:1A:E8:73:00:01',
   clearedSince: '00:1A:E8:73:00:02',

@@ -10,8 +10,6 @@ import { startProcess } from '../fixtures/program.ts';
 import type { LogLine, Program } from '../fixtures/program.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 
-t.setTimeout(120_000);
-
 const shipped = (name: string): string => fileURLToPath(new URL(`../../deploy/${name}`, import.meta.url));
 const HAPROXY = shipped('haproxy/haproxy.cfg');
 const KEEPALIVED = shipped('keepalived/keepalived.conf');
@@ -46,8 +44,7 @@ t.test(
     t.teardown(() => haproxy.stop());
     const gate = await startSplitGate(t, topology, { proxies: PROXIES });
     for (const door of ['polls', 'wpi']) {
-      for (const proxy of ['proxy-1', 'proxy-2'])
-        await haproxy.line(says(`Server ${door}/${proxy} is UP`), 20_000);
+      for (const proxy of ['proxy-1', 'proxy-2']) await haproxy.line(says(`Server ${door}/${proxy} is UP`));
     }
     const curl = (...args: string[]): Promise<string> =>
       phones.run(
@@ -209,7 +206,7 @@ t.test(
           `${POLL_URL}contact-me?device-id=${device}`,
         )
         .catch((error: unknown) => String(error));
-    const called = (why: string): Promise<void> => until(why, async () => (await poll()) === '202', 20_000);
+    const called = (why: string): Promise<void> => until(why, async () => (await poll()) === '202');
 
     await isHeld(() => true, 'one of the two takes the address');
     await called('and answers phones there');
@@ -225,11 +222,7 @@ t.test(
         ...['--interval', '0.25', '--spread', '0'],
       ),
     );
-    t.match(
-      await phone.line(({ msg }) => msg === 'session', 20_000),
-      { outcome: 'completed' },
-      'sessions too',
-    );
+    t.match(await phone.line(({ msg }) => msg === 'session'), { outcome: 'completed' }, 'sessions too');
     await phone.stop();
   },
 );

@@ -5,8 +5,6 @@ import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import type { SwitchedGate } from '../fixtures/switched-gate.ts';
 import type { Phone, PhoneOptions, SessionResult } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const WRITE: Action = { action: 'WriteItems', items: { realm: 'busy' } };
 
 /** A registered phone, its service with a job for it, and the push that is to lead them together. */

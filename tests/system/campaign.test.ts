@@ -3,8 +3,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { createFleet, macAfter } from '../phones/index.ts';
 import { until } from '../fixtures/until.ts';
 
-t.setTimeout(170_000);
-
 const FIRST_MAC = '00:1A:E8:A0:00:01';
 const PHONES = 1_000;
 /** One in so many is in a call now and then. */

@@ -18,8 +18,6 @@ import { runProgram } from '../fixtures/program.ts';
 import type { LogLine } from '../fixtures/program.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const canary = (what: string): string => `canary-${what}-${randomBytes(8).toString('hex')}`;
 
 /** A corporate HTTP proxy, which lets everybody through. Resolves to its port. */

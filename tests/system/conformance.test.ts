@@ -5,8 +5,6 @@ import { QUIRKS } from '../conformance/quirks/index.ts';
 import { ENGINES } from '../fixtures/engines.ts';
 import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 
-t.setTimeout(170_000);
-
 const NOTHING_WRONG = { toService: [], toPhone: [], outcome: [] };
 
 for (const { name, skip, start } of ENGINES)

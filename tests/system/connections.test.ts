@@ -1,28 +1,16 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { fileSha256 } from '../fixtures/services/index.ts';
 import type { PlainService, RawAnswer } from '../fixtures/services/index.ts';
 import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import type { SwitchedDoor, SwitchedGate } from '../fixtures/switched-gate.ts';
+import { until } from '../fixtures/until.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
 import { createDialer, download, parseTarget } from '../phones/index.ts';
-
-t.setTimeout(120_000);
 
 const WPI_DOORS = ['sealed', 'inspected'] as const;
 const ALL_DOORS = [...WPI_DOORS, 'through'] as const;
 const DEVICE = '00:1A:E8:71:00:01';
-const LOOK_MS = 20;
-const DEADLINE_MS = 10_000;
 const FILE_BYTES = 20 * 1024 * 1024;
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + DEADLINE_MS;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`it never came to this: ${what}`);
-    await pause(LOOK_MS);
-  }
-}
 
 /** The metrics of one name that are not 0, as `name{labels} value`. */
 async function nonZero(url: string, name: string): Promise<string[]> {

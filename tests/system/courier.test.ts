@@ -7,8 +7,6 @@ import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
 import { until, untilGood } from '../fixtures/until.ts';
 
-t.setTimeout(150_000);
-
 const FIRST_MAC = '00:1A:E8:90:00:01';
 const write = (name: string, value: string) => ({ action: 'WriteItems', items: [{ name, value }] });
 

@@ -10,8 +10,6 @@ import type { SwitchedDoor, SwitchedGate } from '../fixtures/switched-gate.ts';
 import { order } from '../conformance/documents.ts';
 import type { Exchange, PhoneOptions } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const DOORS = ['exact-sealed', 'exact-inspected'] as const;
 
 const bodyOf = (message: Buffer): Buffer => message.subarray(message.indexOf('\r\n\r\n') + 4);

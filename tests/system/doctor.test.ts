@@ -7,8 +7,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
 import type { ProgramName } from '../fixtures/program.ts';
 
-t.setTimeout(120_000);
-
 const TOKEN = 'a-token-that-nobody-may-ever-read';
 
 interface Seen {

@@ -13,8 +13,6 @@ import { createShell } from '../fixtures/shell.ts';
 import type { ScriptOutcome } from '../fixtures/shell.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(170_000);
-
 /** The phones that the pages name, and what `campaigns` calls. */
 const PHONE = '00:1A:E8:12:34:56';
 const IN_TABLE = ['00:1A:E8:00:00:01', '00:1A:E8:00:00:02'];

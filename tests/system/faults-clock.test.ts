@@ -9,8 +9,6 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { macAfter } from '../phones/index.ts';
 
-t.setTimeout(170_000);
-
 const FIRST_MAC = '00:1A:E8:7B:00:01';
 const HOUR_S = 3600;
 const DAY_MS = 86_400_000;

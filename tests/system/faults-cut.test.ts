@@ -11,8 +11,6 @@ import type { SwitchedDoor } from '../fixtures/switched-gate.ts';
 import { createDialer, download } from '../phones/index.ts';
 import type { DownloadResult, Phone, SessionResult } from '../phones/index.ts';
 
-t.setTimeout(long ? 1_700_000 : 170_000);
-
 const POINTS = long ? 20 : 5;
 const DOORS = ['sealed', 'inspected', 'through'] satisfies SwitchedDoor[];
 /** Past the longest that a broken session may keep a phone's polls at 200. */

@@ -9,8 +9,6 @@ import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import type { SwitchedDoor } from '../fixtures/switched-gate.ts';
 import { createDialer, download } from '../phones/index.ts';
 
-t.setTimeout(long ? 1_700_000 : 120_000);
-
 const DOWNLOADS = long ? 3_000 : 60;
 /** Those at the end over which memory is to be flat: a program's heap grows until its first whole collection, at some 1 800. */
 const JUDGED = long ? 1_000 : 45;

@@ -4,8 +4,6 @@ import { startTwoProxies, bothLinked } from '../fixtures/faults/two-proxies.ts';
 import { long, until } from '../fixtures/faults/until.ts';
 import { createDialer, createPhone, macAfter, pollOnce, pollRequest } from '../phones/index.ts';
 
-t.setTimeout(long ? 1_700_000 : 170_000);
-
 const ROUNDS = long ? 10 : 1;
 const PHONES = 20;
 const FIRST_MAC = '00:1A:E8:7C:00:01';

@@ -2,8 +2,6 @@ import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import { createFleet, createPhone } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const PHONES = 200;
 const DEVICE = '00:1A:E8:75:00:01';
 const GAP_MS = 2_000;

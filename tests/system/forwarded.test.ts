@@ -8,8 +8,6 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { untilGood } from '../fixtures/until.ts';
 
-t.setTimeout(180_000);
-
 /** Where the liar says that he comes from, and whom he names as having forwarded him. */
 const LIE = '203.0.113.66';
 const PHONE = '203.0.113.9';

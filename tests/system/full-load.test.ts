@@ -6,8 +6,6 @@ import { until } from '../fixtures/faults/until.ts';
 import { startGate } from '../fixtures/gate.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(150_000);
-
 const DOWNLOADS = 4;
 const SLOW = 50;
 /** At a time, each opened anew once it was let in. */
@@ -70,9 +68,9 @@ t.test('bulk and sessions at all doors keep no poll, no session and no push from
   void gate.service.enqueue(DEVICE, [{ action: 'WriteItems', items: { realm: 'busy' } }]);
   const pushed = await gate.call('POST', `/v1/devices/${DEVICE}/messages?wait=proxy`, {});
   t.equal(pushed.status, 201);
-  await gate.polls(DEVICE, 202, 30_000);
+  await gate.polls(DEVICE, 202);
   t.match(await phone.openSession('solicited'), { outcome: 'completed' }, 'a session comes to its end');
-  await gate.polls(DEVICE, 200, 30_000);
+  await gate.polls(DEVICE, 200);
 
   going = false;
   await Promise.all(newcomers);

@@ -7,8 +7,6 @@ import type { Program } from '../fixtures/program.ts';
 import { POLL_URL, startSplitGate } from '../fixtures/split-gate.ts';
 import type { SplitGate } from '../fixtures/split-gate.ts';
 
-t.setTimeout(150_000);
-
 const DEVICE = '00:1a:e8:00:00:01';
 /** What is promised: whoever vanishes is missed within this. */
 const NOTICED_MS = 10_000;

@@ -9,8 +9,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { hostileDocuments } from '../fixtures/hostile-documents.ts';
 import { macAfter } from '../phones/index.ts';
 
-t.setTimeout(170_000);
-
 /** Processor time of the relay that one document may cost, TLS and log included. */
 const SLOW_MS = 2_000;
 /** What a megabyte may be to whoever reads it; an entity that is expanded takes gigabytes. */

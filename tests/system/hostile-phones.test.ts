@@ -158,7 +158,6 @@ const ask = (gate: Gate): Promise<number> =>
   });
 
 t.test('polls are answered and sessions begin whatever phones do', async (t) => {
-  t.setTimeout(170_000);
   const gate = await startGate(t, { logLevel: 'info' });
   await gate.call('POST', `/v1/devices/${PENDING}/messages`, {});
   await gate.polls(PENDING, 202);

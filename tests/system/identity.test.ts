@@ -7,8 +7,6 @@ import { baseItems, createDialer, createPhone, macAfter, parseTarget } from '../
 import type { CookieEcho, Phone } from '../phones/index.ts';
 import { reply } from '../conformance/documents.ts';
 
-t.setTimeout(120_000);
-
 const PHONES = 1_000;
 const AT_ONCE = 60;
 const ECHOES: readonly CookieEcho[] = ['whole', 'pair', 'none'];

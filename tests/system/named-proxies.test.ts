@@ -7,8 +7,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { startNameServer } from '../fixtures/name-server.ts';
 import { startProgram } from '../fixtures/program.ts';
 
-t.setTimeout(120_000);
-
 const PHONE = '00:1A:E8:2C:00:01';
 const FIRST = '127.0.0.1';
 const SECOND = '127.0.0.2';

@@ -11,8 +11,6 @@ import type { Program } from '../fixtures/program.ts';
 import { createPhone } from '../phones/index.ts';
 import { until } from '../fixtures/until.ts';
 
-t.setTimeout(180_000);
-
 const PHONE = '00:1A:E8:00:00:01';
 /** Pushed to, but no phone of the test: its polls are the test's own. */
 const GUESSED = '00:1a:e8:00:00:02';

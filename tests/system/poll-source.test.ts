@@ -8,8 +8,6 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 
-t.setTimeout(180_000);
-
 const FIRST = '00:1A:E8:7B:00:01';
 const DEVICES = 30;
 const KILLS = 3;

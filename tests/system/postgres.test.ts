@@ -8,21 +8,14 @@ import { mountSmallDisk, noMounting } from '../fixtures/small-disk.ts';
 import { createPhone } from '../phones/index.ts';
 import { untilGood } from '../fixtures/until.ts';
 
-t.setTimeout(150_000);
-
 const skip = whyNoPostgres();
 // It syncs to disk as in real life: these tests kill it, and what writes to it.
 const server = skip === false ? await startPostgres(t, { durable: true }) : null;
 const PASSWORD = 'not-to-be-seen-7f3a';
-const DEADLINE_MS = 40_000;
 const PUSHERS = 16;
 
 const mac = (n: number): string => `00:1A:E8:50:${hex(n >> 8)}:${hex(n & 255)}`;
 const hex = (n: number): string => n.toString(16).padStart(2, '0').toUpperCase();
-
-/** As {@link untilGood}, within this file's own deadline. */
-const until = <T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> =>
-  untilGood(what, ask, good, DEADLINE_MS);
 
 t.test(
   'PostgreSQL crashes and comes back: nobody is lied to, and nothing else stops',
@@ -47,7 +40,7 @@ t.test(
     const [waits, called] = [mac(1), mac(2)];
     t.equal((await gate.call('POST', `/v1/devices/${waits}/messages?wait=proxy`, {})).status, 201);
     t.equal((await gate.call('POST', `/v1/devices/${called}/messages?wait=proxy`, {})).status, 201);
-    await gate.polls(waits, 202, DEADLINE_MS);
+    await gate.polls(waits, 202);
 
     const phone = createPhone({
       deviceId: called,
@@ -74,13 +67,13 @@ t.test(
       }
     };
     const pushers = Array.from({ length: PUSHERS }, pusher);
-    await until(
+    await untilGood(
       'pushes are taken',
       async () => outcomes.size,
       (size) => size > 50,
     );
     await server.stop('immediate');
-    await until(
+    await untilGood(
       'pushes are refused',
       async () => [...outcomes.values()].filter(({ status }) => status === 503).length,
       (count) => count > 5,
@@ -100,14 +93,14 @@ t.test(
     t.match(await session, { outcome: 'completed' }, 'the session went on to its end');
 
     await server.start();
-    await until(
+    await untilGood(
       'pushes are taken again',
       async () => [...outcomes.values()].at(-1)?.status,
       (status) => status === 201,
     );
     pushing = false;
     await Promise.all(pushers);
-    await gate.polls(called, 200, DEADLINE_MS);
+    await gate.polls(called, 200);
     t.match(
       (await gate.call('GET', `/v1/devices/${called}`)).body,
       { pending: 0 },
@@ -132,7 +125,7 @@ t.test(
     const after = (await gate.call('GET', '/v1/status')).body;
     t.same(after['outbox'], before['outbox'], 'a relay killed finds all of it again');
     t.equal(after['incarnation'], before['incarnation'], 'in the same incarnation');
-    await gate.polls(waits, 202, DEADLINE_MS);
+    await gate.polls(waits, 202);
     const said = JSON.stringify(gate.relay.lines);
     t.ok(said.includes('outbox opened'));
     t.notOk(said.includes(PASSWORD), 'the password is in no line of the log');
@@ -186,10 +179,10 @@ t.test(
     for (const [n, api] of apis.entries()) {
       const pushed = await call(api, 'POST', `/v1/devices/${mac(n)}/messages?wait=proxy`, {});
       t.equal(pushed.status, 201);
-      await gate.polls(mac(n), 202, DEADLINE_MS);
+      await gate.polls(mac(n), 202);
     }
     await call(apis[0]!, 'DELETE', `/v1/devices/${mac(1)}/messages`);
-    await gate.polls(mac(1), 200, DEADLINE_MS);
+    await gate.polls(mac(1), 200);
     t.match(
       (await call(apis[1]!, 'GET', `/v1/devices/${mac(1)}`)).body,
       { pending: 0 },
@@ -225,11 +218,11 @@ t.test(
     const { deviceId } = victim;
     // Through the relay that will have the session, so that it has heard of it.
     await call(apis[0]!, 'POST', `/v1/devices/${deviceId}/messages?wait=proxy`, {});
-    await gate.polls(deviceId, 202, DEADLINE_MS);
+    await gate.polls(deviceId, 202);
     void gate.service.enqueue(deviceId, [{ action: 'WriteItems', items: { realm: 'example' } }]);
     const cut = victim.openSession('solicited').catch((error: unknown) => ({ outcome: String(error) }));
     await inSession.promise;
-    await gate.polls(deviceId, 200, DEADLINE_MS);
+    await gate.polls(deviceId, 200);
 
     const accepted: string[] = [];
     let next = 1000;
@@ -244,7 +237,7 @@ t.test(
         else await new Promise((resolve) => setTimeout(resolve, 50));
       }
     });
-    await until(
+    await untilGood(
       'pushes are taken',
       async () => accepted.length,
       (count) => count > 50,
@@ -254,8 +247,8 @@ t.test(
     const atKill = accepted.length;
     t.not((await cut).outcome, 'completed', 'its session is cut');
     t.equal((await site()).ready, true, 'the site is served on');
-    await gate.polls(deviceId, 202, DEADLINE_MS);
-    await until(
+    await gate.polls(deviceId, 202);
+    await untilGood(
       'pushes go on',
       async () => accepted.length,
       (count) => count > atKill + 50,
@@ -269,7 +262,7 @@ t.test(
       { outcome: 'completed' },
       'the other relay takes the phone',
     );
-    await gate.polls(deviceId, 200, DEADLINE_MS);
+    await gate.polls(deviceId, 200);
     t.match((await call(apis[1]!, 'GET', `/v1/devices/${deviceId}`)).body, { pending: 0 });
     const lost: string[] = [];
     for (const device of accepted) if ((await gate.poll(device)) !== 202) lost.push(device);
@@ -310,12 +303,12 @@ t.test(
     t.match((await gate.call('GET', `/v1/devices/${mac(1)}`)).body, { pending: 1 }, 'so do questions');
 
     rmSync(filler);
-    await until(
+    await untilGood(
       'pushes are taken again',
       async () => (await gate.call('POST', `/v1/devices/${mac(2)}/messages`, {})).status,
       (status) => status === 201,
     );
-    await gate.polls(mac(2), 202, DEADLINE_MS);
+    await gate.polls(mac(2), 202);
     const lost: string[] = [];
     for (const device of accepted) {
       const { body } = await gate.call('GET', `/v1/devices/${device}`);

@@ -3,8 +3,6 @@ import { startPostgresEngine } from '../fixtures/engines.ts';
 import { whyNoPostgres } from '../fixtures/postgres.ts';
 import { promises } from '../promises/suite.ts';
 
-t.setTimeout(150_000);
-
 const skip = whyNoPostgres();
 if (skip === false) promises(t, await startPostgresEngine(t));
 else t.test('promises with the outbox in PostgreSQL', { skip }, async () => undefined);

@@ -4,8 +4,6 @@ import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 import { macAfter } from '../phones/index.ts';
 
-t.setTimeout(170_000);
-
 const PHONES = 200;
 const FIRST = '00:1A:E8:78:00:01';
 const AT_ONCE = 20;

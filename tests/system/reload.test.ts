@@ -11,8 +11,6 @@ import { createAuthority } from '../fixtures/certificates.ts';
 import { startGate } from '../fixtures/gate.ts';
 import type { Program } from '../fixtures/program.ts';
 
-t.setTimeout(60_000);
-
 t.test('SIGHUP opens new session doors, closes those that are gone, and leaves the rest alone', async (t) => {
   const gate = await startGate(t);
   const [, port = ''] = /:(\d+)$/.exec(gate.phoneService) ?? [];

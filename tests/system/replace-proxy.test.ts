@@ -4,8 +4,6 @@ import t from 'tap';
 import { PENDING, slowGate, startLoad } from '../fixtures/load.ts';
 import { runProgram } from '../fixtures/program.ts';
 
-t.setTimeout(150_000);
-
 /*
  * When a listener closes, Linux resets the connections that wait in its queue, unless tcp_migrate_req is on. So this runs
  * in a network of its own, where it is.
@@ -45,8 +43,8 @@ if (process.env[INSIDE] === undefined) {
     await gate.startProxy(['--beside']);
     former.signal('SIGTERM');
     t.equal(await former.exited, 0);
-    await gate.proxy.line(({ msg }) => msg === 'site current', 30_000);
-    await gate.polls(PENDING, 202, 30_000);
+    await gate.proxy.line(({ msg }) => msg === 'site current');
+    await gate.polls(PENDING, 202);
     await load.goOn(6);
     await load.stop();
     t.same(load.failures, [], `of ${load.polls} polls and ${load.sessions} sessions`);

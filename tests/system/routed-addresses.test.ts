@@ -3,8 +3,6 @@ import { commandsOf } from '../fixtures/documents.ts';
 import { ADDRESSES, createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 
-t.setTimeout(90_000);
-
 const DEVICE = '00:1a:e8:79:00:01';
 const PAGE = 'docs/source-addresses.md';
 const RANGE = '10.99.0.0/16';

@@ -13,8 +13,6 @@ import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
 import { untilGood } from '../fixtures/until.ts';
 
-t.setTimeout(180_000);
-
 const FIRST = '00:1A:E8:7A:00:01';
 const example = (path: string): string =>
   fileURLToPath(new URL(`../../docs/examples/${path}`, import.meta.url));

@@ -8,8 +8,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { runProgram } from '../fixtures/program.ts';
 import { createShell } from '../fixtures/shell.ts';
 
-t.setTimeout(180_000);
-
 const FOLDER = new URL('../../docs/examples/scenarios/', import.meta.url);
 
 /** The gate that each example asks for; the poll address is told to phones by their service where `taught`. */

@@ -11,8 +11,6 @@ import type { RawAnswer } from '../fixtures/services/index.ts';
 import { createPhone } from '../phones/index.ts';
 import { untilGood } from '../fixtures/until.ts';
 
-t.setTimeout(180_000);
-
 const DEVICE = '00:1A:E8:72:00:01';
 const NAME = 'dls.internal';
 const CLIENT = 'phone 72:00:01';

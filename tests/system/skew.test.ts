@@ -5,8 +5,6 @@ import { startGate } from '../fixtures/gate.ts';
 import { unpackPrevious } from '../fixtures/previous/unpack.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const DEVICE = '00:1a:e8:00:00:01';
 
 const previous = unpackPrevious(t);

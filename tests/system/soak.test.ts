@@ -3,8 +3,6 @@ import t from 'tap';
 import { soakReport } from '../soak/report.ts';
 import { soak } from '../soak/soak.ts';
 
-t.setTimeout(170_000);
-
 const OPTIONS = { minutes: 0.25, phones: 20, faultEveryMs: 4_000 };
 /** What is soon over: a stopped program alone takes nine seconds. */
 const BRIEF = [

@@ -8,8 +8,6 @@ import { DIALECTS, makeCertificate, sendContactMe } from '../fixtures/services/i
 import { createFleet } from '../phones/index.ts';
 import type { Fleet, FleetOptions } from '../phones/index.ts';
 
-t.setTimeout(120_000);
-
 const skip = process.platform === 'linux' ? false : 'addresses of 127.0.0.0/8 need Linux';
 
 const PHONES = 40;

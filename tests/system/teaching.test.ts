@@ -7,8 +7,6 @@ import { DIALECTS } from '../fixtures/services/index.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
 
-t.setTimeout(180_000);
-
 const FIRST = '00:1A:E8:00:00:01';
 const PHONES = 5;
 

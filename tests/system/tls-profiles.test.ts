@@ -14,8 +14,6 @@ import type { TlsProfile } from '../../shared/tls-profile.ts';
 import { readDocument, tableUnder } from '../fixtures/documents.ts';
 import { runProgram, startProgram } from '../fixtures/program.ts';
 
-t.setTimeout(170_000);
-
 const page = readDocument('docs/tls.md');
 const run = promisify(execFile);
 

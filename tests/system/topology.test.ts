@@ -5,8 +5,6 @@ import type { Host } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 import type { Program } from '../fixtures/program.ts';
 
-t.setTimeout(90_000);
-
 const DEVICE = '00:1a:e8:00:00:01';
 const OTHER_DEVICE = '00:1a:e8:00:00:02';
 /** Long enough for a SYN to be sent twice: what is dropped stays silent, what is there answers in milliseconds. */

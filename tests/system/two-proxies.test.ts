@@ -3,8 +3,6 @@ import { bothLinked, startTwoProxies } from '../fixtures/faults/two-proxies.ts';
 import { createPhone } from '../phones/index.ts';
 import { until } from '../fixtures/until.ts';
 
-t.setTimeout(120_000);
-
 const PHONE = '00:1A:E8:2B:00:01';
 const OTHER = '00:1A:E8:2B:00:02';
 const WRITE = { action: 'WriteItems', items: { realm: 'example' } };

@@ -7,8 +7,6 @@ import { runProgram, startProgram } from '../fixtures/program.ts';
 import { startTinyproxy, whyNoTinyproxy } from '../fixtures/tinyproxy.ts';
 import { createPhone } from '../phones/index.ts';
 
-t.setTimeout(150_000);
-
 const DEVICE = '00:1a:e8:00:00:01';
 const skip = whyNoTinyproxy();
 const AUTH = { user: 'relay', password: 'open-sesame' };

@@ -11,8 +11,6 @@ import type { RecordedRequest } from '../fixtures/services/http-server.ts';
 import { createPhone, macAfter } from '../phones/index.ts';
 import type { Phone } from '../phones/index.ts';
 
-t.setTimeout(180_000);
-
 type WarningTold = Extract<DeskEvent, { type: 'warning' }>;
 
 const FIRST = '00:1A:E8:77:00:01';

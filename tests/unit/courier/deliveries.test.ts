@@ -2,8 +2,6 @@ import t from 'tap';
 import { COURIER_LIMITS } from '../../../relay-client/courier/limits.ts';
 import { bodyOf, DEVICE, startLab } from './lab.ts';
 
-t.setTimeout(120_000);
-
 const write = (items: Record<string, string>) => ({
   action: 'WriteItems',
   items: Object.entries(items).map(([name, value]) => ({ name, value })),

@@ -10,8 +10,6 @@ import { parseDeviceId } from '../../../shared/device-id.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { bodyOf, startLab } from './lab.ts';
 
-t.setTimeout(120_000);
-
 const restart = { action: 'Restart' };
 const write = { action: 'WriteItems', items: [{ name: 'realm', value: 'after' }] };
 const file = (...more: object[]) => ({

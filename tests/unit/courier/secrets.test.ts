@@ -8,8 +8,6 @@ import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { authority, temporaryDirectory, writeCredentials } from '../services/harness.ts';
 import { bodyOf, DEVICE, startLab } from './lab.ts';
 
-t.setTimeout(120_000);
-
 const isSecret = createIsSecret(DEFAULT_COURIER.secretItems);
 const SECRET = { action: 'WriteItems', items: [{ name: 'sip-pwd', value: 'hunter2' }] };
 const PLAIN = { action: 'WriteItems', items: [{ name: 'realm', value: 'plain' }] };

@@ -281,8 +281,6 @@ const engines: Engine[] = [
   },
 ];
 
-t.setTimeout(170_000);
-
 for (const engine of engines)
   t.test(
     `${engine.name} does whatever the model does, over restarts and jumps of time`,

@@ -14,8 +14,6 @@ import { runProgram } from '../../fixtures/program.ts';
 import { contactMe, DAY, dls, hold, HOUR, phone, refuses } from './conformance/lab.ts';
 import { openAt } from './sqlite-lab.ts';
 
-t.setTimeout(120_000);
-
 const missing = whyNoPostgres();
 const DEVICES = 60;
 

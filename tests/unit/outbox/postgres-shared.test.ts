@@ -14,8 +14,6 @@ import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { startPostgres, whyNoPostgres } from '../../fixtures/postgres.ts';
 import { contactMe, dls, phone, refuses } from './conformance/lab.ts';
 
-t.setTimeout(120_000);
-
 const missing = whyNoPostgres();
 
 /** Opens a relay's outbox, closed at the end of the test. */

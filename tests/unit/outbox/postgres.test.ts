@@ -7,8 +7,6 @@ import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { startPostgres, whyNoPostgres } from '../../fixtures/postgres.ts';
 import { outboxConformance } from './conformance.ts';
 
-t.setTimeout(170_000);
-
 const missing = whyNoPostgres();
 
 if (missing !== false) t.test('an outbox in PostgreSQL', { skip: missing }, async () => undefined);

@@ -5,8 +5,6 @@ import { audit, contactMe, dls, hold, phone, refuses } from './conformance/lab.t
 import { mountSmallDisk, noMounting } from '../../fixtures/small-disk.ts';
 import { acceptedBy, openAt, startPusher } from './sqlite-lab.ts';
 
-t.setTimeout(170_000);
-
 const KILLS = 5;
 const ACCEPTED_BEFORE_KILL = [1, 40, 150, 300, 600];
 

@@ -16,8 +16,6 @@ import { seededRandom } from '../../fixtures/seeded-random.ts';
 import { audit, contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
 import { acceptedBy, openAt, startPusher } from './sqlite-lab.ts';
 
-t.setTimeout(170_000);
-
 /** Places that are damaged, in each of the files; `DAMAGES=5000 npm test -- tests/unit/outbox/sqlite-damage.test.ts` for more. */
 const DAMAGES = Number(process.env['DAMAGES'] ?? 50);
 

@@ -9,8 +9,6 @@ import { contactMe, dls, hold, phone, refuses } from './conformance/lab.ts';
 import { openAt } from './sqlite-lab.ts';
 import { until } from '../../fixtures/until.ts';
 
-t.setTimeout(60_000);
-
 const SECRET = 'canary-user-pwd-8472';
 const ACTIONS = JSON.stringify([{ action: 'WriteItems', items: { 'user-pwd': SECRET } }]);
 

@@ -23,8 +23,6 @@ import { mountSmallDisk, noMounting } from '../../fixtures/small-disk.ts';
 import { audit, contactMe, DAY, dls, hold, HOUR, phone, refuses } from './conformance/lab.ts';
 import { acceptedBy, openAt, startPusher } from './sqlite-lab.ts';
 
-t.setTimeout(170_000);
-
 const PAGE = 4096;
 
 const permissions = (path: string): string => (statSync(path).mode & 0o777).toString(8);

@@ -8,8 +8,6 @@ import { silentLog } from '../../../shared/log.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { outboxConformance } from './conformance.ts';
 
-t.setTimeout(170_000);
-
 outboxConformance(t, (t) => {
   const clock = createFakeClock();
   // Of this run alone: where the file runs twice at once in one checkout, each would find the other's store in use.

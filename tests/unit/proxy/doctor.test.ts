@@ -22,7 +22,6 @@ import { diagnose } from '../../../shared/doctor/diagnose.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
 import { createShownKey } from '../../fixtures/real-proxy.ts';
 
-t.setTimeout(60_000);
 const host = '127.0.0.1';
 const site = { name: 'default', pollPrefixes: null, pollSecret: 'none' } as ProxyConfig['sites'][number];
 const pollDoor = { listen: { host, port: 0 }, allow: ['0.0.0.0/0'], proxyProtocol: false, tls: null };

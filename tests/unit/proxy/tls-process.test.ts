@@ -19,8 +19,6 @@ import { createAuthority } from '../../fixtures/certificates.ts';
 import { foundInMemory, whyNoMemory } from '../../fixtures/process-memory.ts';
 import { until } from '../../fixtures/until.ts';
 
-t.setTimeout(60_000);
-
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
 /** Processes that this one has started and that run still. */

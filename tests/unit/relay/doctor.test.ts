@@ -24,7 +24,6 @@ import { X509Certificate } from 'node:crypto';
 import { createAuthority } from '../../fixtures/certificates.ts';
 import { createShownKey, startRealProxy } from '../../fixtures/real-proxy.ts';
 
-t.setTimeout(60_000);
 const never = new AbortController().signal;
 
 async function listening(t: Test, server: Server): Promise<string> {
