@@ -1,7 +1,7 @@
 /**
- * Everything that must hold before a change goes in: types, lint, format, tests, and the Debian packages, installed. All
- * steps run, so that one run names all that is wrong; the last line counts both test runs, `N passed, N failed`. Exit code
- * 0 if all held.
+ * Everything that must hold before a change goes in: types, lint, format, tests, those that take longer, and the Debian
+ * packages, installed. All steps run, so that one run names all that is wrong; the last line counts all test runs,
+ * `N passed, N failed`. Exit code 0 if all held.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +20,7 @@ const steps: Step[] = [
   { name: 'lint', args: ['node_modules/eslint/bin/eslint.js', '.'] },
   { name: 'format', args: ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'] },
   { name: 'tests', args: ['tests/run.ts'] },
+  { name: 'long tests', args: ['tests/run.ts', 'tests/long'], env: { TEST_FILE_S: '600' } },
   { name: 'packages', args: ['tests/run.ts', 'tests/packages'], env: { TEST_FILE_S: '600' } },
 ];
 const totalsLine = /^\d+ passed, \d+ failed(, \d+ skipped)?$/;

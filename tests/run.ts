@@ -3,6 +3,7 @@
  *
  *   npm test                         every *.test.ts below tests/unit, tests/simulation, tests/system and tests/browser
  *   npm test -- tests/unit/shared    files or directories, relative to the package's root
+ *   npm run test:long                those below tests/long, which take minutes; `npm run check` runs them too
  *
  * Each file is a process of its own, run by Node itself (tap's own runner adds three module loaders and about
  * a second per file). A file that needs a quiet machine says so in a comment line `// runs alone: reason`
@@ -10,7 +11,7 @@
  *
  * NO_SKIP=1    a skip or a todo counts as a failure
  * TEST_JOBS    files run side by side; default 3: one of them of those that mostly compute, as long as there are any,
- *              the others of tests/system, which mostly wait
+ *              the others of tests/system and tests/long, which mostly wait
  *
  * Exit code 0 when at least one test ran and none failed, else 1.
  */
@@ -24,7 +25,8 @@ import { reportFile, reportTotals } from './runner/report.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const suites = ['tests/unit', 'tests/simulation', 'tests/system', 'tests/browser'];
 const defaultJobs = 3;
-const waiting = join('tests', 'system');
+/** Files that mostly wait for the programs that they start. */
+const waiting = /\/tests\/(system|long)\/[^/]+$/;
 /** Names the directories of `t.testdir()`, so that two runs in one checkout do not share them. */
 const runName = `run-${process.pid}`;
 
@@ -42,8 +44,8 @@ async function main(args: string[]): Promise<number> {
 
   const results: FileResult[] = [];
   const runAll = async (queue: string[], width: number): Promise<void> => {
-    const waits = queue.filter((file) => file.includes(waiting));
-    const computes = queue.filter((file) => !file.includes(waiting));
+    const waits = queue.filter((file) => waiting.test(file));
+    const computes = queue.filter((file) => !waiting.test(file));
     const worker = async (_: unknown, n: number): Promise<void> => {
       const [first, second] = n === 0 ? [computes, waits] : [waits, computes];
       const next = (): string | undefined => first.shift() ?? second.shift();

@@ -1,3 +1,3 @@
-import { testSeeds } from './seeds.ts';
+import { testSeeds } from '../test-seeds.ts';
 
-testSeeds(0);
+testSeeds(1, 150);

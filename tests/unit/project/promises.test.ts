@@ -67,9 +67,9 @@ t.test('each of its tests is there by that name', async (t) => {
 });
 
 t.test('each that an outbox has a part in names tests with each engine', async (t) => {
-  const withPostgres = (text: string): boolean => /\bstartPostgres(Engine)?\(|\bENGINES\b/.test(text);
+  const withPostgres = (text: string): boolean => /\bstartPostgres(Engine)?\(/.test(text);
   const withSqlite = (text: string): boolean =>
-    /\bENGINES\b/.test(text) || (/\bstart\w*Gate\(|\bopenSqliteOutbox\(/.test(text) && !withPostgres(text));
+    /\bstart\w*Gate\(|\bopenSqliteOutbox\(/.test(text) && !withPostgres(text);
   const without: string[] = [];
   for (const { number, engines, tests } of promises) {
     if (engines === 'no outbox has a part in it') {

@@ -1,0 +1,3 @@
+import { testSeeds } from '../../simulation/test-seeds.ts';
+
+testSeeds(301, 640);
