@@ -86,6 +86,8 @@ export const DEFAULT_LIMITS = {
   relay_connections: 64,
   /** Of them from one address: the oldest gives way. */
   relay_connections_per_address: 8,
+  /** Of each second, milliseconds of the main thread that one relay's control frames may take; see createLoopShare. */
+  relay_ms_per_s: 250,
   /** Held messages of one site. */
   held: 2_000_000,
   /** Seconds from the loss of a link in which a phone's connection waits for the next one; 0 = it is refused at once. */
@@ -131,14 +133,15 @@ const userAndGroup = z
     return { uid, gid };
   });
 
+/** Where more would make no sense. */
+const MOST: Record<string, number> = { drain_s: DRAIN_MOST_S, relay_ms_per_s: 1_000 };
+
 const limitsSchema = z
   .strictObject(
     Object.fromEntries(
       Object.entries(DEFAULT_LIMITS).map(([name, preset]) => [
         name,
-        fields
-          .whole(name === 'link_wait_s' ? 0 : 1, name === 'drain_s' ? DRAIN_MOST_S : 100_000_000)
-          .default(preset),
+        fields.whole(name === 'link_wait_s' ? 0 : 1, MOST[name] ?? 100_000_000).default(preset),
       ]),
     ) as Record<keyof ProxyLimits, z.ZodDefault<z.ZodNumber>>,
     'a map of limits',

@@ -120,6 +120,22 @@ export function createMetrics(parts: MeasuredParts): Metrics {
       }
     }
   });
+  counter(
+    'sallyport_link_busy_seconds_total',
+    "Time of the main thread that the relay's control frames took",
+    ['site', 'relay'],
+    (c) => {
+      for (const { site, relay, busyMs } of relayDoor.taken()) c.inc({ site, relay }, busyMs / 1000);
+    },
+  );
+  counter(
+    'sallyport_link_held_back_seconds_total',
+    'Time in which the relay was not listened to, as its control frames took too much',
+    ['site', 'relay'],
+    (c) => {
+      for (const { site, relay, heldBackMs } of relayDoor.taken()) c.inc({ site, relay }, heldBackMs / 1000);
+    },
+  );
   gauge('sallyport_session_connections', 'Phone connections open', ['door'], (g) => {
     for (const door of sessionDoors()) g.set({ door: door.name }, door.stats().open);
   });

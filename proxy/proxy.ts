@@ -141,6 +141,7 @@ export async function createProxy(config: ProxyConfig, options: ProxyOptions): P
         sharing,
         tls: config.relay.tls,
         guests: { most: limits.relay_connections, perAddress: limits.relay_connections_per_address },
+        relayMsPerSecond: limits.relay_ms_per_s,
         registry,
         siteExists: (name) => sites.some((site) => site.name === name),
         onRevoked: (record) => sites.find(({ name }) => name === record.site)?.distrust(record.name),

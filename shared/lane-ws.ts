@@ -100,7 +100,9 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
     hold(ms) {
       if (ws.readyState !== ws.OPEN || ws.isPaused) return;
       ws.pause();
-      setTimeout(() => ws.resume(), ms);
+      const resume = (): void => ws.resume();
+      if (ms === 0) setImmediate(resume);
+      else setTimeout(resume, ms);
     },
     cut() {
       own ??= { code: 1006, reason: 'cut' };

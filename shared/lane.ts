@@ -15,7 +15,10 @@ export interface Lane {
   close(code: number, reason: string): void;
   /** Cuts the connection at once. */
   cut(): void;
-  /** Reads nothing for so long, in ms: what comes meanwhile waits in the network. Lanes without one can't. */
+  /**
+   * Reads nothing for so long, in ms; 0 = until all else that waits now has had its turn. What comes meanwhile waits in the
+   * network. What was read already is still told. Lanes without one can't.
+   */
   hold?(ms: number): void;
 }
 

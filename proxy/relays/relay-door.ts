@@ -23,6 +23,8 @@ import { MUX_MESSAGE_BYTES } from '../../shared/mux-frames.ts';
 import { CLOSE, CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../../shared/protocol.ts';
 import type { JoinAnswer } from '../../shared/protocol.ts';
 import { readInvite } from './invite.ts';
+import { createLoopShare } from './loop-share.ts';
+import type { LoopShare } from './loop-share.ts';
 import { createGuests } from './relay-door-guests.ts';
 import type { Registry, RelayRecord } from './registry.ts';
 import { createRelayLink } from './relay-link.ts';
@@ -48,6 +50,8 @@ export interface RelayDoorOptions {
   tls: { cert: string; key: string };
   /** Connections that have not shown a relay's key, at once, and of them from one address. */
   guests: { most: number; perAddress: number };
+  /** Of each second, what one relay's control frames may take of the main thread in the long run. */
+  relayMsPerSecond: number;
   registry: Registry;
   /** Makes a link for a relay; null when its site does not exist here. */
   link: (record: RelayRecord) => LinkMaking | null;
@@ -59,7 +63,7 @@ export interface RelayDoorOptions {
 }
 
 /** What a link needs besides what the door knows. */
-export type LinkMaking = Omit<RelayLinkOptions, 'id' | 'record' | 'clock' | 'onFenced'>;
+export type LinkMaking = Omit<RelayLinkOptions, 'id' | 'record' | 'clock' | 'share' | 'onFenced'>;
 
 /** Where relays dial in: TLS 1.3 with a key on both sides, then WebSockets. */
 export interface RelayDoor {
@@ -71,6 +75,8 @@ export interface RelayDoor {
   refused(): Readonly<Record<string, number>>;
   /** How often a link was closed because another one with the same relay's key came while it was alive. */
   fenced(): number;
+  /** What the control frames of each relay that has linked since the start took, and how long it had to wait for that. */
+  taken(): { site: string; relay: string; busyMs: Milliseconds; heldBackMs: Milliseconds }[];
   /** Re-reads certificate and key. */
   reload(): void;
   /** Takes no more connections; those that are there stay. */
@@ -83,6 +89,8 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
   const links = new Map<string, RelayLink>();
   /** Relays that have linked, by the pin they did it with, and since when they do: as many as the registry has keys. */
   const served = new Map<Pin, { record: RelayRecord; since: Milliseconds }>();
+  /** By name, over all links and keys of the relay: as many as have linked. */
+  const shares = new Map<string, { site: string; share: LoopShare }>();
   const refused: Record<string, number> = {};
   const pins = new WeakMap<Duplex, Pin>();
   /** From the first packet on: who never makes its TLS handshake must not hold up the end either. */
@@ -154,7 +162,8 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     const peer = peerOf(socket);
     if (socket.remoteAddress === undefined) return void socket.destroy();
     raw.set(peer, socket);
-    socket.once('close', () => raw.delete(peer));
+    // The system may have given the same port to a newcomer before this one's end was told here.
+    socket.once('close', () => void (raw.get(peer) === socket && raw.delete(peer)));
     guests.add(socket, peerGroup(socket.remoteAddress));
   });
   // Before HTTP is spoken: who shows no key is cut, and who shows a relay's has a place of its own.
@@ -240,9 +249,27 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
 
   const lanes = new Map<RelayLink, number>();
 
+  function shareOf({ name, site }: RelayRecord): LoopShare {
+    const present = shares.get(name);
+    if (present?.site === site) return present.share;
+    const share = createLoopShare({
+      msPerSecond: options.relayMsPerSecond,
+      clock,
+      onHeldBack: () =>
+        log.warn('relay held back: its control frames take more of the proxy than relay_ms_per_s', {
+          relay: name,
+          site,
+          most: options.relayMsPerSecond,
+        }),
+    });
+    shares.set(name, { site, share });
+    return share;
+  }
+
   function control(ws: WebSocket, socket: Duplex, record: RelayRecord, making: LinkMaking): void {
     const onFenced = (): void => void (fenced += 1);
-    const link = createRelayLink({ ...making, id: randomBytes(16).toString('hex'), record, clock, onFenced });
+    const id = randomBytes(16).toString('hex');
+    const link = createRelayLink({ ...making, id, record, clock, share: shareOf(record), onFenced });
     links.set(link.id, link);
     if (!served.has(record.pin)) served.set(record.pin, { record, since: clock.wall() });
     ws.once('close', () => links.delete(link.id));
@@ -349,6 +376,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     certificate: () => ({ name: 'relay', notAfter: endOfChain(material.tls.cert) }),
     refused: () => refused,
     fenced: () => fenced,
+    taken: () => [...shares].map(([relay, { site, share }]) => ({ site, relay, ...share.total() })),
     reload() {
       const fresh = readMaterial(options.tls);
       server.setSecureContext({ ...fresh.tls, minVersion: 'TLSv1.3' });

@@ -15,6 +15,7 @@ import {
 } from '../../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
 import { readRelayFrame } from '../../shared/protocol-read.ts';
+import type { LoopShare } from './loop-share.ts';
 import type { RelayRecord } from './registry.ts';
 import { SITE_LINKS } from '../site.ts';
 import type { Site, SiteLink } from '../site.ts';
@@ -23,6 +24,9 @@ import type { Site, SiteLink } from '../site.ts';
 const TELEMETRY_BACKLOG_BYTES = 262_144;
 /** Bytes of telemetry that are told at once; the polls of more devices within a second are left out. */
 const TELEMETRY_BURST_BYTES = 2 * 1_048_576;
+/** Within this a link may bring {@link BEATS} pings and pongs: an honest one brings a handful. */
+const BEATS_WINDOW_MS = 10_000;
+export const BEATS = 1_000;
 /** A link that was heard of within this is alive: each side says something each {@link HEARTBEAT_MS}. */
 const ALIVE_MS = 1.5 * HEARTBEAT_MS;
 
@@ -37,6 +41,8 @@ export interface RelayLinkOptions {
   clock: Clock;
   log: Log;
   maxStreams: number;
+  /** What this relay's control frames may take of the loop. */
+  share: LoopShare;
   /** Another link with this relay's key was alive, and had to make room. */
   onFenced: () => void;
 }
@@ -67,6 +73,8 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
   let pingedAt = 0;
   let roundTrip: number | null = null;
   let heardAt = clock.monotonic();
+  let beats = 0;
+  let beatsSince = heardAt;
 
   const greeting = clock.after(GREETING_MS, () => close(CLOSE.noGreeting, 'no hello in time'));
   const heartbeat = createHeartbeat({
@@ -196,34 +204,53 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     };
   }
 
+  /** Whether there were more pings and pongs than anybody has a use for. */
+  function tooManyBeats(): boolean {
+    if (heardAt - beatsSince >= BEATS_WINDOW_MS) {
+      beatsSince = heardAt;
+      beats = 0;
+    }
+    return (beats += 1) > BEATS;
+  }
+
+  function hear(text: string): void {
+    heartbeat.heard();
+    heardAt = clock.monotonic();
+    const read = readRelayFrame(text);
+    if ('wrong' in read) return close(CLOSE.violation, read.wrong);
+    if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
+    const { frame } = read;
+    if (serving === null) {
+      if (frame.type !== 'hello') return close(CLOSE.violation, 'the first frame is not a hello');
+      return hello(frame);
+    }
+    if ((frame.type === 'ping' || frame.type === 'pong') && tooManyBeats()) {
+      return close(CLOSE.violation, `more than ${BEATS} pings and pongs in ${BEATS_WINDOW_MS / 1_000} s`);
+    }
+    site.heard(serving);
+    if (frame.type === 'ping') return say({ type: 'pong', n: frame.n });
+    if (frame.type === 'pong') {
+      if (frame.n === pings) roundTrip = clock.monotonic() - pingedAt;
+      return;
+    }
+    let wrong: string | null;
+    try {
+      wrong = site.frame(serving, frame);
+    } catch (error) {
+      // A fault of ours, but the other sites of this proxy shall not suffer from it.
+      log.error('control frame failed', { type: frame.type, why: describeError(error) });
+      wrong = `a ${frame.type} could not be handled; the proxy's log says why`;
+    }
+    if (wrong !== null) close(CLOSE.violation, wrong);
+  }
+
   const events: LaneEvents = {
     frame(text) {
       if (over || typeof text !== 'string') return;
-      heartbeat.heard();
-      heardAt = clock.monotonic();
-      const read = readRelayFrame(text);
-      if ('wrong' in read) return close(CLOSE.violation, read.wrong);
-      if ('skipped' in read) return log.debug('control frame skipped', { type: read.skipped });
-      const { frame } = read;
-      if (serving === null) {
-        if (frame.type !== 'hello') return close(CLOSE.violation, 'the first frame is not a hello');
-        return hello(frame);
-      }
-      site.heard(serving);
-      if (frame.type === 'ping') return say({ type: 'pong', n: frame.n });
-      if (frame.type === 'pong') {
-        if (frame.n === pings) roundTrip = clock.monotonic() - pingedAt;
-        return;
-      }
-      let wrong: string | null;
-      try {
-        wrong = site.frame(serving, frame);
-      } catch (error) {
-        // A fault of ours, but the other sites of this proxy shall not suffer from it.
-        log.error('control frame failed', { type: frame.type, why: describeError(error) });
-        wrong = `a ${frame.type} could not be handled; the proxy's log says why`;
-      }
-      if (wrong !== null) close(CLOSE.violation, wrong);
+      const began = clock.monotonic();
+      hear(text);
+      const unread = options.share.spent(clock.monotonic() - began);
+      if (unread !== null) lane?.hold?.(unread);
     },
     drained: () => undefined,
     closed: end,

@@ -4,16 +4,13 @@ import { once } from 'node:events';
 import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
-import { stringify } from 'yaml';
+import { startBystander } from '../fixtures/bystander.ts';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { startPolling } from '../fixtures/polling.ts';
 import type { Polling } from '../fixtures/polling.ts';
-import { runProgram, startProgram } from '../fixtures/program.ts';
 
 const PENDING = '00:1a:e8:00:00:01';
 /** Polls in each attack, one each {@link EVERY_MS}: the attack goes on until they are over. */
@@ -34,27 +31,6 @@ const found = ((): boolean => {
     return false;
   }
 })();
-
-/** A proxy that nobody attacks; resolves to its poll door. */
-async function startBystander(t: Test, dir: string): Promise<string> {
-  const home = join(dir, 'bystander');
-  const { code, stderr } = await runProgram('sallyport-proxy', ['init', home]);
-  if (code !== 0) throw new Error(`init ended with ${code}: ${stderr}`);
-  const config = join(home, 'proxy.yaml');
-  await writeFile(
-    config,
-    stringify({
-      poll: [{ listen: '127.0.0.1:0' }],
-      doors: [],
-      relay: { listen: '127.0.0.1:0', tls: { cert: 'proxy.pem', key: 'proxy.key' }, state: './state' },
-      ops: { listen: '127.0.0.1:0' },
-      workers: 1,
-    }),
-  );
-  const proxy = await startProgram('sallyport-proxy', ['run', '--config', config]);
-  t.teardown(() => proxy.stop());
-  return (proxy.ready['poll'] as string[])[0]!;
-}
 
 /** Sum of the proxy's metrics whose line begins with one of `names`. */
 async function figure(gate: Gate, ...names: string[]): Promise<number> {

@@ -1,11 +1,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import t from 'tap';
 import { CLOSE } from '../../shared/protocol.ts';
 import { until } from '../fixtures/faults/until.ts';
 import { startGate } from '../fixtures/gate.ts';
-import { runProgram, startProgram } from '../fixtures/program.ts';
+import { startPolling } from '../fixtures/polling.ts';
+import { runProgram, startProcess, startProgram } from '../fixtures/program.ts';
+import { startBystander } from '../fixtures/bystander.ts';
 import { startSecondSite, TWO_SITES } from '../fixtures/second-site.ts';
 import { createPhone } from '../phones/index.ts';
 
@@ -13,6 +16,17 @@ import { createPhone } from '../phones/index.ts';
 const MAC = '00:1A:E8:2E:00:01';
 const PLACES = 12;
 const FLOOD = 30;
+/** The same for polls: enough for those that {@link POLLS} opens while a busy machine lets them wait. */
+const POLL_PLACES = 60;
+const POLL_FLOOD = 120;
+/** What one relay may take of each second of the proxy, in milliseconds: little, so that what is saved up is soon used. */
+const SHARE_MS = 20;
+/** Polls beside a flood of frames, one each {@link EVERY_MS}, and what 99 in 100 of them may take at most. */
+const POLLS = 100;
+const EVERY_MS = 20;
+const P99_MS = 500;
+/** On a machine that is slow by itself: how many times as long as at a proxy that nobody floods, at the same time. */
+const TIMES_CONTROL = 3;
 
 t.test('two customers of one proxy, with phones of the same MACs', async (t) => {
   const [north, south] = TWO_SITES.sites;
@@ -20,7 +34,8 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
     site: 'north',
     proxy: {
       ...TWO_SITES,
-      sites: [{ ...north, session_connections: PLACES, poll_connections: PLACES }, south],
+      sites: [{ ...north, session_connections: PLACES, poll_connections: POLL_PLACES }, south],
+      limits: { relay_ms_per_s: SHARE_MS },
     },
   });
   const other = await startSecondSite(t, gate);
@@ -102,7 +117,7 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
       t.teardown(() => sockets.forEach((socket) => socket.destroy()));
       // Each polls once and begins a second poll, so that none of them idles.
       const request = `GET /dcmp/contact-me?device-id=flood HTTP/1.1\r\nHost: ${host}\r\n\r\nGET /`;
-      for (let i = 0; i < FLOOD; i++) {
+      for (let i = 0; i < POLL_FLOOD; i++) {
         const socket = connect({ host: address, port: Number(port) }, () => void socket.write(request));
         socket.on('error', () => undefined);
         sockets.push(socket);
@@ -115,10 +130,10 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
       const evicted = 'sallyport_poll_connections_cut_total\\{reason="evicted"\\}';
       await until(
         'those that are too many are gone',
-        async () => (await figure(refused)) + (await figure(evicted)) >= FLOOD - PLACES,
+        async () => (await figure(refused)) + (await figure(evicted)) >= POLL_FLOOD - POLL_PLACES,
       );
-      t.ok((await figure('sallyport_site_poll_connections\\{site="north"\\}')) <= PLACES);
-      for (let i = 0; i < FLOOD; i++) t.equal(await other.poll(MAC), 200);
+      t.ok((await figure('sallyport_site_poll_connections\\{site="north"\\}')) <= POLL_PLACES);
+      for (let i = 0; i < POLL_FLOOD; i++) t.equal(await other.poll(MAC), 200);
       t.equal(await figure('sallyport_site_poll_connections_refused_total\\{site="south"\\}'), 0);
     },
   );
@@ -162,5 +177,77 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
     t.equal(await readiness('south'), 503);
     t.equal(await readiness('north'), 200);
     t.notOk(gate.relay.lines.some(({ msg }) => msg === 'link down'));
+  });
+
+  await t.test('a relay that floods is read more slowly, and the other site is served on', async (t) => {
+    const dir = join(gate.dir, 'rogue');
+    const { stdout } = await proxy('invite', 'rogue', '--site', 'south');
+    const joined = await runProgram('sallyport-relay', [
+      'join',
+      stdout.trim().split('\n').at(-1)!,
+      '--dir',
+      dir,
+    ]);
+    t.equal(joined.code, 0, joined.stderr);
+    await gate.call('POST', `/v1/devices/${MAC}/messages?wait=proxy`, {});
+    await gate.polls(MAC, 202);
+    const polling = await startPolling(t, {
+      path: `/dcmp/contact-me?device-id=${MAC}`,
+      doors: [new URL(gate.pollUrl).host, await startBystander(t, gate.dir)],
+      everyMs: EVERY_MS,
+    });
+    const script = new URL('../fixtures/rogue-relay.ts', import.meta.url).pathname;
+    const command = [process.execPath, script, join(dir, 'relay.yaml')];
+    const rogue = await startProcess('rogue', [...command, 'marks']);
+    t.teardown(() => rogue.stop());
+    const heldBack = (): boolean =>
+      gate.proxy.lines.some(
+        ({ msg, relay }) => String(msg).startsWith('relay held back') && relay === 'rogue',
+      );
+    const [round] = await Promise.all([
+      polling.polls(POLLS),
+      (async () => {
+        // As long as it has something left: what the other customer pushes gets through.
+        for (let n = 0; n < 5 || !heldBack(); n++) {
+          const pushed = await gate.call('POST', `/v1/devices/001ae82e${n}/messages?wait=proxy`, {});
+          t.not(pushed.body['waited'], false, 'the proxy has it in time');
+        }
+      })(),
+    ]);
+    const [door, control] = round;
+    if (door === undefined || control === undefined) throw new Error('two doors were to be polled');
+    t.same(Object.keys(door.statuses), ['202'], 'every poll is answered, and rightly');
+    const most = Math.max(P99_MS, TIMES_CONTROL * control.p99);
+    t.comment(`p99 ${door.p99.toFixed(1)} ms; where nobody floods ${control.p99.toFixed(1)} ms`);
+    t.ok(door.p99 <= most, `99 in 100 polls are answered within ${most.toFixed(0)} ms`);
+    t.notOk(gate.relay.lines.some(({ msg }) => msg === 'link down'));
+
+    const metrics = async (): Promise<string> => (await fetch(`${gate.ops}/metrics`)).text();
+    const busy = async (): Promise<{ ms: number; at: number }> => {
+      const line = /^sallyport_link_busy_seconds_total\{site="south",relay="rogue"\} (.*)$/m;
+      return { ms: 1_000 * Number(line.exec(await metrics())?.[1]), at: performance.now() };
+    };
+    const from = await busy();
+    await polling.polls(POLLS);
+    const to = await busy();
+    const part = (to.ms - from.ms) / (to.at - from.at);
+    t.ok(part < 0.2, `then it takes ${part.toFixed(3)} of the proxy, of which ${SHARE_MS / 1_000} are its`);
+    t.match(
+      await metrics(),
+      /^sallyport_link_held_back_seconds_total\{site="south",relay="rogue"\} [\d.]*[1-9]/m,
+    );
+    t.match(await metrics(), /^sallyport_link_held_back_seconds_total\{site="north",relay="hq-1"\} 0$/m);
+    t.notOk(
+      rogue.lines.some(({ msg }) => msg === 'cut'),
+      'who is slow to be read is not cut',
+    );
+
+    await rogue.stop();
+    const beating = await startProcess('rogue', [...command, 'pings']);
+    t.teardown(() => beating.stop());
+    t.match(await beating.line(({ msg }) => msg === 'cut', 60_000), {
+      code: CLOSE.violation,
+      reason: /pings/,
+    });
   });
 });

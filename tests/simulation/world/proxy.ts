@@ -10,6 +10,7 @@ import { createPollHandler } from '../../../proxy/poll/poll-handler.ts';
 import { createPollSecrets } from '../../../proxy/poll/poll-secrets.ts';
 import { createRoutes } from '../../../proxy/poll/routes.ts';
 import { createUnknownReports } from '../../../proxy/poll/unknown-reports.ts';
+import { createLoopShare } from '../../../proxy/relays/loop-share.ts';
 import { createRelayLink } from '../../../proxy/relays/relay-link.ts';
 import type { RelayLink } from '../../../proxy/relays/relay-link.ts';
 import { createSite } from '../../../proxy/site.ts';
@@ -183,6 +184,7 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
       clock: now.process.clock,
       log: world.log.child({ proxy: name }),
       maxStreams: 64,
+      share: createLoopShare({ msPerSecond: 250, clock: now.process.clock, onHeldBack: () => undefined }),
       onFenced: () => undefined,
     });
     now.links.set(id, link);

@@ -118,7 +118,7 @@ else {
     // Those that push follow, too: what is their own they know from memory, what is another's from the store.
     const followers = relays.map((relay) => {
       const follower = { relay, seen: [] as number[], reached: 0, reading: Promise.resolve() };
-      relay.onCommit(() => {
+      const stop = relay.onCommit(() => {
         follower.reading = follower.reading.then(async () => {
           const found = await relay.changes(follower.reached, 1000);
           if (found === null) throw new Error('no changes');
@@ -126,7 +126,7 @@ else {
           follower.reached = found.seq;
         });
       });
-      return follower;
+      return Object.assign(follower, { stop });
     });
     for (let first = 0; first < 300; first += 20) {
       await Promise.all(
@@ -140,6 +140,8 @@ else {
         follower.seen,
         Array.from({ length: 300 }, (_, n) => n + 1),
       );
+      // What another relay commits is told at any time, also when the outbox is being closed.
+      follower.stop();
     }
     t.match(await reader.counts(), { accepted: 300, held: 300, devices: 300 });
 

@@ -81,7 +81,7 @@ t.test("docs/metrics.md lists exactly the proxy's metrics", async (t) => {
       }),
       siteStats: () => ({ 200: 2, 202: 1, open: 4, refused: 5 }),
     },
-    relayDoor: { refused: () => ({}), fenced: () => 0 },
+    relayDoor: { refused: () => ({}), fenced: () => 0, taken: () => [] },
     sessionDoors: () => [],
     sites: [],
     marks: { stats: () => ({ known: 0, bytes: 0 }) },

@@ -24,7 +24,11 @@ t.test('all that is told to relays is what the link protocol takes', async (t) =
       }),
       siteStats: () => ({ 200: 2, 202: 1, open: 4, refused: 5 }),
     },
-    relayDoor: { refused: () => ({ 'unknown-key': 1 }), fenced: () => 0 },
+    relayDoor: {
+      refused: () => ({ 'unknown-key': 1 }),
+      fenced: () => 0,
+      taken: () => [{ site: 'default', relay: 'hq-1', busyMs: 5, heldBackMs: 2 }],
+    },
     sessionDoors: () => [
       { name: 'wpi', stats: () => ({ accepted: 1, open: 1, cut: 0, refused: { too_many: 1 } }) },
     ],

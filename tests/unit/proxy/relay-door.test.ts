@@ -39,6 +39,7 @@ async function openDoor(t: Test) {
     listen: { host: '127.0.0.1', port: 0 },
     tls: { cert: join(dir, 'proxy.pem'), key: join(dir, 'proxy.key') },
     guests: { most: 64, perAddress: 8 },
+    relayMsPerSecond: 250,
     registry,
     link: () => null,
     onRevoked: () => undefined,

@@ -4,7 +4,8 @@ import type { Lane } from '../../../shared/lane.ts';
 import { createLog } from '../../../shared/log.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../shared/protocol.ts';
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
-import { createRelayLink } from '../../../proxy/relays/relay-link.ts';
+import { createLoopShare } from '../../../proxy/relays/loop-share.ts';
+import { BEATS, createRelayLink } from '../../../proxy/relays/relay-link.ts';
 import { SITE_LINKS } from '../../../proxy/site.ts';
 import type { Site, SiteLink } from '../../../proxy/site.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
@@ -29,7 +30,10 @@ function start(t: Test, site: Partial<Site> = {}) {
     closed: null,
   };
   const logged: string[] = [];
+  const held: number[] = [];
+  let heldBack = 0;
   let serving: SiteLink | null = null;
+  const share = createLoopShare({ msPerSecond: 250, clock, onHeldBack: () => void (heldBack += 1) });
   const link = createRelayLink({
     id: 'link',
     record: { name: 'hq-1', site: 'default', pin: 'sha256:x', added: '' },
@@ -51,6 +55,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     clock,
     log: createLog('error', { write: (line) => void logged.push(line) }),
     maxStreams: 4,
+    share,
     onFenced: () => undefined,
   });
   t.teardown(() => link.close(CLOSE.going, 'the test is over'));
@@ -59,11 +64,23 @@ function start(t: Test, site: Partial<Site> = {}) {
     backlog: () => state.backlog,
     close: (code, reason) => void (state.closed ??= { code, reason }),
     cut: () => undefined,
+    hold: (ms) => void held.push(ms),
   };
   link.start(lane);
   const hear = (frame: RelayFrame | string): void =>
     link.events.frame(typeof frame === 'string' ? frame : JSON.stringify(frame));
-  return { clock, link, said, state, hear, logged, serving: () => serving! };
+  return {
+    clock,
+    link,
+    said,
+    state,
+    hear,
+    held,
+    heldBack: () => heldBack,
+    share,
+    logged,
+    serving: () => serving!,
+  };
 }
 
 t.test('who does not say hello in time is cut', async (t) => {
@@ -160,4 +177,88 @@ t.test('after its end a link says and hears nothing', async (t) => {
   t.equal(said.length, before);
   t.equal(frames, 0);
   t.throws(() => serving().open({} as never), { code: 'LINK_DOWN' });
+});
+
+/** Frames that take so many milliseconds each to handle. */
+function startCostly(t: Test, ms: number) {
+  const started: ReturnType<typeof start> = start(t, {
+    frame: () => {
+      started.clock.advance(ms);
+      return null;
+    },
+  });
+  started.hear(HELLO);
+  const loud = (): void => started.hear({ type: 'loud', device: '001ae8000001' });
+  return { ...started, loud };
+}
+
+t.test(
+  'a relay gives the loop away each 10 ms, and waits for nothing else while it has something left',
+  (t) => {
+    const { loud, held, heldBack, share } = startCostly(t, 4);
+    // Half a minute of the loop at a stretch, which is several times what a snapshot of a million devices takes.
+    for (let i = 0; i < 30_000 / 4; i++) loud();
+    t.equal(held.length, 30_000 / 4 / 3, 'after each third frame all else has its turn');
+    t.ok(held.every((ms) => ms === 0));
+    t.equal(heldBack(), 0);
+    t.same(share.total(), { busyMs: 30_000, heldBackMs: 0 });
+    t.end();
+  },
+);
+
+t.test(
+  'a relay that has used up what it may take is read more slowly, is told of once a minute, and is not cut',
+  (t) => {
+    const { clock, loud, held, heldBack, share, state } = startCostly(t, 10);
+    const began = clock.monotonic();
+    const next = (): void => {
+      const before = held.length;
+      loud();
+      const [hold = 0] = held.slice(before);
+      t.ok(hold <= 2_000, 'its beats are heard all the while');
+      clock.advance(hold);
+    };
+    while (heldBack() === 0) next();
+    const used = share.total().busyMs;
+    t.ok(used >= 30_000 && used < 45_000, `it has used ${used} ms`);
+    const from = { at: clock.monotonic(), busy: used };
+    while (clock.monotonic() - from.at < 150_000) next();
+    const part = (share.total().busyMs - from.busy) / (clock.monotonic() - from.at);
+    t.ok(part > 0.2 && part < 0.26, `it takes ${part.toFixed(3)} of the loop`);
+    t.equal(heldBack(), 3);
+    t.equal(state.closed, null);
+    t.ok(share.total().heldBackMs > 100_000);
+    clock.advance(130_000);
+    const before = held.length;
+    for (let i = 0; i < 100; i++) loud();
+    t.ok(
+      held.slice(before).every((ms) => ms === 0),
+      'who is quiet for a while has as much as before',
+    );
+    t.ok(clock.monotonic() > began);
+    t.end();
+  },
+);
+
+t.test('one frame that takes long is waited for in pieces, by all lanes of that relay', (t) => {
+  const { clock, loud, held, share } = startCostly(t, 40_000);
+  loud();
+  t.equal(held[0], 2_000);
+  t.equal(share.spent(0), 2_000, 'another lane of it');
+  clock.advance(500);
+  t.equal(share.spent(0), 1_500);
+  t.end();
+});
+
+t.test('a relay that sends more pings and pongs than anybody has a use for is cut', (t) => {
+  const { clock, hear, state } = start(t);
+  hear(HELLO);
+  for (let n = 0; n < 2_000; n++) {
+    clock.advance(100);
+    hear({ type: n % 2 === 0 ? 'ping' : 'pong', n });
+  }
+  t.equal(state.closed, null, 'ten in a second are none too many');
+  for (let n = 0; n < 2 * BEATS && state.closed === null; n++) hear({ type: 'ping', n });
+  t.match(state.closed, { code: CLOSE.violation, reason: `more than ${BEATS} pings and pongs in 10 s` });
+  t.end();
 });
