@@ -1,9 +1,10 @@
 import { createPaint } from '../shared/paint.ts';
 import { EXIT, explainFailure } from '../shared/program.ts';
-import { createProxyProgram } from './cli/program.ts';
+import { openStandardOutput } from '../shared/standard-output.ts';
+import { createProxyProgram, PROGRAM } from './cli/program.ts';
 
 const program = createProxyProgram({
-  out: (text) => void process.stdout.write(text),
+  out: openStandardOutput(PROGRAM),
   err: (text) => void process.stderr.write(text),
   paint: createPaint(process.stdout.isTTY === true, process.env),
 });

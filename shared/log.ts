@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import { createLogOutput } from './log-output.ts';
 import type { LogLevel } from './log-levels.ts';
 
 /** Facts that go with a log line. Bodies, tokens and keys stay out. */
@@ -42,7 +43,7 @@ export function createLog(level: LogLevel = 'info', destination?: { write(line: 
     redact: { paths: SECRET_FIELDS.flatMap((name) => [name, `*.${name}`]), censor: '[hidden]' },
   };
   // Standard output is written synchronously: the last line before a crash is the one that is needed.
-  return wrap(pino(options, destination ?? pino.destination({ fd: 1, sync: true })));
+  return wrap(pino(options, destination ?? createLogOutput()));
 }
 
 /** A logger that writes nothing. */

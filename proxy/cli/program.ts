@@ -30,7 +30,7 @@ import { PROXY_EXAMPLES } from './examples.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 import type { Terminal } from './options.ts';
 
-const PROGRAM = 'sallyport-proxy';
+export const PROGRAM = 'sallyport-proxy';
 const HEALTH_MS = 5_000;
 
 interface RunOptions {

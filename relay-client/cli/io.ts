@@ -1,5 +1,6 @@
 import { createPaint } from '../../shared/paint.ts';
 import type { Paint } from '../../shared/paint.ts';
+import { openStandardOutput } from '../../shared/standard-output.ts';
 import { visibleLines } from '../../shared/visible.ts';
 
 /** What a command talks to; handed in, so that tests can listen. */
@@ -23,13 +24,7 @@ export interface Io {
 /** The process itself. Signals are listened to from the first use of `signal` on, so that other commands keep theirs. */
 export function processIo(): Io {
   let stop: AbortController | null = null;
-  let piped = false;
-  const write = (text: string): void => {
-    // A reader that went away (`| head`) has seen enough; that's no failure.
-    if (!piped) process.stdout.on('error', () => process.exit());
-    piped = true;
-    process.stdout.write(text);
-  };
+  const write = openStandardOutput('sallyport-relay');
   return {
     out: (text) => write(visibleLines(text)),
     painted: write,

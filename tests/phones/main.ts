@@ -142,7 +142,8 @@ Ends with a line of totals. Exit code 0, or 1 with --strict when anything failed
 // `sallyport-phones run | head` ends when its reader does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  complain(`standard output cannot be written: ${error.message}`);
+  process.exit(1);
 });
 
 try {
