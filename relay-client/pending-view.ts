@@ -42,8 +42,14 @@ const STEP = 1_000;
 const RETRY_MS = 1_000;
 
 /** Follows an outbox: a snapshot, then its changes after each commit. */
-export function createPendingView(options: { outbox: Outbox; clock: Clock; log: Log }): LivePendingView {
-  const { outbox, clock, log } = options;
+export function createPendingView(options: {
+  outbox: Outbox;
+  clock: Clock;
+  log: Log;
+  /** Told of each device for which something is held anew. */
+  onHeld?: (device: DeviceId) => void;
+}): LivePendingView {
+  const { outbox, clock, log, onHeld } = options;
   let held = new Map<DeviceId, Held>();
   let reached: Sequence | null = null;
   /** Incarnations that began since; what was read in one tells nothing of another. */
@@ -78,6 +84,7 @@ export function createPendingView(options: { outbox: Outbox; clock: Clock; log: 
       for (const change of part.changes) {
         apply(held, change, clock);
         const { op, id, device, generation } = change;
+        if (op === 'hold') onHeld?.(device);
         log.debug(op === 'hold' ? 'message held' : 'message ended', { message: id, device, generation });
       }
       if (part.seq <= reached && part.changes.length === 0) return;

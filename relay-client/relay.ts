@@ -121,14 +121,14 @@ async function open(
   const secretOf = (device: DeviceId): string => pollSecretOf(identity.pollSecrets[0], device);
   /** Whether an earlier run may have led phones: a session leaves a note there. */
   const resumed = outbox.sequence() > 0;
-  const pending = createPendingView({ outbox, clock, log });
+  const polls = createPolls(clock);
+  const pending = createPendingView({ outbox, clock, log, onHeld: polls.forgetUnknown });
   opened.push(async () => pending.close());
   await pending.ready;
 
   const book = await openBook(config);
   if (book !== null) opened.push(() => book.close());
 
-  const polls = createPolls(clock);
   const heardOf = (device: DeviceId): boolean =>
     pending.generation(device) > 0 || polls.last(device) !== null;
   const listeners = new Set<(change: DeskChange) => void>();

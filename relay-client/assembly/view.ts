@@ -61,7 +61,9 @@ export function createView(parts: {
     pollPath: (device) => (links.pollSecret() ? pollPath(parts.secretOf(device), device) : null),
     warnings: lookout.of,
     devicesByPoll: (query) => polls.rank(query, (device) => parts.pending.generation(device) > 0),
-    unknownDevices: polls.unknown,
+    // A poll of before the push may be told of after it.
+    unknownDevices: () =>
+      polls.unknown().filter(({ device }) => parts.pending.generation(device as DeviceId) === 0),
     session: sessions.session,
     sessions: sessions.count,
     quietUntil: sessions.quietUntil,

@@ -50,6 +50,19 @@ t.test('the view begins with what is held and follows each commit', async (t) =>
   t.equal(view.generation(ONE), 0, 'closed is closed');
 });
 
+t.test('each device is told of for which something is held anew', async (t) => {
+  const { clock, outbox } = setUp();
+  const told: DeviceId[] = [];
+  const view = createPendingView({ outbox, clock, log: silentLog, onHeld: (device) => told.push(device) });
+  await view.ready;
+  await contactMe(outbox, ONE);
+  await outbox.clear(ONE, { state: 'cleared', by: 'test' });
+  await dls(outbox, TWO);
+  await settle();
+  t.same(told, [ONE, TWO]);
+  view.close();
+});
+
 t.test('only a contact-me whose time has come is due', async (t) => {
   const { clock, outbox } = setUp();
   const view = createPendingView({ outbox, clock, log: silentLog });
