@@ -191,7 +191,7 @@ export const proxySchema = (beside: (path: string) => string) =>
       relay: z.strictObject(
         {
           listen: fields.address,
-          advertise: fields.url('wss:').nullable().default(null),
+          advertise: fields.url(['wss:']).nullable().default(null),
           tls: z.strictObject(
             { cert: fields.file(beside), key: fields.file(beside) },
             'a map with cert and key',
@@ -222,7 +222,9 @@ export const proxySchema = (beside: (path: string) => string) =>
         )
         .min(1, 'at least one site')
         .prefault([{ name: 'default' }]),
-      ops: z.strictObject({ listen: fields.address }).prefault({ listen: '127.0.0.1:9464' }),
+      ops: z
+        .strictObject({ listen: fields.address.prefault('127.0.0.1:9464') }, 'a map with listen')
+        .prefault({}),
       workers: z
         .union([z.literal('auto'), fields.whole(1, 128)], 'auto or a whole number from 1 to 128')
         .default('auto'),

@@ -105,7 +105,7 @@ export const relaySchema = (beside: (path: string) => string) => {
       )
       .nullable()
       .default(null),
-    upstream: fields.url('https:', 'http:'),
+    upstream: fields.url(['https:', 'http:']),
     upstream_tls: z
       .strictObject(
         { ca: file.optional(), pin: fields.pin.optional(), verify: fields.flag.optional() },
@@ -118,7 +118,7 @@ export const relaySchema = (beside: (path: string) => string) => {
     rewrite_contact_me: fields.flag.default(true),
     teach: taughtItems.nullable().default(null),
   });
-  const tcp = z.strictObject({ name: fields.name, kind: z.literal('tcp'), upstream: fields.address });
+  const tcp = z.strictObject({ name: fields.name, kind: z.literal('tcp'), upstream: fields.target });
   return z.strictObject(
     {
       name: fields.name,
@@ -143,7 +143,7 @@ export const relaySchema = (beside: (path: string) => string) => {
         .strictObject(
           {
             listen: fields.address,
-            advertise: fields.url('http:').nullable().default(null),
+            advertise: fields.url(['http:'], 'path').nullable().default(null),
             device_port: fields.whole(0, 65_535).default(PHONE_PORT),
             device_web_port: fields.whole(0, 65_535).nullable().default(null),
             device_tls: z
@@ -165,7 +165,12 @@ export const relaySchema = (beside: (path: string) => string) => {
         .default(null),
       poll_source: z
         .strictObject(
-          { url: fields.url('http:', 'https:'), interval_s: fields.whole(1, 86_400).default(60) },
+          {
+            url: fields
+              .url(['http:', 'https:'], 'path')
+              .refine((url) => url.pathname.endsWith('/'), 'a URL with a slash at its end'),
+            interval_s: fields.whole(1, 86_400).default(60),
+          },
           'a map with url and interval_s',
         )
         .nullable()
@@ -173,7 +178,7 @@ export const relaySchema = (beside: (path: string) => string) => {
       api: z
         .strictObject(
           {
-            listen: fields.address,
+            listen: fields.address.prefault(DEFAULT_API_LISTEN),
             token_file: file.nullable().default(null),
             hosts: z
               .array(
@@ -184,13 +189,13 @@ export const relaySchema = (beside: (path: string) => string) => {
           },
           'a map with listen',
         )
-        .prefault({ listen: DEFAULT_API_LISTEN }),
+        .prefault({}),
       webhooks: z
         .array(
           z.strictObject(
             {
               name: fields.name,
-              url: fields.url('https:', 'http:'),
+              url: fields.url(['https:', 'http:'], 'path', 'query'),
               secret_file: file,
               events: z
                 .array(fields.oneOf(...WEBHOOK_EVENTS), 'a list of events')

@@ -110,7 +110,10 @@ function showValue(document: Document, path: (string | number)[]): string {
   // Where a map stands in the wrong place, its secrets stand in it.
   const text =
     JSON.stringify(value, (key, part: unknown) => (SECRET_FIELD.test(key) ? '(hidden)' : part)) ?? 'nothing';
-  const safe = text.replace(/\/\/[^@"]*@/g, '//(hidden)@');
+  // A user and a password may stand before an address, with a scheme or, by mistake, without one; and tokens in a query.
+  const safe = text
+    .replace(/(\/\/|"(?![^"]*\/\/))[^"]*@/g, '$1(hidden)@')
+    .replace(/(:\/\/[^"?]*\?)[^"]+/g, '$1(hidden)');
   return safe.length > VALUE_SHOWN ? `${safe.slice(0, VALUE_SHOWN)}…` : safe;
 }
 
@@ -122,6 +125,21 @@ function lineOf(document: Document, lines: LineCounter, path: (string | number)[
     }
   }
   return null;
+}
+
+type UrlPart = 'user' | 'path' | 'query';
+const URL_PARTS: Record<UrlPart, string> = {
+  user: 'user or password',
+  path: 'a path',
+  query: 'a query or #',
+};
+
+function partsOf(url: URL): UrlPart[] {
+  const parts: UrlPart[] = [];
+  if (url.username !== '' || url.password !== '') parts.push('user');
+  if (url.pathname !== '/') parts.push('path');
+  if (url.search !== '' || url.hash !== '') parts.push('query');
+  return parts;
 }
 
 /** Schemas of the values that both programs' configs share. Their messages complete "…; expected". */
@@ -181,14 +199,32 @@ export const fields = {
       .max(most, `at most ${most}`),
   oneOf: <const T extends readonly [string, ...string[]]>(...words: T) =>
     z.enum(words, `one of ${words.join(', ')}`),
-  url: (...protocols: string[]) =>
+  /** A URL of one of these protocols; beyond host and port it has the parts in `may` only. */
+  url: (protocols: readonly string[], ...may: UrlPart[]) =>
     z.string('a URL').transform((text, context): URL => {
       const url = URL.parse(text);
-      if (url !== null && protocols.includes(url.protocol) && url.hostname !== '') return url;
+      const starts = protocols.map((protocol) => `${protocol}//`).join(' or ');
+      if (url === null || !protocols.includes(url.protocol) || url.hostname === '') {
+        context.addIssue({ code: 'custom', message: `a URL that begins with ${starts}` });
+        return z.NEVER;
+      }
+      const odd = partsOf(url).filter((part) => !may.includes(part));
+      if (odd.length === 0) return url;
       context.addIssue({
         code: 'custom',
-        message: `a URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+        message: `a URL without ${odd.map((part) => URL_PARTS[part]).join(', ')}`,
       });
       return z.NEVER;
     }),
+  /** An address to connect to. */
+  target: z.string('an address such as dls.internal:18444').transform((text, context): Address => {
+    try {
+      const address = parseAddress(text);
+      if (address.port !== 0) return address;
+    } catch {
+      // Told below.
+    }
+    context.addIssue({ code: 'custom', message: 'a host and a port such as dls.internal:18444' });
+    return z.NEVER;
+  }),
 };

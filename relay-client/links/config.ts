@@ -42,12 +42,12 @@ export const proxiesSchema = (file: ReturnType<typeof fields.file>) =>
     .array(
       z
         .strictObject({
-          url: fields.url('wss:'),
+          url: fields.url(['wss:']),
           pin: z
             .union([fields.pin, z.array(fields.pin).min(1).max(PINS)], `a pin, or a list of at most ${PINS}`)
             .optional(),
           ca: file.optional(),
-          via: fields.url('http:').nullable().default(null),
+          via: fields.url(['http:'], 'user').nullable().default(null),
           resolve: fields.oneOf('none', 'all', 'ipv4', 'ipv6').default('none'),
           resolve_interval_s: fields.whole(1, 86_400).default(30),
           resolve_grace_s: fields.whole(0, 86_400).default(300),

@@ -73,10 +73,43 @@ t.test('no report shows a secret, wherever it stands', async (t) => {
     'proxies: [{ url: "wss://u:hun/ter2@h", via: 7 }]\n',
     '- { token: hunter2 }\n- { password: hunter2 }\n',
     'outbox: { path: 7, postgres: "postgres://u:hunter2@h/db" }\n',
+    'services: [{ name: t, kind: tcp, upstream: "u:hunter2@h:1" }]\nrelay: { advertise: "u:hunter2@h:1" }\n',
+    'webhooks: [{ url: "ftp://h/?token=hunter2" }]\npoll: [{ listen: "http://h/?token=hunter2" }]\n',
   ];
   for (const text of texts) {
     for (const load of LOADERS) t.notMatch(report(t, load, text).message, /hun\/?ter2/, text);
   }
+});
+
+t.test('what a URL says beyond what is looked at is a fault, not dropped', async (t) => {
+  const relay = report(
+    t,
+    loadRelayConfig,
+    `name: a
+proxies: [{ url: "wss://u:p@h:1/x?y", pin: "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }]
+services:
+  - { name: path, kind: wpi, upstream: "https://h:1/DeploymentService" }
+  - { name: user, kind: wpi, upstream: "http://u:p@h" }
+  - { name: none, kind: tcp, upstream: "h:0" }
+contact_me: { listen: "127.0.0.1:0", advertise: "http://h/behind?x" }
+poll_source: { url: "http://h/dcmp" }
+`,
+  );
+  const expected = (path: string): unknown => relay.faults.find((fault) => fault.path === path)?.expected;
+  t.equal(expected('proxies[0].url'), 'a URL without user or password, a path, a query or #');
+  t.equal(expected('services[0].upstream'), 'a URL without a path');
+  t.equal(expected('services[1].upstream'), 'a URL without user or password');
+  t.equal(expected('services[2].upstream'), 'a host and a port such as dls.internal:18444');
+  t.equal(expected('contact_me.advertise'), 'a URL without a query or #');
+  t.equal(expected('poll_source.url'), 'a URL with a slash at its end');
+  const proxy = report(t, loadProxyConfig, 'relay: { advertise: "wss://h:1/relay" }\n');
+  t.match(proxy.message, /relay\.advertise is "wss:\/\/h:1\/relay"; expected a URL without a path/);
+});
+
+t.test('a map that has a default for each of its fields may leave out any', async (t) => {
+  t.notMatch(report(t, loadRelayConfig, 'api: { hosts: [a] }\n').message, /api/);
+  t.notMatch(report(t, loadRelayConfig, 'api: {}\noutbox: {}\n').message, /api|outbox/);
+  t.notMatch(report(t, loadProxyConfig, 'ops: {}\n').message, /ops/);
 });
 
 t.test('a directory is no file', async (t) => {
