@@ -1,10 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite';
-import type { Ledger } from './ledger.ts';
-import type { OutboxLimits } from './outbox.ts';
+import { SallyportError } from '../../shared/errors.ts';
+import type { Ledger, Now, PushRequest, Refusal } from './ledger.ts';
+import type { Accepted, OutboxLimits } from './outbox.ts';
 import type { RecordedChange } from './recent-changes.ts';
 import { messageSum, storeSum, sumOf } from './row-sums.ts';
+import { supersedes } from './rules/pushing.ts';
+import type { Found } from './rules/pushing.ts';
 import { FRESH_COLUMNS, HISTORY_COLUMNS } from './rules/rows.ts';
-import type { StoreRow } from './rules/rows.ts';
+import type { DeviceRow, MessageRow, StoreRow } from './rules/rows.ts';
 import { createLedgerRules } from './rules/rules.ts';
 import { doNow, runningCalls } from './rules/work.ts';
 import type { Question } from './rules/work.ts';
@@ -62,8 +65,33 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     return alike.length === limit ? alike : [...alike, ...sql.heldLater.all(expiresAt, limit - alike.length)];
   }
 
+  /** No more than the push depends on, one thing after another. */
+  function lookUp(request: PushRequest): Found {
+    const { device, key } = request;
+    const known =
+      key === null ? undefined : (sql.messageByKey.get(device, key) as unknown as MessageRow | undefined);
+    const owner = sql.device.get(device) as unknown as DeviceRow | undefined;
+    const ending = supersedes(request) && (owner?.pending ?? 0) > 0;
+    return { known, owner, held: ending ? (sql.heldOfDevice.all(device) as unknown as MessageRow[]) : [] };
+  }
+
+  function push(now: Now, request: PushRequest): Accepted {
+    return doNow(rules.accept(now, request, lookUp(request)), answer);
+  }
+
+  function pushOrRefuse(now: Now, request: PushRequest): Accepted | Refusal {
+    try {
+      return push(now, request);
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      return { code: error.code, message: error.message };
+    }
+  }
+
   return {
     ...runningCalls<Ledger>(rules.calls, (work) => doNow(work, answer)),
+    push,
+    pushMany: (now, requests) => requests.map((request) => pushOrRefuse(now, request)),
     get store() {
       return store;
     },

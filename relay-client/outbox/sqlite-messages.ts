@@ -1,6 +1,6 @@
 import type { Method, Now, Refusal } from './ledger.ts';
 import type { KeptTime } from './store-time.ts';
-import type { RecordedChange } from './recent-changes.ts';
+import type { PackedChanges } from './sqlite-packing.ts';
 import type { Incarnation, OutboxCounts, OutboxLimits, Sequence } from './outbox.ts';
 
 /** What the worker is started with. */
@@ -19,7 +19,7 @@ export interface WorkerStart {
   auditMs: number;
 }
 
-/** A call on its way: its number (0 = nobody waits for the answer), and the call. */
+/** A call on its way: its number (0 = nobody waits for the answer), and the call. Those of `pushMany` are packed. */
 export type CallMessage = [id: number, method: Method, now: Now, args: readonly unknown[]];
 
 export type ToWorker =
@@ -42,7 +42,7 @@ export type FromWorker =
       loss: Record<string, unknown> | null;
     }
   | { type: 'refused'; refusal: Refusal }
-  | { type: 'committed'; sequence: Sequence; answers: Answer[]; changes: RecordedChange[] }
+  | { type: 'committed'; sequence: Sequence; answers: Answer[]; changes: PackedChanges }
   | { type: 'backedUp'; answer: Answer }
   /** The books are wrong; the store goes on. */
   | { type: 'violation'; what: string }

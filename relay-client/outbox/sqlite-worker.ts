@@ -6,6 +6,8 @@ import { revive } from './front.ts';
 import { callLedger } from './ledger.ts';
 import type { Refusal } from './ledger.ts';
 import type { RecordedChange } from './recent-changes.ts';
+import { countRequests, packAccepted, packChanges, unpackRequests } from './sqlite-packing.ts';
+import type { PackedRequests } from './sqlite-packing.ts';
 import { storageFailure } from './sqlite-errors.ts';
 import { createSqliteLedger } from './sqlite-ledger.ts';
 import type { SqliteLedger } from './sqlite-ledger.ts';
@@ -93,7 +95,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
     }
     try {
       const answers = transact(calls).filter((answer) => answer.id !== 0);
-      send({ type: 'committed', sequence: ledger.store.seq, answers, changes });
+      send({ type: 'committed', sequence: ledger.store.seq, answers, changes: packChanges(changes) });
       changes = [];
     } catch (error) {
       return fail(error);
@@ -137,7 +139,9 @@ function serve(port: MessagePort, start: WorkerStart): void {
 
   function makeCall([id, method, now, args]: CallMessage): Answer {
     try {
-      return { id, ok: true, result: callLedger(ledger, method, now, args) };
+      if (method !== 'pushMany') return { id, ok: true, result: callLedger(ledger, method, now, args) };
+      const results = ledger.pushMany(now, unpackRequests(args[0] as PackedRequests));
+      return { id, ok: true, result: packAccepted(results) };
     } catch (error) {
       if (!isSallyportError(error)) throw error;
       return { id, ok: false, refusal: refusalOf(error) };
@@ -236,7 +240,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
 
 function sizeOf(calls: CallMessage[]): number {
   return calls.reduce((sum, [, method, , [first]]) => {
-    return sum + (method === 'pushMany' && Array.isArray(first) ? first.length : 1);
+    return sum + (method === 'pushMany' ? countRequests(first as PackedRequests) : 1);
   }, 0);
 }
 

@@ -12,6 +12,8 @@ import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
 import { closed } from './refusals.ts';
 import type { Answer, CallMessage, FromWorker, ToWorker, WorkerStart } from './sqlite-messages.ts';
+import { packRequests, unpackAccepted, unpackChanges } from './sqlite-packing.ts';
+import type { PackedAccepted } from './sqlite-packing.ts';
 import { WHOLE_CHECK_BYTES } from './store-check.ts';
 import { workerUrl } from '../../shared/worker-url.ts';
 
@@ -118,7 +120,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     switch (message.type) {
       case 'committed':
         message.answers.forEach(settle);
-        front?.committed(message.sequence, message.changes);
+        front?.committed(message.sequence, unpackChanges(message.changes));
         return;
       case 'backedUp':
         return settle(message.answer);
@@ -184,8 +186,13 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
   }
 
   const carrier: Carrier = {
-    call: <M extends Method>(method: M, now: Now, args: Arguments<M>) =>
-      ask<ReturnType<Ledger[M]>>((id) => queue([id, method, now, args])),
+    async call<M extends Method>(method: M, now: Now, args: Arguments<M>) {
+      if (method !== 'pushMany') return ask<ReturnType<Ledger[M]>>((id) => queue([id, method, now, args]));
+      const [requests] = args as unknown as Arguments<'pushMany'>;
+      const packed = packRequests(requests);
+      const results = await ask<PackedAccepted>((id) => queue([id, method, now, [packed]]));
+      return unpackAccepted(results, requests, now) as ReturnType<Ledger[M]>;
+    },
     carryNote: (now, args) => void outgoing.push([0, 'note', now, args]),
     async close(now) {
       if (over !== null) return;

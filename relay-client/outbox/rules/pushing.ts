@@ -1,5 +1,4 @@
 import type { DeviceId } from '../../../shared/device-id.ts';
-import { SallyportError } from '../../../shared/errors.ts';
 import { withoutSeparators } from '../device-search.ts';
 import { FORGET_PER_PUSH } from '../ledger.ts';
 import type { Now, PushRequest } from '../ledger.ts';
@@ -8,7 +7,7 @@ import { keyReused, notDead, unknownMessage } from '../refusals.ts';
 import type { Bookkeeping, Writer } from './bookkeeping.ts';
 import type { ContentsOfRows } from './contents.ts';
 import type { Room } from './room.ts';
-import { messageOf } from './rows.ts';
+import { freshMessage, messageOf } from './rows.ts';
 import type { DeviceRow, MessageRow } from './rows.ts';
 import { ask, askFirst } from './work.ts';
 import type { LedgerWork, Work } from './work.ts';
@@ -23,22 +22,13 @@ export interface Found {
 }
 
 /** How messages come to be held, and devices to be known. */
-export interface Pushing extends Pick<LedgerWork, 'push' | 'pushMany' | 'redrive' | 'note'> {
+export interface Pushing extends Pick<LedgerWork, 'redrive' | 'note'> {
   /** Makes a push of which is known what it depends on. */
   accept(now: Now, request: PushRequest, found: Found): Work<Accepted>;
 }
 
 /** Whether a push ends what is held of its device and kind. */
 export const supersedes = ({ kind, replace }: PushRequest): boolean => kind === 'contact-me' || replace;
-
-/** Asks for no more than the push depends on, one thing after another: for a store that answers at once. */
-function* lookUp(request: PushRequest): Work<Found> {
-  const { device, key } = request;
-  const known = key === null ? undefined : yield* askFirst<MessageRow>('messageByKey', device, key);
-  const owner = yield* askFirst<DeviceRow>('device', device);
-  const ending = supersedes(request) && (owner?.pending ?? 0) > 0;
-  return { known, owner, held: ending ? yield* ask<MessageRow>('heldOfDevice', device) : [] };
-}
 
 export function createPushing(
   writer: Writer,
@@ -76,7 +66,7 @@ export function createPushing(
     // The new one is held before the old ones end, so that no reader of changes sees the device without work.
     for (const old of superseded) keeping.finish(now, old, 'superseded', 'newer push');
     yield* room.forget(now, FORGET_PER_PUSH);
-    return { message: messageOf(row, now, { actions: request.actions, results: null }), known: false };
+    return { message: freshMessage(now, request, row.generation), known: false };
   }
 
   function freshRow(now: Now, request: PushRequest, generation: number): MessageRow {
@@ -116,25 +106,8 @@ export function createPushing(
     if (pushes === 0) keeping.books.strangers++;
   }
 
-  function* push(now: Now, request: PushRequest): Work<Accepted> {
-    return yield* accept(now, request, yield* lookUp(request));
-  }
-
   return {
     accept,
-    push,
-    *pushMany(now, requests) {
-      const results = [];
-      for (const request of requests) {
-        try {
-          results.push(yield* push(now, request));
-        } catch (error) {
-          if (!(error instanceof SallyportError)) throw error;
-          results.push({ code: error.code, message: error.message });
-        }
-      }
-      return results;
-    },
     *redrive(now, id) {
       const row = yield* askFirst<MessageRow>('messageById', id);
       if (row === undefined) throw unknownMessage(id);

@@ -1,5 +1,5 @@
 import type { DeviceId } from '../../../shared/device-id.ts';
-import type { Now } from '../ledger.ts';
+import type { Now, PushRequest } from '../ledger.ts';
 import type {
   DeviceRecord,
   HistoryEntry,
@@ -208,6 +208,31 @@ export function messageOf(row: MessageRow, now: Now, { actions, results }: Conte
     dueIn: row.held === 1 ? Math.max(0, row.due_at - now.at) : 0,
     expiresIn: row.held === 1 ? Math.max(0, row.expires_at - now.at) : 0,
     fruitlessSessions: row.fruitless,
+  };
+}
+
+/** A message as it is at the moment of its push. */
+export function freshMessage(now: Now, request: PushRequest, generation: number): Message {
+  const { id, device, kind, key, campaign, actions, parked, ttl, delay } = request;
+  return {
+    id,
+    device,
+    kind,
+    generation,
+    state: 'held',
+    key,
+    campaign,
+    actions,
+    results: null,
+    awaitedFor: null,
+    parked,
+    failed: false,
+    acceptedAt: now.wall,
+    endedAt: null,
+    endedBy: null,
+    dueIn: parked ? ttl : delay,
+    expiresIn: ttl,
+    fruitlessSessions: 0,
   };
 }
 

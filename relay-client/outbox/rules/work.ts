@@ -16,9 +16,12 @@ export interface Question<Row extends object = object> {
  */
 export type Work<Result> = Generator<readonly Question[], Result, readonly object[][]>;
 
+/** The calls that are rules as a whole. What a push depends on each store looks up in its own way. */
+export type RuledMethod = Exclude<Method, 'push' | 'pushMany'>;
+
 /** A ledger whose calls wait to be done. */
 export type LedgerWork = {
-  [M in Method]: (...args: Parameters<Ledger[M]>) => Work<ReturnType<Ledger[M]>>;
+  [M in RuledMethod]: (...args: Parameters<Ledger[M]>) => Work<ReturnType<Ledger[M]>>;
 };
 
 type RowsOf<Questions> = { [I in keyof Questions]: Questions[I] extends Question<infer Row> ? Row[] : never };
@@ -63,13 +66,13 @@ export async function doLater<Result>(
 }
 
 /** Turns a ledger whose calls wait to be done into one that has `run` do them. */
-export function runningCalls<Running extends Record<Method, unknown>>(
+export function runningCalls<Running extends Record<RuledMethod, unknown>>(
   calls: LedgerWork,
   run: (work: Work<unknown>) => unknown,
-): Running {
+): Pick<Running, RuledMethod> {
   const running = Object.entries(calls).map(([method, call]) => {
     const begin = call as (...args: unknown[]) => Work<unknown>;
     return [method, (...args: unknown[]) => run(begin(...args))];
   });
-  return Object.fromEntries(running) as Running;
+  return Object.fromEntries(running) as Pick<Running, RuledMethod>;
 }
