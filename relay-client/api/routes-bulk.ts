@@ -136,6 +136,7 @@ async function pushLines(
   const { limits, clock } = context;
   let batch: Read[] = [];
   let taken = 0;
+  const here = { ...around, now: 0 };
   /** Settled when all batches so far are committed, and their results written. */
   let told: Promise<void> = Promise.resolve();
   const tell = async (results: BulkResult[]): Promise<void> => {
@@ -153,23 +154,26 @@ async function pushLines(
     told.catch(() => undefined);
     await before;
   };
-  try {
-    for await (const line of readLines(request.iterator({ destroyOnReturn: false }), limits.bulkLineBytes)) {
+  /** Returns false where there are more lines than may be. */
+  const takeLines = async (lines: Line[]): Promise<boolean> => {
+    for (const line of lines) {
       if (taken === limits.bulkLines) {
-        batch.push({
-          line: line.number,
-          push: null,
-          refused: new ApiError(
-            'TOO_LARGE',
-            `More than ${limits.bulkLines} lines; nothing from here on was read`,
-          ),
-        });
-        break;
+        const refused = new ApiError(
+          'TOO_LARGE',
+          `More than ${limits.bulkLines} lines; nothing from here on was read`,
+        );
+        batch.push({ line: line.number, push: null, refused });
+        return false;
       }
-      taken++;
-      batch.push(readLine(line, { ...around, now: clock.wall() }, taken - 1, limits.bulkLineBytes));
+      here.now = clock.wall();
+      batch.push(readLine(line, here, taken++, limits.bulkLineBytes));
       if (batch.length >= limits.bulkBatch) await commit();
     }
+    return true;
+  };
+  try {
+    const chunks = readLines(request.iterator({ destroyOnReturn: false }), limits.bulkLineBytes);
+    for await (const lines of chunks) if (!(await takeLines(lines))) break;
     await commit();
   } finally {
     await told;

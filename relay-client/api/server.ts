@@ -147,7 +147,8 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     busy.set(socket, (busy.get(socket) ?? 0) + 1);
     response.on('close', () => {
       running.delete(gone);
-      gone.abort();
+      // Whoever was answered waits for nothing more; and to abort, Node makes an error with a stack for nobody.
+      if (!response.writableFinished) gone.abort();
       const left = (busy.get(socket) ?? 1) - 1;
       if (left > 0) busy.set(socket, left);
       else busy.delete(socket);
@@ -156,7 +157,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     const method = request.method ?? '';
     const [path = '', search = ''] = splitTarget(request.url ?? '');
     try {
-      const reply = await answer(request, method, path, search, gone);
+      const reply = await answer(request, response, method, path, search, gone);
       await write(request, response, reply);
     } catch (error) {
       if (response.destroyed) return;
@@ -175,6 +176,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
 
   async function answer(
     request: IncomingMessage,
+    response: ServerResponse,
     method: string,
     path: string,
     search: string,
@@ -188,7 +190,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     if (method !== 'GET' && method !== 'HEAD') guard.change(request, caller);
     const query = readQuery(search);
     const body = match.route.spec.body?.kind === 'json' ? await readJson(request, limits.bodyBytes) : null;
-    if (caller.by === 'session') endWith(caller.session.over, gone);
+    if (caller.by === 'session') endWith(caller.session.over, response, gone);
     return match.route.call({ params: match.params, query, body, request, signal: gone.signal, log });
   }
 
@@ -251,11 +253,12 @@ export async function createApi(options: ApiOptions): Promise<Api> {
 }
 
 /** What a browser follows ends with its session. */
-function endWith(over: AbortSignal, gone: AbortController): void {
+function endWith(over: AbortSignal, response: ServerResponse, gone: AbortController): void {
   const end = (): void => gone.abort();
-  if (over.aborted) return end();
-  // Taken off again with the request, or a long session would collect them.
-  over.addEventListener('abort', end, { once: true, signal: gone.signal });
+  if (over.aborted || response.closed) return end();
+  over.addEventListener('abort', end, { once: true });
+  // Taken off again with the answer, or a long session would collect them.
+  response.once('close', () => over.removeEventListener('abort', end));
 }
 
 function attempt<T>(task: () => T): T | { error: unknown } {
