@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import type { Lane, LaneEvents } from './lane.ts';
+import type { LaidOut, Lane, LaneEvents } from './lane.ts';
 import { CLOSE } from './protocol.ts';
 
 /** How long the peer has to answer a close before its connection is cut. */
@@ -32,12 +32,21 @@ export function laneOptions(maxPayload: number): {
   };
 }
 
-/**
- * Makes a {@link Lane} of an open WebSocket and the socket under it.
- *
- * @param binary - whether the lane carries bytes (stream lane) or text (control lane); the other kind closes it
- */
-export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean, events: LaneEvents): Lane {
+/** What a lane's frames are. */
+export interface LaneKind {
+  /** Whether they carry bytes (stream lane) or text (control lane); the other kind closes the lane. */
+  binary: boolean;
+  /** Whether this side masks them, as the one that has dialled must (RFC 6455 §5.1). */
+  masks: boolean;
+}
+
+/** Makes a {@link Lane} of an open WebSocket and the socket under it. */
+export function laneOverWebSocket(
+  ws: WebSocket,
+  socket: Duplex,
+  { binary, masks }: LaneKind,
+  events: LaneEvents,
+): Lane {
   let error: Error | null = null;
   // Set when this side cuts: the reason that the owner hears is ours, not "abnormal closure".
   let own: { code: number; reason: string } | null = null;
@@ -95,6 +104,7 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
       }
       ws.send(frame, { binary }, sent);
     },
+    ...(binary ? { laidOut: laidOutOver(ws, socket, masks) } : {}),
     backlog: () => ws.bufferedAmount,
     close,
     hold(ms) {
@@ -107,6 +117,44 @@ export function laneOverWebSocket(ws: WebSocket, socket: Duplex, binary: boolean
     cut() {
       own ??= { code: 1006, reason: 'cut' };
       ws.terminate();
+    },
+  };
+}
+
+/** RFC 6455 §5.2: the last piece of a message, of bytes. */
+const BINARY_FRAME = 0x82;
+const MASKED = 0x80;
+/** Says that the length stands in the two bytes that follow. */
+const LENGTH_IN_TWO_BYTES = 126;
+const LENGTH_BYTES = 2;
+const MASK_BYTES = 4;
+
+/**
+ * Frames written to the socket past ws, which writes each in two pieces: of many pieces TLS makes one by copying them all.
+ * The mask is of zeros, as `dialLane` says.
+ */
+function laidOutOver(ws: WebSocket, socket: Duplex, masks: boolean): LaidOut {
+  const head = 2 + LENGTH_BYTES + (masks ? MASK_BYTES : 0);
+  const masked = masks ? MASKED : 0;
+  return {
+    head,
+    seal(bytes, start, end) {
+      const length = end - start - head;
+      bytes[start] = BINARY_FRAME;
+      if (length >= LENGTH_IN_TWO_BYTES) {
+        bytes[start + 1] = masked | LENGTH_IN_TWO_BYTES;
+        bytes.writeUInt16BE(length, start + 2);
+        if (masks) bytes.fill(0, start + 2 + LENGTH_BYTES, start + head);
+        return end;
+      }
+      // A short length has no bytes of its own.
+      bytes[start + 1] = masked | length;
+      bytes.copyWithin(start + head - LENGTH_BYTES, start + head, end);
+      if (masks) bytes.fill(0, start + 2, start + 2 + MASK_BYTES);
+      return end - LENGTH_BYTES;
+    },
+    send(frames, sent) {
+      if (ws.readyState === ws.OPEN) socket.write(frames, sent);
     },
   };
 }

@@ -20,6 +20,18 @@ export interface Lane {
    * network. What was read already is still told. Lanes without one can't.
    */
   hold?(ms: number): void;
+  /** Frames of bytes that their owner lays out as they go over the network. Lanes without it take each by `send`. */
+  readonly laidOut?: LaidOut;
+}
+
+/** Takes frames laid out back to back, so that many leave by one write, and nothing is copied to bring them together. */
+export interface LaidOut {
+  /** Bytes to leave free in front of each frame, for the lane to fill in. */
+  readonly head: number;
+  /** Fills in the head of the frame that `bytes` hold from `start + head` to `end`. @returns its end, which may lie nearer now */
+  seal(bytes: Buffer, start: number, end: number): number;
+  /** Queues sealed frames, as {@link Lane.send} does one. */
+  send(frames: Uint8Array, sent: () => void): void;
 }
 
 /** What a lane tells its owner. `closed` comes exactly once, last. */

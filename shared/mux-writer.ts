@@ -1,19 +1,19 @@
-import type { Lane } from './lane.ts';
+import type { LaidOut, Lane } from './lane.ts';
 import { MUX_HEADER_BYTES, writeMuxHeader } from './mux-frames.ts';
 
 /**
- * Bytes of a message when there is more to send than one holds: with its WebSocket header (RFC 6455 §5.2, 8 bytes with
- * mask) it fills one TLS record (RFC 8446 §5.1), so that the peer gets it in one piece and need not put it together.
+ * Bytes of a message when there is more to send than one holds, with what the lane writes in front of it: it fills one TLS
+ * record (RFC 8446 §5.1), so that the peer gets it in one piece and need not put it together.
  */
-export const MESSAGE_BYTES = 16_384 - 8;
-/** Messages are written into buffers of this size. */
-const PAGE_BYTES = 4 * MESSAGE_BYTES;
+export const MESSAGE_BYTES = 16_384;
+/** Messages are written into buffers of this size, and those of one buffer leave by one write where the lane can do that. */
+const PAGE_BYTES = 8 * MESSAGE_BYTES;
 /** Buffers kept for later; more are left to the garbage collector. */
-const SPARE_PAGES = 16;
+const SPARE_PAGES = 8;
 
-/** Packs frames into messages. What is written leaves by itself, soon, or as soon as a message is full. */
+/** Packs frames into messages. What is written leaves by itself, soon, or as soon as a buffer is full. */
 export interface MuxWriter {
-  /** Writes a frame with at most {@link MESSAGE_BYTES} less its header. */
+  /** Writes a frame that is small, compared to {@link MESSAGE_BYTES}. */
   frame(type: number, stream: number, payload: Uint8Array | null): void;
   /** Writes a frame with as many of the first `length` bytes of `payload` as fit into the message; returns how many. */
   part(type: number, stream: number, payload: Buffer, length: number): number;
@@ -26,7 +26,7 @@ interface Page {
   bytes: Buffer;
   /** Where the next frame goes. */
   end: number;
-  /** Messages that the lane has not let go of. */
+  /** Writes that the lane has not let go of. */
   leaving: number;
 }
 
@@ -36,28 +36,46 @@ interface Page {
  * @param soon - runs a task a little later; frames written meanwhile leave in one message
  */
 export function createMuxWriter(lane: Lane, soon: (task: () => void) => void): MuxWriter {
+  const layout = lane.laidOut ?? oneByOne(lane);
+  const { head } = layout;
   const spare: Page[] = [];
-  let page = newPage();
+  let page = newPage(head);
+  /** Where the messages begin that have not been given to the lane. */
+  let run = 0;
   /** Where the message that is being written begins. */
   let start = 0;
   let leavingSoon = false;
   let stopped = false;
 
+  /** Nothing more goes into the message that is being written. */
   function seal(): void {
-    if (page.end === start || stopped) return;
-    const message = page.bytes.subarray(start, page.end);
+    if (page.end === start + head) return;
+    start = layout.seal(page.bytes, start, page.end);
+    page.end = start + head;
+    if (lane.laidOut === undefined) leave();
+  }
+
+  function leave(): void {
+    if (start === run || stopped) return;
+    const messages = page.bytes.subarray(run, start);
     const written = page;
-    start = page.end;
+    run = start;
     written.leaving += 1;
-    lane.send(message, () => {
+    layout.send(messages, () => {
       written.leaving -= 1;
       if (written.leaving > 0) return;
       if (written !== page) {
         if (spare.length < SPARE_PAGES) spare.push(written);
-      } else if (start === page.end) {
-        start = page.end = 0;
+      } else if (run === start && page.end === start + head) {
+        begin(page);
       }
     });
+  }
+
+  function begin(on: Page): void {
+    page = on;
+    run = start = 0;
+    page.end = head;
   }
 
   /** Makes room for a frame with `length` bytes of payload. */
@@ -65,8 +83,8 @@ export function createMuxWriter(lane: Lane, soon: (task: () => void) => void): M
     if (page.end - start + MUX_HEADER_BYTES + length > MESSAGE_BYTES) seal();
     if (start + MESSAGE_BYTES <= PAGE_BYTES) return;
     // Only a message's beginning may lie so far back that a whole one has no room any more.
-    page = spare.pop() ?? newPage();
-    start = page.end = 0;
+    leave();
+    begin(spare.pop() ?? newPage(head));
   }
 
   function write(type: number, stream: number, payload: Uint8Array | null): void {
@@ -79,6 +97,7 @@ export function createMuxWriter(lane: Lane, soon: (task: () => void) => void): M
     soon(() => {
       leavingSoon = false;
       seal();
+      leave();
     });
   }
 
@@ -101,4 +120,15 @@ export function createMuxWriter(lane: Lane, soon: (task: () => void) => void): M
   };
 }
 
-const newPage = (): Page => ({ bytes: Buffer.allocUnsafeSlow(PAGE_BYTES), end: 0, leaving: 0 });
+/** For a lane that takes messages one by one. */
+const oneByOne = (lane: Lane): LaidOut => ({
+  head: 0,
+  seal: (_bytes, _start, end) => end,
+  send: (frames, sent) => lane.send(frames, sent),
+});
+
+const newPage = (head: number): Page => ({
+  bytes: Buffer.allocUnsafeSlow(PAGE_BYTES),
+  end: head,
+  leaving: 0,
+});

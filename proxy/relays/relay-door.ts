@@ -273,7 +273,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     links.set(link.id, link);
     if (!served.has(record.pin)) served.set(record.pin, { record, since: clock.wall() });
     ws.once('close', () => links.delete(link.id));
-    link.start(laneOverWebSocket(ws, socket, false, link.events));
+    link.start(laneOverWebSocket(ws, socket, { binary: false, masks: false }, link.events));
   }
 
   function stream(ws: WebSocket, socket: Duplex, link: RelayLink): void {
@@ -284,7 +284,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       else lanes.set(link, left);
     });
     const place = link.addStreamLane();
-    place.start(laneOverWebSocket(ws, socket, true, place.events));
+    place.start(laneOverWebSocket(ws, socket, { binary: true, masks: false }, place.events));
   }
 
   server.on('request', (request, response) => {

@@ -78,7 +78,7 @@ export function dialLane(
       });
     });
     ws.on('error', (cause) => reject(asLinkError(target, cause)));
-    ws.once('open', () => resolve(laneOverWebSocket(ws, socket!, binary, events)));
+    ws.once('open', () => resolve(laneOverWebSocket(ws, socket!, { binary, masks: true }, events)));
     return () => ws.terminate();
   });
 }

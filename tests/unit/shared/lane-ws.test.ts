@@ -9,6 +9,8 @@ import type { Lane } from '../../../shared/lane.ts';
 import { CLOSE } from '../../../shared/protocol.ts';
 
 const FRAME_BYTES = 1_000;
+/** Of the longest frame that is laid out: as long as a length of two bytes can say. */
+const LAID_OUT_BYTES = 65_535;
 
 interface Ended {
   code: number;
@@ -37,11 +39,16 @@ async function openLane(
   const { promise: ended, resolve } = Promise.withResolvers<Ended>();
   const began = performance.now();
   const frames: unknown[] = [];
-  const lane = laneOverWebSocket(ws, response.socket, false, {
-    frame: (frame) => frames.push(frame),
-    drained: () => undefined,
-    closed: (code, reason) => resolve({ code, reason, ms: performance.now() - began }),
-  });
+  const lane = laneOverWebSocket(
+    ws,
+    response.socket,
+    { binary: false, masks: true },
+    {
+      frame: (frame) => frames.push(frame),
+      drained: () => undefined,
+      closed: (code, reason) => resolve({ code, reason, ms: performance.now() - began }),
+    },
+  );
   return { lane, frames, ended, peer };
 }
 
@@ -105,4 +112,51 @@ t.test("a WebSocket's own ping closes the lane, and is not answered", async (t) 
   peer.on('pong', () => t.fail('it was answered'));
   peer.ping();
   t.match(await ended, { code: 1008, reason: /ping/ });
+});
+
+t.test('frames laid out back to back arrive as messages of their own, from either end', async (t) => {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...laneOptions(LAID_OUT_BYTES) });
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const ws = new WebSocket(`ws://127.0.0.1:${port}`, laneOptions(LAID_OUT_BYTES));
+  const [[peer, request], [response]] = await Promise.all([
+    once(server, 'connection') as Promise<[WebSocket, { socket: Duplex }]>,
+    once(ws, 'upgrade') as Promise<[{ socket: Duplex }]>,
+    once(ws, 'open'),
+  ]);
+  t.teardown(() => {
+    ws.terminate();
+    peer.terminate();
+    server.close();
+  });
+  const events = { frame: () => undefined, drained: () => undefined, closed: () => undefined };
+  const ends = [
+    { from: ws, socket: response.socket, to: peer, masks: true, heads: [6, 6, 8, 8] },
+    { from: peer, socket: request.socket, to: ws, masks: false, heads: [2, 2, 4, 4] },
+  ];
+  for (const { from, socket, to, masks, heads } of ends) {
+    const { laidOut } = laneOverWebSocket(from, socket, { binary: true, masks }, events);
+    if (laidOut === undefined) return t.fail('a lane of bytes takes frames laid out');
+    const payloads = [1, 125, 126, LAID_OUT_BYTES].map((length) => Buffer.alloc(length, length & 0xff));
+    const page = Buffer.alloc(LAID_OUT_BYTES * 2, 0xff);
+    const taken: number[] = [];
+    let end = 0;
+    for (const payload of payloads) {
+      const start = end;
+      payload.copy(page, start + laidOut.head);
+      end = laidOut.seal(page, start, start + laidOut.head + payload.length);
+      taken.push(end - start - payload.length);
+    }
+    t.same(taken, heads, 'no length is written longer than it has to be (RFC 6455 §5.2)');
+    const came: Buffer[] = [];
+    const all = new Promise<void>((resolve) => {
+      to.on('message', (bytes: Buffer, binary: boolean) => {
+        t.ok(binary);
+        if (came.push(bytes) === payloads.length) resolve();
+      });
+    });
+    await new Promise<void>((resolve) => laidOut.send(page.subarray(0, end), resolve));
+    await all;
+    t.same(came, payloads);
+  }
 });
