@@ -73,8 +73,9 @@ export function createMembers(): Members {
     },
     remove: ({ link }) => void members.delete(link),
     forPhone(address) {
-      return all()
-        .filter(({ draining, finishing }) => !draining || finishing)
+      const there = all().filter(({ draining, finishing }) => !draining || finishing);
+      if (there.length < 2) return there;
+      return there
         .map((member) => ({ member, rank: rank(member), share: share(member.link.relay, address) }))
         .sort((a, b) => a.rank - b.rank || b.share - a.share)
         .map(({ member }) => member);
