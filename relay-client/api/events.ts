@@ -88,6 +88,7 @@ export function createEventHub({ outbox, view, clock, log, limits }: EventHubPar
   }
 
   function tellChange(change: DeskChange): void {
+    if (followers.size === 0) return;
     const frame = frameOfChange(change, view);
     for (const follower of followers) {
       const about = deviceOf(change);

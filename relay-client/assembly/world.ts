@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../shared/clock.ts';
 import type { RelayConfig } from '../config.ts';
 import { dialLane } from '../links/dial.ts';
@@ -9,6 +8,7 @@ import type { Outbox } from '../outbox/outbox.ts';
 import { readIdentity } from '../secrets.ts';
 import type { Identity } from '../secrets.ts';
 import { dialTcp } from '../services/dial.ts';
+import { createRandomBytes } from './random.ts';
 
 /** What a relay reaches the world by, so that a simulation can be the world. */
 export interface RelayWorld {
@@ -23,7 +23,7 @@ export interface RelayWorld {
 
 /** This machine's disk, network and randomness. */
 export const MACHINE: RelayWorld = {
-  random: (size) => randomBytes(size),
+  random: createRandomBytes(),
   readIdentity,
   openOutbox,
   dialLane,

@@ -31,6 +31,9 @@ export function writeAnswerHead(
   response.writeHead(head.status, /^[\t\x20-\x7e]*$/.test(head.reason) ? head.reason : '', headers);
 }
 
+/** A body up to this goes to Node as text, a byte a character, which it joins with the head: they leave by one write. */
+const SMALL_BYTES = 4_096;
+
 /** Writes a whole body at the phone's speed; `progress` comes with each piece that is handed over. */
 export function writeBody(
   response: ServerResponse,
@@ -38,6 +41,11 @@ export function writeBody(
   progress: () => void,
   sent: () => void,
 ): void {
+  if (body.length <= SMALL_BYTES) {
+    progress();
+    response.end(body.toString('latin1'), 'latin1', sent);
+    return;
+  }
   let at = 0;
   const next = (): void => {
     progress();

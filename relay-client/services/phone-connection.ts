@@ -123,12 +123,12 @@ export function servePhone(
     }
   });
   socket.on('close', () => {
-    deadline.stop();
-    halfClose.stop();
     const interrupted = running;
     running = null;
     waiting.length = 0;
     interrupted?.exchange.phoneGone();
+    deadline.close();
+    halfClose.close();
     upstream.close();
     tellClosed(orderly && interrupted === null ? 'ended' : 'cut');
     closed();
