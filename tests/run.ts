@@ -9,7 +9,8 @@
  * a second per file). A file that needs a quiet machine says so in a comment line `// runs alone: reason`
  * near its top; such files run after the others, one at a time.
  *
- * NO_SKIP=1    a skip or a todo counts as a failure
+ * NO_SKIP=1    a skip or a todo counts as a failure, unless the kernel forbids what the test is made of
+ *              (tests/fixtures/kernel.ts finds that out)
  * TEST_JOBS    files run side by side; default 3: one of them of those that mostly compute, as long as there are any,
  *              the others of tests/system and tests/long, which mostly wait
  *

@@ -10,7 +10,7 @@ import type { Topology } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
 import { follow } from './follow.ts';
 import type { Expected } from './follow.ts';
-import { createMachine } from './machine.ts';
+import { createMachine, whyNoSystemd } from './machine.ts';
 import type { Machine } from './machine.ts';
 
 const PAGE = 'docs/deployment.md';
@@ -20,8 +20,13 @@ const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', impo
 export interface Deployment {
   topology: Topology;
   machines: Record<'firewall' | 'proxy' | 'relay' | 'phones', Machine>;
-  /** A further machine, in the network of a namespace. @param wrap - goes in front of a command to run it there */
-  machineOf(wrap: string[]): Promise<Machine>;
+  /**
+   * A further machine, in the network of a namespace.
+   *
+   * @param wrap - goes in front of a command to run it there
+   * @param runsUnits - has it run units by a systemd, as far as this machine allows
+   */
+  machineOf(wrap: string[], runsUnits?: boolean): Promise<Machine>;
   /** Who signed the service's certificate and the one that phones are shown. */
   authority: Authority;
 }
@@ -79,11 +84,13 @@ export async function followDeployment(t: Test, share: string): Promise<Deployme
       .concat('--cert', join(given, 'service.pem'), '--key', join(given, 'service.key')),
   );
   t.teardown(() => service.stop());
-  const machineOf = (wrap: string[]): Promise<Machine> => createMachine(t, { share, wrap });
+  const hasSystemd = whyNoSystemd() === false;
+  const machineOf = (wrap: string[], runsUnits = false): Promise<Machine> =>
+    createMachine(t, { share, wrap, systemd: runsUnits && hasSystemd });
   const machines = {
     firewall: await machineOf(topology.firewall.wrap),
-    proxy: await machineOf(topology.dmz.wrap),
-    relay: await machineOf(topology.inside.wrap),
+    proxy: await machineOf(topology.dmz.wrap, true),
+    relay: await machineOf(topology.inside.wrap, true),
     phones: await machineOf(topology.phones.wrap),
   };
   // What a reader is told to bring along.
@@ -111,11 +118,14 @@ export async function followDeployment(t: Test, share: string): Promise<Deployme
   return { topology, machines, machineOf, authority };
 }
 
+/** The end of a unit's log, whoever runs it; the unit's name comes behind. */
+const LOG = `log() { journalctl -u $1 -o cat 2>/dev/null || cat /var/log/$1.service.log; }; log`;
+
 const LISTENS = `for i in $(seq 100); do
   curl -sf -o /dev/null http://127.0.0.1:9464/healthz && exit 0
   sleep 0.2
 done
-cat /var/log/sallyport-proxy.service.log >&2
+${LOG} sallyport-proxy >&2
 exit 1`;
 
 /** Waits until the relay of a machine has its link and its service. */
@@ -124,5 +134,5 @@ export const UP = `for i in $(seq 100); do
   sleep 0.2
 done
 sallyport-relay status >&2
-tail -n 5 /var/log/sallyport-relay.service.log >&2
+${LOG} sallyport-relay | tail -n 5 >&2
 exit 1`;

@@ -1,8 +1,6 @@
-/**
- * The images of deploy/container are built, and run as compose.yaml says, from `init` to a phone that is called. By
- * `npm run images`, since it fetches a Debian and all of npm's packages, which takes minutes.
- */
-import { spawnSync } from 'node:child_process';
+/** The images of deploy/container are built, and run as compose.yaml says, from `init` to a phone that is called. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,10 +11,10 @@ import { until } from '../fixtures/until.ts';
 import { ADDRESSES, createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { startProcess } from '../fixtures/program.ts';
 import type { Program } from '../fixtures/program.ts';
-import { openShop, whyNoImages } from './containers.ts';
+import { openShop, whyNoImages, whyNoLimits } from './containers.ts';
 import type { Container } from './containers.ts';
 
-t.setTimeout(890_000);
+t.setTimeout(590_000);
 
 const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', import.meta.url));
 const DEVICE = '00:1a:e8:00:00:01';
@@ -35,10 +33,9 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
     return program;
   };
   /** The program itself: the first process of its container. */
-  const statusOf = (program: Program): string => {
-    const [child = ''] = readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8').split(' ');
-    return readFileSync(`/proc/${child}/status`, 'utf8');
-  };
+  const firstOf = ({ pid }: Program): string =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0] ?? '';
+  const statusOf = (program: Program): string => readFileSync(`/proc/${firstOf(program)}/status`, 'utf8');
   const poll = (): Promise<string> =>
     topology.phones.run(
       ...(['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}'] as const),
@@ -94,7 +91,38 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
     t.match(status, /^Uid:\t1000\t1000\t1000\t1000$/m);
     t.match(status, /^CapBnd:\t0+$/m);
     t.match(status, /^NoNewPrivs:\t1$/m);
+
+    await t.test('killed, it works again in the same volume', async (t) => {
+      t.ok(proxy.service.restart, 'as an engine would have it');
+      process.kill(Number(firstOf(program)), 'SIGKILL');
+      t.equal(await program.exited, 137);
+      await start('proxy', proxy);
+      t.equal(await poll(), '200');
+    });
   });
+
+  await t.test(
+    'no more memory and processes than the compose file grants',
+    { skip: whyNoLimits() },
+    async (t) => {
+      for (const container of [proxy, relay]) {
+        const { memoryBytes, pids } = container.service.limits;
+        const started = pids + 20;
+        const [file = '', ...args] = container.instead(
+          'sh',
+          '-c',
+          `echo ready; for i in $(seq ${started}); do sleep 60 & done; echo all`,
+        );
+        const crowd = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+        let said = '';
+        crowd.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+        await once(crowd.stdout, 'data');
+        t.same(await container.limits(), [memoryBytes, pids]);
+        await once(crowd, 'close');
+        t.match(said, /fork/, `${started} processes are too many`);
+      }
+    },
+  );
 
   await t.test('a relay joins it, and a push turns the poll to 202', async (t) => {
     const authority = await createAuthority();
@@ -147,8 +175,9 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
     t.match(statusOf(program), /^CapBnd:\t0+$/m);
 
     await t.test('and both end in order, leaving what is theirs in their volumes', async (t) => {
-      const exit = await program.stop();
-      t.equal(exit, 0);
+      const stopped = program.stop();
+      const late = AbortSignal.timeout(relay.service.graceMs);
+      t.equal(await Promise.race([stopped, once(late, 'abort')]), 0, 'before an engine would kill it');
       t.same(
         readdirSync(relay.volume).filter((name) => !/^(relay|outbox|dls|ca)/.test(name)),
         [],

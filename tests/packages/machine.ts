@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Owner } from '../fixtures/gate.ts';
+import { whyForbidden } from '../fixtures/kernel.ts';
 
 const SYSTEMCTL = fileURLToPath(new URL('systemctl.sh', import.meta.url));
 const SYSTEMD = '/lib/systemd/systemd';
@@ -48,18 +49,8 @@ export function whyNoSystemd(): string | false {
   const without = whyNoMachines();
   if (without !== false) return without;
   if (!existsSync(SYSTEMD)) return `no ${SYSTEMD} here`;
-  const { status, stderr } = spawnSync(
-    'unshare',
-    [
-      '--mount',
-      '--cgroup',
-      'sh',
-      '-ec',
-      'mount -t cgroup2 cgroup2 /mnt; mkdir /mnt/sp-try; rmdir /mnt/sp-try',
-    ],
-    { encoding: 'utf8' },
-  );
-  return status === 0 ? false : `no cgroup2 to write to here: ${stderr.trim()}`;
+  const group = 'mount -t cgroup2 cgroup2 /mnt; mkdir /mnt/sp-try; rmdir /mnt/sp-try';
+  return whyForbidden('control groups of its own', group, ['--mount', '--cgroup']);
 }
 
 /** What systemd wants to find; and of this machine's units nothing but what every machine needs. */

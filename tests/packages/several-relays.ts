@@ -26,10 +26,10 @@ export function whyNoSeveralRelays(): string | false {
 /** Follows docs/several-relays.md to the letter, from a deployment with one relay to two on one PostgreSQL. */
 export async function followSeveralRelays(t: Test, share: string, deployment: Deployment): Promise<void> {
   const { topology, machines, machineOf } = deployment;
-  const host = async (name: string, address: string): Promise<Machine> =>
-    machineOf((await topology.add('inside', name, `${address}/16`)).wrap);
-  const database = await host('database', DATABASE);
-  const second = await host('second', SECOND);
+  const host = async (name: string, address: string, runsUnits: boolean): Promise<Machine> =>
+    machineOf((await topology.add('inside', name, `${address}/16`)).wrap, runsUnits);
+  const database = await host('database', DATABASE, false);
+  const second = await host('second', SECOND, true);
   const page = readDocument(PAGE);
   await startServer(t, share, deployment, database, page);
   for (const machine of [machines.relay, second])

@@ -51,6 +51,18 @@ t.test('NO_SKIP=1 makes each skip a failure that keeps its reason', async (t) =>
   t.equal(code, 1);
 });
 
+const elsewhere = process.platform === 'linux' ? false : 'namespaces need Linux';
+t.test(
+  'what the kernel forbids is skipped all the same, with what it said',
+  { skip: elsewhere },
+  async (t) => {
+    const { code, text, last } = run(['forbidden'], { NO_SKIP: '1' });
+    t.equal(last, '1 passed, 0 failed, 1 skipped');
+    t.match(text, 'needs a mount # the kernel forbids mounts: mount: permission denied');
+    t.equal(code, 0);
+  },
+);
+
 t.test('each failure is told with its difference, and the exit code is 1', async (t) => {
   const { code, text, last } = run(['failing']);
   t.equal(last, '1 passed, 3 failed');

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { readDocument, ROOT } from '../../fixtures/documents.ts';
+import { COMPOSE, readService } from '../../packages/compose.ts';
 
 const PROGRAMS = ['proxy', 'relay'] as const;
 
@@ -160,6 +161,29 @@ t.test('compose takes every privilege away', async (t) => {
     for (const field of ['privileged', 'cap_add', 'devices', 'pid', 'user']) t.notOk(field in service, field);
     const { context, dockerfile } = service['build'] as { context: string; dockerfile: string };
     t.ok(existsSync(join(ROOT, 'deploy/container', context, dockerfile)));
+  }
+});
+
+t.test('every field of the compose file is one that the test of images plays', async (t) => {
+  const text = readDocument(COMPOSE);
+  for (const name of PROGRAMS) {
+    const { limits, graceMs, restart, logBytes } = readService(text, name);
+    t.same({ graceMs, restart }, { graceMs: 40_000, restart: true });
+    t.ok(limits.pids >= 128 && limits.memoryBytes >= 2 ** 30 && logBytes <= 2 ** 27, name);
+  }
+  for (const [field, written] of Object.entries({
+    cpus: 'cpus: 2',
+    read_only: 'read_only: perhaps',
+    mem_limit: 'mem_limit: 1g5',
+    ulimits: 'ulimits: { nofile: 1024, nproc: 10 }',
+    logging: 'logging: { driver: syslog }',
+  })) {
+    const wrong = text.replace(/^ {2}proxy:\n/m, (line) => `${line}    ${written}\n`);
+    const alone = wrong.replace(
+      new RegExp(`^    ${field}: (?!${written.slice(field.length + 2)}).*\n`, 'm'),
+      '',
+    );
+    t.throws(() => readService(alone, 'proxy'), { message: new RegExp(`services\\.proxy.*${field}`) }, field);
   }
 });
 
