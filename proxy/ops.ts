@@ -34,7 +34,11 @@ export async function createOps(address: Address, parts: OpsParts): Promise<Ops>
         return asJson(500, { message: 'this failed; the log says why' });
       })
       .then(({ status, type, text }) => {
-        response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) });
+        response.writeHead(status, {
+          'content-type': type,
+          'content-length': Buffer.byteLength(text),
+          ...(status === 405 ? { allow: 'GET, HEAD' } : {}),
+        });
         response.end(request.method === 'HEAD' ? undefined : text);
       });
   });
