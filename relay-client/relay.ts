@@ -282,6 +282,7 @@ async function open(
     certificates,
     database,
     secretOf,
+    clock,
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -146,6 +146,7 @@ function withWork(facts: WhyFacts, held: Message[]): Finding {
     hindered(facts, held) ??
     unproven(facts, held) ??
     waiting(facts, held) ??
+    resting(facts, held) ??
     silent(facts) ??
     fruitless(facts, held) ??
     polled(facts)
@@ -208,7 +209,7 @@ function hindered(facts: WhyFacts, held: Message[]): Finding | null {
 }
 
 /** What makes it wait on purpose. */
-function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Finding | null {
+function waiting({ device, now }: WhyFacts, held: Message[]): Finding | null {
   if (held.every(({ awaitedFor }) => awaitedFor !== null)) {
     const longest = Math.max(...held.map(({ awaitedFor }) => awaitedFor ?? 0));
     return {
@@ -225,14 +226,23 @@ function waiting({ device, now, quietUntil }: WhyFacts, held: Message[]): Findin
       advice: 'Push again without not_before if it should go now.',
     };
   }
-  if (quietUntil !== null && quietUntil > now) {
-    return {
-      verdict: 'quiet',
-      sentence: `Polls of ${device} are kept at 200 for another ${span(quietUntil - now)}, because a session just ended.`,
-      advice: 'Nothing to do; the work is offered again after the session gap.',
-    };
-  }
   return null;
+}
+
+/** A phone that has just had a session is left alone for a while. What came of the session says more, where it went wrong. */
+function resting(facts: WhyFacts, held: Message[]): Finding | null {
+  const { device, now, quietUntil } = facts;
+  if (quietUntil === null || quietUntil <= now) return null;
+  const left = span(quietUntil - now);
+  const failed = fruitless(facts, held);
+  if (failed !== null) {
+    return { ...failed, sentence: failed.sentence.replace(/\.$/, `, in ${left} at the earliest.`) };
+  }
+  return {
+    verdict: 'quiet',
+    sentence: `Polls of ${device} are kept at 200 for another ${left}, because a session just ended.`,
+    advice: 'Nothing to do; the work is offered again after the session gap.',
+  };
 }
 
 /** What a phone that proves nothing is not told. */

@@ -117,6 +117,7 @@ const PROXY_CHECKS: Record<ProxyFrame['type'], Record<string, Check>> = {
     credit: orMissing(count),
     direct: orMissing(flag),
     pollSecret: orMissing(flag),
+    sessionGapMs: orMissing(time),
   },
   applied: { incarnation: text, seq: count },
   polls: {

@@ -156,6 +156,8 @@ export type ProxyFrame =
       direct?: boolean;
       /** Whether phones of the site have to poll by the secret in their path; missing = no. */
       pollSecret?: boolean;
+      /** The least time between two sessions of one phone that a 202 caused; missing = not said. */
+      sessionGapMs?: Milliseconds;
     }
   /** Everything up to `seq` is applied: from now on polls are answered by it. */
   | { type: 'applied'; incarnation: string; seq: number }

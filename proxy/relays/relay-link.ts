@@ -158,6 +158,7 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
       credit: WIDE_WINDOW_BYTES,
       direct: site.config.sessions === 'direct',
       pollSecret: site.config.pollSecret === 'path',
+      sessionGapMs: site.config.sessionGapMs,
     });
   }
 

@@ -162,7 +162,9 @@ export const deviceDetailShape = z
       })
       .nullable()
       .describe('The session that is running.'),
-    quiet_until: maybeTime.describe('Polls are kept at 200 until then because of a session.'),
+    quiet_until: maybeTime.describe(
+      'Polls are kept at 200 until then because of a session, or of the gap after it.',
+    ),
     poll_path: z
       .string()
       .nullable()

@@ -1,4 +1,5 @@
 import type { CertificateUse } from '../../shared/certificates.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { pollPath } from '../../shared/poll-secret.ts';
 import type { RelayConfig } from '../config.ts';
@@ -35,8 +36,14 @@ export function createView(parts: {
   database: readonly string[];
   secretOf: (device: DeviceId) => string;
   onChange: RelayView['onChange'];
+  clock: Clock;
 }): RelayView {
-  const { config, links, services, sessions, polls, lookout, series } = parts;
+  const { config, links, services, sessions, polls, lookout, series, clock } = parts;
+  /** Until when the session gap lasts; null = it is over, or no call of this run is remembered. */
+  const gapUntil = (device: DeviceId): Milliseconds | null => {
+    const end = (sessions.calledAt(device) ?? 0) + links.sessionGap();
+    return end > clock.wall() ? end : null;
+  };
   return {
     name: config.name,
     site: config.site,
@@ -61,14 +68,16 @@ export function createView(parts: {
     pollPath: (device) => (links.pollSecret() ? pollPath(parts.secretOf(device), device) : null),
     warnings: lookout.of,
     devicesByPoll: (query) => polls.rank(query, (device) => parts.pending.generation(device) > 0),
-    // A poll of before the push may be told of after it.
-    unknownDevices: () =>
-      polls.unknown().filter(({ device }) => parts.pending.generation(device as DeviceId) === 0),
+    unknownDevices: polls.unknown,
     session: sessions.session,
     sessions: sessions.count,
-    quietUntil: sessions.quietUntil,
+    quietUntil: (device) => laterOf(sessions.quietUntil(device), gapUntil(device)),
     heldBy: links.heldBy,
     heldSince: links.heldSince,
     onChange: parts.onChange,
   };
+}
+
+function laterOf(one: Milliseconds | null, other: Milliseconds | null): Milliseconds | null {
+  return one === null || other === null ? (one ?? other) : Math.max(one, other);
 }

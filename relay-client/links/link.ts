@@ -1,4 +1,4 @@
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
 import { createHeartbeat } from '../../shared/heartbeat.ts';
 import type { Heartbeat } from '../../shared/heartbeat.ts';
@@ -81,6 +81,8 @@ export interface Link {
   direct(): boolean;
   /** Whether the proxy answers by the secrets in poll paths; null before its welcome. */
   pollSecret(): boolean | null;
+  /** The site's session gap, as far as the proxy has said; null = it has not. */
+  sessionGap(): Milliseconds | null;
   streams(): number;
   /** Says something, once the resync is whole; before that the resync itself will tell it. */
   say(frame: RelayFrame): void;
@@ -352,6 +354,7 @@ export function createLink(options: LinkOptions): Link {
     software: () => welcome?.software ?? null,
     direct: () => welcome?.direct ?? false,
     pollSecret: () => (welcome === null ? null : welcome.pollSecret === true),
+    sessionGap: () => welcome?.sessionGapMs ?? null,
     streams: () => [...muxes.values()].reduce((sum, mux) => sum + mux.streams(), 0),
     say(frame) {
       if (synced && over === null) send(frame);

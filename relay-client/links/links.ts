@@ -76,6 +76,8 @@ export interface Links {
   states(): ProxyState[];
   /** Whether a proxy has said, in this run, that phones of the site have to poll by the secret in their path. */
   pollSecret(): boolean;
+  /** The longest session gap that a proxy has said in this run; 0 = none has. */
+  sessionGap(): Milliseconds;
   quiet(device: DeviceId, generation: number, ms: Milliseconds): void;
   loud(device: DeviceId): void;
   gap(device: DeviceId): void;
@@ -106,6 +108,7 @@ interface Place {
   direct: boolean;
   /** Null before the first welcome. */
   pollSecret: boolean | null;
+  sessionGap: Milliseconds;
   /** Set while what runs on it is waited for, before it is let go. */
   last: Timer | null;
 }
@@ -194,6 +197,7 @@ export function createLinks(options: LinksOptions): Links {
       software: null,
       direct: false,
       pollSecret: null,
+      sessionGap: 0,
       last: null,
       reconnect: keepConnected({
         clock,
@@ -278,6 +282,7 @@ export function createLinks(options: LinksOptions): Links {
     place.software = place.reconnect.current()?.software() ?? place.software;
     place.direct = place.reconnect.current()?.direct() ?? place.direct;
     place.pollSecret = place.reconnect.current()?.pollSecret() ?? place.pollSecret;
+    place.sessionGap = place.reconnect.current()?.sessionGap() ?? place.sessionGap;
     if (state === place.shown) return;
     place.shown = state;
     place.since = clock.wall();
@@ -334,6 +339,7 @@ export function createLinks(options: LinksOptions): Links {
   return {
     states: () => [...places.map(stateOf), ...names.flatMap(unknown)],
     pollSecret: () => places.some(({ pollSecret }) => pollSecret === true),
+    sessionGap: () => Math.max(0, ...places.map(({ sessionGap }) => sessionGap)),
     quiet: (device, generation, ms) => say({ type: 'quiet', device, generation, ms }),
     loud: (device) => say({ type: 'loud', device }),
     gap: (device) => say({ type: 'gap', device }),

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { describeError, isSallyportError } from '../../shared/errors.ts';
@@ -55,6 +56,8 @@ export interface Sessions extends Omit<SessionListener, 'warn'> {
   lasting(): () => number;
   /** The wall time until which polls of the device are kept at 200 because of a session; null = they aren't. */
   quietUntil(device: DeviceId): Milliseconds | null;
+  /** The wall time at which the service last began to answer a solicited session of the device; null = not in this run. */
+  calledAt(device: DeviceId): Milliseconds | null;
   /** All that are quiet now, to be told again to a proxy that reconnects. */
   quiets(): Quiet[];
   /** Calls back when a session begins or ends. Returns the way to stop. */
@@ -68,6 +71,9 @@ const NOTED_DEVICES = 100_000;
 
 /** Notes of one device within a minute; further ones are left out, as history has room for so many only. */
 export const NOTES_PER_DEVICE_PER_MINUTE = 20;
+
+/** Devices of which the last call is remembered, for people to be told of the session gap. */
+const CALLED_DEVICES = 100_000;
 
 const MINUTE_MS = 60_000;
 
@@ -94,6 +100,7 @@ interface Running {
 export function createSessions(options: SessionsOptions): Sessions {
   const { outbox, pending, links, clock, log, deadAfterSessions, metrics } = options;
   const quiets = createQuiets({ links, pending, clock, budgetMs: options.quietBudgetMs ?? QUIET_BUDGET_MS });
+  const called = new LRUCache<DeviceId, Milliseconds>({ max: CALLED_DEVICES });
   const running = new Map<string, Running>();
   const byDevice = new Map<DeviceId, Set<Running>>();
   const listeners = new Set<(change: SessionChange) => void>();
@@ -192,7 +199,10 @@ export function createSessions(options: SessionsOptions): Sessions {
       const entry = running.get(session.id);
       const { device } = session;
       if (entry === undefined || device === null || session.reason !== 'solicited') return;
-      if (!entry.answered) links.gap(device);
+      if (!entry.answered) {
+        links.gap(device);
+        called.set(device, clock.wall());
+      }
       entry.answered = true;
       if (action !== null && action !== 'CleanUp') quiets.hold(session.id, device, entry.generation);
     },
@@ -235,6 +245,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       };
     },
     quietUntil: quiets.until,
+    calledAt: (device) => called.get(device) ?? null,
     quiets: quiets.all,
     onChange(listener) {
       listeners.add(listener);

@@ -4,7 +4,8 @@ import { createFleet, createPhone } from '../phones/index.ts';
 
 const PHONES = 200;
 const DEVICE = '00:1A:E8:75:00:01';
-const GAP_MS = 2_000;
+/** Long enough to ask in between why the phone is not called. */
+const GAP_MS = 4_000;
 
 t.test('a gate with a fleet', async (t) => {
   const gate = await startGate(t, {
@@ -78,6 +79,13 @@ t.test('a gate with a fleet', async (t) => {
     t.equal((await session).outcome, 'completed');
     await push();
     t.equal(await gate.poll(DEVICE), 200, 'pending, but not yet');
+    const why = await gate.call('GET', `/v1/devices/${DEVICE}/why`);
+    if (performance.now() - began < GAP_MS) {
+      t.match(why.body, {
+        verdict: 'quiet',
+        sentence: /kept at 200 for another \d+ s, because a session just ended/,
+      });
+    }
     await gate.polls(DEVICE, 202);
     const gap = performance.now() - began;
     t.ok(gap >= GAP_MS, `called again after ${Math.round(gap)} ms`);

@@ -129,6 +129,15 @@ const cases: [string, string, Partial<WhyFacts>, RegExp][] = [
   ],
   ['the gap after a session', 'quiet', { quietUntil: NOON + 30_000 }, /another 30 s/],
   [
+    'the gap after a session that did not complete',
+    'not-completing',
+    {
+      quietUntil: NOON + 30_000,
+      record: { ...record, lastSession: { at: NOON - 5_000, outcome: 'busy' } },
+    },
+    /came out as busy; the work is offered again, in 30 s at the earliest\.$/,
+  ],
+  [
     'an outcome that is awaited',
     'awaiting-outcome',
     { messages: [heldMessage({ kind: 'dls', dueIn: MINUTE, awaitedFor: MINUTE })] },

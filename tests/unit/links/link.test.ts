@@ -209,6 +209,7 @@ t.test('quiet, loud and gap are obeyed, and a session gap follows what the site 
   links.quiet(DEVICE, 1, 5_000);
   await pass(clock, 6_000);
   t.equal(proxy.verdict(DEVICE), 'offer', 'quiet ends by itself');
+  t.equal(links.sessionGap(), 30_000, 'so that people can be told of it');
   links.gap(DEVICE);
   await rest();
   t.equal(proxy.verdict(DEVICE), 'session_gap');

@@ -191,6 +191,7 @@ t.test('the phone is left in peace while the service works with it', async (t) =
   session.answer('ReadAllItems');
   session.answer('WriteItems');
   t.strictSame(told, ['gap', 'quiet 1 120000']);
+  t.equal(sessions.calledAt(ONE), clock.wall());
   t.equal(sessions.quietUntil(ONE), clock.wall() + 120_000);
   t.strictSame(sessions.quiets(), [{ device: ONE, generation: 1, ms: 120_000 }]);
   clock.advance(30_000);

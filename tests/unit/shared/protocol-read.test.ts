@@ -62,6 +62,7 @@ const PROXY_FRAMES: { [T in ProxyFrame['type']]: Extract<ProxyFrame, { type: T }
     credit: 1_048_576,
     direct: false,
     pollSecret: true,
+    sessionGapMs: 60_000,
   },
   applied: { type: 'applied', incarnation: 'abc', seq: 7 },
   polls: {
@@ -100,6 +101,7 @@ const ADDED = [
   'welcome.credit',
   'welcome.direct',
   'welcome.pollSecret',
+  'welcome.sessionGapMs',
   'health.courier',
   'known.total',
   'drain.streams',
