@@ -10,10 +10,10 @@ import type { Gate, GateOptions } from '../fixtures/gate.ts';
 import type { Engine } from '../fixtures/outbox-place.ts';
 import { startProgram } from '../fixtures/program.ts';
 import type { LogLine } from '../fixtures/program.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import type { PlainServiceOptions } from '../fixtures/services/index.ts';
 import { phoneDocument } from '../fixtures/wpi-documents.ts';
-import { createDialer, createPhone, parseTarget } from '../phones/index.ts';
-import type { Phone } from '../phones/index.ts';
+import { createDialer, parseTarget } from '../phones/index.ts';
 import { untilGood } from '../fixtures/until.ts';
 
 const HALF_DAY_MS = 43_200_000;
@@ -24,18 +24,6 @@ async function push(gate: Pick<Gate, 'call'>, device: string, body = {}): Promis
   const { status, body: told } = await gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, body);
   if (status > 201) throw new Error(`a push was answered ${status}: ${JSON.stringify(told)}`);
   return { status, ...told };
-}
-
-function phoneAt(t: Test, gate: Gate, deviceId: string): Phone {
-  const phone = createPhone({
-    deviceId,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
-  return phone;
 }
 
 /** What an outbox must keep its promises by, tried by the real programs with the outbox in `engine`. */

@@ -16,7 +16,7 @@ import type { Gate } from '../fixtures/gate.ts';
 import { foundInMemory, whyNoMemory } from '../fixtures/process-memory.ts';
 import { runProgram } from '../fixtures/program.ts';
 import type { LogLine } from '../fixtures/program.ts';
-import { createPhone } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 
 const canary = (what: string): string => `canary-${what}-${randomBytes(8).toString('hex')}`;
 
@@ -129,15 +129,9 @@ t.test('no secret is anywhere but where it belongs', async (t) => {
 
   // The story: a start-up that brings a password, one that the service asks for, one that the relay holds and delivers.
   const device = '00:1A:E8:C0:00:01';
-  const phone = createPhone({
-    deviceId: device,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
+  const phone = phoneAt(t, gate, device, {
     items: { 'user-pwd': secrets['user-pwd'] },
   });
-  t.teardown(() => phone.close());
   t.equal((await phone.start())?.outcome, 'completed');
   t.equal(phone.items.get('sip-pwd'), secrets['sip-pwd']);
   const read = gate.service.enqueue(device, [{ action: 'ReadItems', items: { 'user-pwd': '' } }]);

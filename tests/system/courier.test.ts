@@ -3,24 +3,16 @@ import { dirname, join } from 'node:path';
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate, Owner } from '../fixtures/gate.ts';
-import { createPhone, macAfter } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
+import { macAfter } from '../phones/index.ts';
 import type { Phone, PhoneOptions } from '../phones/index.ts';
 import { until, untilGood } from '../fixtures/until.ts';
 
 const FIRST_MAC = '00:1A:E8:90:00:01';
 const write = (name: string, value: string) => ({ action: 'WriteItems', items: [{ name, value }] });
 
-function phoneAt(t: Owner, gate: Gate, n: number, options: Partial<PhoneOptions> = {}): Phone {
-  const phone = createPhone({
-    deviceId: macAfter(FIRST_MAC, n),
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-    ...options,
-  });
-  t.teardown(() => phone.close());
-  return phone;
+function nthPhone(t: Owner, gate: Gate, n: number, options: Partial<PhoneOptions> = {}): Phone {
+  return phoneAt(t, gate, macAfter(FIRST_MAC, n), options);
 }
 
 async function hold(gate: Gate, device: string, actions: unknown): Promise<string> {
@@ -38,8 +30,8 @@ async function comes(gate: Gate, id: string, state: string): Promise<Record<stri
 
 t.test('what is held is polled for and delivered while the service is down', async (t) => {
   const gate = await startGate(t);
-  const phone = phoneAt(t, gate, 0);
-  const other = phoneAt(t, gate, 1);
+  const phone = nthPhone(t, gate, 0);
+  const other = nthPhone(t, gate, 1);
   await gate.service.close();
   const call = await gate.call('POST', `/v1/devices/${other.deviceId}/messages?wait=proxy`, {});
   t.equal(call.status, 201);
@@ -74,7 +66,7 @@ t.test('what is held is polled for and delivered while the service is down', asy
 t.test('a relay that is killed again and again loses nothing and ends everything once', async (t) => {
   const gate = await startGate(t);
   const phones = Array.from({ length: 6 }, (_, n) =>
-    phoneAt(t, gate, n, { answerTimeoutMs: 2_000, pollIntervalMs: 150, supportsSendSolicited: false }),
+    nthPhone(t, gate, n, { answerTimeoutMs: 2_000, pollIntervalMs: 150, supportsSendSolicited: false }),
   );
   const ids: string[] = [];
   for (const phone of phones) {

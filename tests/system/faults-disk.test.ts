@@ -8,9 +8,9 @@ import { tamper, whyNoStrace } from '../fixtures/faults/strace.ts';
 import { until } from '../fixtures/faults/until.ts';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { mountSmallDisk, noMounting } from '../fixtures/small-disk.ts';
-import { createPhone, macAfter } from '../phones/index.ts';
-import type { Phone } from '../phones/index.ts';
+import { macAfter } from '../phones/index.ts';
 
 const HELD = '00:1A:E8:78:00:01';
 const FIRST_MAC = '00:1A:E8:79:00:01';
@@ -18,18 +18,6 @@ const WRITE = { action: 'WriteItems', items: { realm: 'disk' } } as const;
 
 const push = (gate: Gate, device: string) =>
   gate.call('POST', `/v1/devices/${device}/messages?wait=proxy`, {});
-
-function phoneOf(t: Test, gate: Gate, deviceId: string): Phone {
-  const phone = createPhone({
-    deviceId,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
-  return phone;
-}
 
 t.test('a disk that fails', { skip: whyNoStrace() }, async (t) => {
   const gate = await startGate(t, { logLevel: 'info' });
@@ -84,7 +72,7 @@ t.test(
   async (t) => {
     const disk = mountSmallDisk(t, 'size=3m');
     const gate = await startGate(t, { logLevel: 'info', relay: { outbox: { path: join(disk, 'outbox') } } });
-    const phone = phoneOf(t, gate, HELD);
+    const phone = phoneAt(t, gate, HELD);
     t.equal((await phone.start())?.outcome, 'completed');
     const work = gate.service.enqueue(HELD, [WRITE]);
     const accepted: string[] = [String((await push(gate, HELD)).body['id'])];
@@ -179,7 +167,7 @@ t.test('descriptors that run out', { skip: process.platform !== 'linux' && 'need
         return answer?.status === 201 || answer?.status === 200;
       });
       await gate.polls(device, 202);
-      const phone = phoneOf(t, gate, device);
+      const phone = phoneAt(t, gate, device);
       t.equal((await phone.openSession('start-up')).outcome, 'completed', 'and sessions go through');
       await gate.call('DELETE', `/v1/devices/${device}/messages`);
     });

@@ -10,8 +10,9 @@ import { createMiddleman } from '../fixtures/faults/middleman.ts';
 import type { Deeds, Manner, Middleman } from '../fixtures/faults/middleman.ts';
 import { long, until } from '../fixtures/faults/until.ts';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { fileSha256 } from '../fixtures/services/index.ts';
-import { createDialer, createPhone, download, macAfter, pollOnce, pollRequest } from '../phones/index.ts';
+import { createDialer, download, macAfter, pollOnce, pollRequest } from '../phones/index.ts';
 
 const FIRST_MAC = '00:1A:E8:7E:00:01';
 const WRITE = { action: 'WriteItems', items: { realm: 'network' } } as const;
@@ -78,15 +79,14 @@ t.test('networks that treat connections badly', async (t) => {
         for (const each of middlemen) each.manner(manner);
         link.cut();
         const deviceId = macAfter(FIRST_MAC, devices++);
-        const phone = createPhone({
+        const phone = phoneAt(
+          t,
+          { phoneService: `https://${sessions.address}`, pollUrl: `http://${polls.address}/dcmp/` },
           deviceId,
-          service: `https://${sessions.address}`,
-          pollUrl: `http://${polls.address}/dcmp/`,
-          pollIntervalMs: 0,
-          contactListen: false,
-          answerTimeoutMs: 10_000,
-        });
-        t.teardown(() => phone.close());
+          {
+            answerTimeoutMs: 10_000,
+          },
+        );
         const done = gate.service.enqueue(deviceId, [WRITE]);
         const { status, body } = await gate.call('POST', `/v1/devices/${deviceId}/messages`, {});
         t.equal(status, 201);

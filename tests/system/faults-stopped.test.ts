@@ -12,7 +12,7 @@ import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { startProcess } from '../fixtures/program.ts';
 import type { Program } from '../fixtures/program.ts';
-import { createPhone } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 
 t.jobs = 4;
 
@@ -132,15 +132,9 @@ t.test(
       service: { tls: false },
       wpi: { upstream: String(service.ready['service']) },
     });
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-      contactListen: false,
+    const phone = phoneAt(t, gate, DEVICE, {
       answerTimeoutMs: STOPPED_MS + PATIENCE_MS,
     });
-    t.teardown(() => phone.close());
     t.equal((await phone.start())?.outcome, 'completed');
     const id = await push(t, gate, DEVICE);
     await gate.polls(DEVICE, 202);

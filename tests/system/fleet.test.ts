@@ -1,6 +1,7 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
-import { createFleet, createPhone } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
+import { createFleet } from '../phones/index.ts';
 
 const PHONES = 200;
 const DEVICE = '00:1A:E8:75:00:01';
@@ -60,14 +61,7 @@ t.test('a gate with a fleet', async (t) => {
   });
 
   await t.test('after a session its phone is not called again before the gap is over', async (t) => {
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-      contactListen: false,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneAt(t, gate, DEVICE);
     const push = async (): Promise<void> => {
       t.equal((await gate.call('POST', `/v1/devices/${DEVICE}/messages?wait=proxy`, {})).status, 201);
     };

@@ -4,7 +4,7 @@ import t from 'tap';
 import { startBulk, startBulkUpstream } from '../fixtures/bulk.ts';
 import { until } from '../fixtures/faults/until.ts';
 import { startGate } from '../fixtures/gate.ts';
-import { createPhone } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 
 const DOWNLOADS = 4;
 const SLOW = 50;
@@ -57,14 +57,7 @@ t.test('bulk and sessions at all doors keep no poll, no session and no push from
   }
   t.same([...statuses], [[200, POLLS]], 'every poll is answered');
 
-  const phone = createPhone({
-    deviceId: DEVICE,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneAt(t, gate, DEVICE);
   void gate.service.enqueue(DEVICE, [{ action: 'WriteItems', items: { realm: 'busy' } }]);
   const pushed = await gate.call('POST', `/v1/devices/${DEVICE}/messages?wait=proxy`, {});
   t.equal(pushed.status, 201);

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { createLabelledService, LABEL } from '../fixtures/services/labelled-service.ts';
 import type { CookieKind, LabelledService } from '../fixtures/services/labelled-service.ts';
 import { baseItems, createDialer, createPhone, macAfter, parseTarget } from '../phones/index.ts';
@@ -110,23 +111,22 @@ t.test(`${PHONES} phones behind one address`, async (t) => {
   t.teardown(() => dialer.close());
   const items = baseItems();
   const phones = actors.map(({ device, echo, fate }, n): Phone => {
-    const phone = createPhone({
-      deviceId: device,
-      service: `https://${gate.doors[n % 2 === 0 ? 'wpi' : 'inspected']}`,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-      contactListen: false,
-      keepAlive: false,
-      cookie: echo,
-      headers: [`${LABEL}: ${device}`],
-      supportsSendSolicited: false,
-      baseItems: items,
-      dialer,
-      onExchange() {
-        if (fate === 'vanishes') throw new Error('it does not come back');
+    const phone = phoneAt(
+      t,
+      { phoneService: `https://${gate.doors[n % 2 === 0 ? 'wpi' : 'inspected']}`, pollUrl: gate.pollUrl },
+      device,
+      {
+        keepAlive: false,
+        cookie: echo,
+        headers: [`${LABEL}: ${device}`],
+        supportsSendSolicited: false,
+        baseItems: items,
+        dialer,
+        onExchange() {
+          if (fate === 'vanishes') throw new Error('it does not come back');
+        },
       },
-    });
-    t.teardown(() => phone.close());
+    );
     phone.setInCall(fate === 'busy');
     return phone;
   });

@@ -6,7 +6,8 @@ import t from 'tap';
 import { parse, stringify } from 'yaml';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
-import { createPhone, macAfter } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
+import { macAfter } from '../phones/index.ts';
 
 const FIRST = '00:1A:E8:7B:00:01';
 const DEVICES = 30;
@@ -85,14 +86,7 @@ t.test('a phone behind the gate sees what it would see at the service itself', a
   await gate.relay.stop();
   await writeFile(gate.relayConfig, stringify({ ...config, poll_source: source }));
   await gate.startRelay();
-  const phone = createPhone({
-    deviceId: FIRST,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneAt(t, gate, FIRST);
   t.equal((await phone.start())?.outcome, 'completed');
   const atService = async (): Promise<number> =>
     (await fetch(`${gate.service.url}/dcmp/contact-me?device-id=${FIRST}`)).status;

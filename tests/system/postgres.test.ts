@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
 import { startPostgres, whyNoPostgres } from '../fixtures/postgres.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { startSecondRelay } from '../fixtures/second-relay.ts';
 import { mountSmallDisk, noMounting } from '../fixtures/small-disk.ts';
 import { createPhone } from '../phones/index.ts';
@@ -42,14 +43,7 @@ t.test(
     t.equal((await gate.call('POST', `/v1/devices/${called}/messages?wait=proxy`, {})).status, 201);
     await gate.polls(waits, 202);
 
-    const phone = createPhone({
-      deviceId: called,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-      contactListen: false,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneAt(t, gate, called);
     void gate.service.enqueue(called, [{ action: 'WriteItems', items: { realm: 'example' } }]);
     const session = phone.openSession('solicited');
     await inSession.promise;

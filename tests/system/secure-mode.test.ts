@@ -6,6 +6,7 @@ import t from 'tap';
 import { createAuthority } from '../fixtures/certificates.ts';
 import { startGate } from '../fixtures/gate.ts';
 import { foundInMemory, whyNoMemory } from '../fixtures/process-memory.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { createPlainService } from '../fixtures/services/index.ts';
 import type { RawAnswer } from '../fixtures/services/index.ts';
 import { createPhone } from '../phones/index.ts';
@@ -78,13 +79,8 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
     },
     services: [{ name: 'wpi-secure', kind: 'tcp', upstream: `127.0.0.1:${service.port}` }],
   });
-  const phone = createPhone({
-    deviceId: DEVICE,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
+  const phone = phoneAt(t, gate, DEVICE, {
     forgetPollOnRestart: false,
-    contactListen: false,
     items: { 'user-pwd': password },
     secureTls: (items) => ({
       cert: fromItem(items.get('dls-client-certificate')),
@@ -94,7 +90,6 @@ t.test('a phone in secure mode and its service, through a gate that knows neithe
       servername: NAME,
     }),
   });
-  t.teardown(() => phone.close());
 
   await t.test('the service moves the phone to its secure port, and both prove who they are', async (t) => {
     t.equal((await phone.start())?.outcome, 'completed');
@@ -204,15 +199,9 @@ t.test(
     const gate = await startGate(t, {
       relay: { services: [{ name: 'wpi', kind: 'tcp', upstream: `127.0.0.1:${service.port}` }] },
     });
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
+    const phone = phoneAt(t, gate, DEVICE, {
       forgetPollOnRestart: false,
-      contactListen: false,
     });
-    t.teardown(() => phone.close());
     t.equal((await phone.start())?.outcome, 'completed');
     const path = `/v1/devices/${DEVICE}/messages`;
     // Polls are told to the relay within a second.

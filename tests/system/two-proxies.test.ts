@@ -1,6 +1,6 @@
 import t from 'tap';
 import { bothLinked, startTwoProxies } from '../fixtures/faults/two-proxies.ts';
-import { createPhone } from '../phones/index.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { until } from '../fixtures/until.ts';
 
 const PHONE = '00:1A:E8:2B:00:01';
@@ -40,14 +40,7 @@ t.test('any proxy answers any phone, and what happens at one is known at the oth
   await gate.call('POST', `/v1/devices/${OTHER}/messages?wait=proxy`, {});
   t.same(await Promise.all(urls.map((url) => polled(url, PHONE))), [202, 202], 'a push reaches both');
 
-  const phone = createPhone({
-    deviceId: PHONE,
-    service: second.phoneService,
-    pollUrl: second.pollUrl,
-    pollIntervalMs: 0,
-    contactListen: false,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneAt(t, second, PHONE);
   hold = true;
   void gate.service.enqueue(PHONE, [WRITE]);
   const session = phone.openSession('solicited');

@@ -9,8 +9,8 @@ import { startGate } from '../fixtures/gate.ts';
 import { startPolling } from '../fixtures/polling.ts';
 import { runProgram, startProcess, startProgram } from '../fixtures/program.ts';
 import { startBystander } from '../fixtures/bystander.ts';
+import { phoneAt } from '../fixtures/phone-at.ts';
 import { startSecondSite, TWO_SITES } from '../fixtures/second-site.ts';
-import { createPhone } from '../phones/index.ts';
 
 /** One phone of each customer, with one and the same MAC. */
 const MAC = '00:1A:E8:2E:00:01';
@@ -66,14 +66,11 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
 
   await t.test('a session goes where its door leads', async (t) => {
     const before = gate.service.requests.length;
-    const phone = createPhone({
-      deviceId: MAC,
-      service: other.phoneService,
-      pollUrl: `${other.pollDoor}/anything/`,
-      pollIntervalMs: 0,
-      contactListen: false,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneAt(
+      t,
+      { phoneService: other.phoneService, pollUrl: `${other.pollDoor}/anything/` },
+      MAC,
+    );
     void other.service.enqueue(MAC, [{ action: 'WriteItems', items: { realm: 'south' } }]);
     t.match(await phone.openSession('solicited'), { outcome: 'completed' });
     await until('it is cleared', async () => (await other.poll(MAC)) === 200);
@@ -96,14 +93,11 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
         `sallyport_session_refused_total{door="wpi",reason="site_full"} ${FLOOD - PLACES}`,
       ),
     );
-    const phone = createPhone({
-      deviceId: MAC,
-      service: other.phoneService,
-      pollUrl: `${other.pollDoor}/anything/`,
-      pollIntervalMs: 0,
-      contactListen: false,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneAt(
+      t,
+      { phoneService: other.phoneService, pollUrl: `${other.pollDoor}/anything/` },
+      MAC,
+    );
     t.match(await phone.openSession('start-up'), { outcome: 'completed' });
     t.match(await metrics(), /sallyport_site_polls_total\{site="south",status="202"\} [1-9]/);
   });
