@@ -225,7 +225,7 @@ t.test(
     await gate.call('DELETE', path);
     await gate.polls(DEVICE, 200);
 
-    const { body } = await gate.call('POST', `${path}?wait=proxy`, { ttl_s: 1 });
+    const { body } = await gate.call('POST', `${path}?wait=proxy`, { ttl_s: 3 });
     t.equal(await gate.poll(DEVICE), 202);
     await gate.polls(DEVICE, 200);
     await whyIs('nothing-pending');

@@ -214,6 +214,6 @@ t.test('closing waits neither for who never makes a handshake nor for strangers'
   const began = performance.now();
   const gone = Promise.all([silent, stranger].map((socket) => once(socket.resume(), 'close')));
   await door.close();
-  t.ok(performance.now() - began < 4_000, 'well before their handshake times out');
+  t.ok(performance.now() - began < 9_000, 'well before their handshake times out');
   await gone;
 });

@@ -99,7 +99,7 @@ async function openDoor(
       tls: 'relay',
       ...config,
     },
-    { site, slots, handshakeMs: options.handshakeMs ?? 2_000, clock: systemClock, log: silentLog },
+    { site, slots, handshakeMs: options.handshakeMs ?? 20_000, clock: systemClock, log: silentLog },
   );
   t.teardown(async () => {
     await door.close();

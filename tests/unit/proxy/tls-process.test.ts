@@ -37,7 +37,7 @@ async function startDoor(t: Test, more: Partial<DoorTls> = {}) {
     { cert: join(dir, 'c.pem'), key: join(dir, 'k.pem'), profile: 'legacy', clientCa: null, ...more },
     {
       most: 10,
-      handshakeMs: 5_000,
+      handshakeMs: 20_000,
       clock: systemClock,
       log: createLog('debug', {
         write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>),

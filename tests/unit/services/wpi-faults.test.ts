@@ -306,7 +306,7 @@ t.test('a phone that goes away in the middle of its message asks nothing', async
 
 t.test('an answer that comes before the whole upload is passed, and ends the connection', async (t) => {
   const upstream = await startRawUpstream(t, ({ socket }) => void socket.write(ok('enough')));
-  const { phone, door } = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 100 } });
+  const { phone, door } = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 5_000 } });
   const { send, answer, over } = await phone();
   send(`PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(200_000)}`);
   const { head, body } = await answer();
@@ -320,7 +320,7 @@ t.test('an answer that comes before the whole upload is passed, and ends the con
 
 t.test('a message that stops coming is a 408', async (t) => {
   const upstream = await startRawUpstream(t);
-  const { phone } = await startWpi(t, { upstream: upstream.url, limits: { bodyIdleMs: 50, lingerMs: 100 } });
+  const { phone } = await startWpi(t, { upstream: upstream.url, limits: { bodyIdleMs: 50, lingerMs: 5_000 } });
   const { send, answer } = await phone();
   send('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello');
   t.match((await answer()).head, /^HTTP\/1\.1 408 /);
@@ -331,7 +331,7 @@ t.test('a connection without a request is ended in time, and so is one between r
   const upstream = await startRawUpstream(t, answering(ok()));
   const { phone, observer } = await startWpi(t, {
     upstream: upstream.url,
-    limits: { headersMs: 50, keepAliveMs: 50 },
+    limits: { headersMs: 500, keepAliveMs: 500 },
   });
   const silent = await phone();
   t.equal(await silent.over, 'ended');
@@ -353,7 +353,7 @@ t.test('a phone that does not close after us counts as gone at once and is cut i
   const upstream = await startRawUpstream(t, answering(ok()));
   const { phone, service, observer } = await startWpi(t, {
     upstream: upstream.url,
-    limits: { lingerMs: 500 },
+    limits: { lingerMs: 2_000 },
   });
   const { socket, send, answer } = await phone();
   socket.allowHalfOpen = true;

@@ -73,7 +73,7 @@ for (const [name, sent] of [
     const upstream = await startRawUpstream(t);
     const { phone, counted } = await startWpi(t, {
       upstream: upstream.url,
-      limits: { messageBytes: 10_000, requestBytes: 20_000, lingerMs: 200 },
+      limits: { messageBytes: 10_000, requestBytes: 20_000, lingerMs: 5_000 },
     });
     const { send, answer, over } = await phone();
     send(sent);
@@ -90,7 +90,7 @@ t.test('bodies held by the whole service are bounded: 503', async (t) => {
   const upstream = await startRawUpstream(t, answering(ok()));
   const { phone } = await startWpi(t, {
     upstream: upstream.url,
-    limits: { bufferedBytes: 50_000, lingerMs: 200 },
+    limits: { bufferedBytes: 50_000, lingerMs: 5_000 },
   });
   const slow = await phone();
   slow.send(request('x'.repeat(40_000), 'Content-Length: 40001\r\n'));
@@ -109,7 +109,7 @@ t.test('bodies held by the whole service are bounded: 503', async (t) => {
 
 t.test('a head over the limit is a 431', async (t) => {
   const upstream = await startRawUpstream(t);
-  const { phone } = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 200 } });
+  const { phone } = await startWpi(t, { upstream: upstream.url, limits: { lingerMs: 5_000 } });
   for (const headers of [`X: ${'x'.repeat(17_000)}\r\n`, 'X: y\r\n'.repeat(101), 'a:\r\n'.repeat(3_000)]) {
     const { send, answer, over } = await phone();
     send(`GET /x HTTP/1.1\r\nHost: a\r\n${headers}\r\n`);

@@ -120,7 +120,7 @@ t.test('a message made to be slow is not', async (t) => {
     const before = performance.now();
     readDocument(Buffer.from(text));
     const took = performance.now() - before;
-    t.ok(took < 2000, `${text.slice(0, 12)}… took ${took.toFixed(0)} ms`);
+    t.ok(took < 10_000, `${text.slice(0, 12)}… took ${took.toFixed(0)} ms`);
   }
 });
 

@@ -57,7 +57,7 @@ for (const rawTcp of [true, false]) {
     });
 
     t.test('a header that takes too long is cut, and sending more of it does not help', async (t) => {
-      const { ports, door } = await startPollDoor(t, { rawTcp, limits: { headerMs: 300 } });
+      const { ports, door } = await startPollDoor(t, { rawTcp, limits: { headerMs: 1_000 } });
       const silent = connect(ports[0]!, '127.0.0.1');
       const slow = connect(ports[0]!, '127.0.0.1');
       const second = connect(ports[0]!, '127.0.0.1');
@@ -71,7 +71,7 @@ for (const rawTcp of [true, false]) {
     });
 
     t.test('a connection may idle for its time and no longer', async (t) => {
-      const { ports, door } = await startPollDoor(t, { rawTcp, limits: { idleMs: 200 } });
+      const { ports, door } = await startPollDoor(t, { rawTcp, limits: { idleMs: 1_000 } });
       const socket = connect(ports[0]!, '127.0.0.1');
       const all = readAll(socket);
       socket.write(pollRequest(IDLE));
