@@ -320,7 +320,10 @@ t.test('an answer that comes before the whole upload is passed, and ends the con
 
 t.test('a message that stops coming is a 408', async (t) => {
   const upstream = await startRawUpstream(t);
-  const { phone } = await startWpi(t, { upstream: upstream.url, limits: { bodyIdleMs: 50, lingerMs: 5_000 } });
+  const { phone } = await startWpi(t, {
+    upstream: upstream.url,
+    limits: { bodyIdleMs: 50, lingerMs: 5_000 },
+  });
   const { send, answer } = await phone();
   send('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello');
   t.match((await answer()).head, /^HTTP\/1\.1 408 /);
