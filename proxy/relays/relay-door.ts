@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -12,7 +12,7 @@ import type { Address } from '../../shared/address.ts';
 import { checkPair, endOfChain } from '../../shared/certificates.ts';
 import type { CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
-import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
+import { describeError, SallyportError } from '../../shared/errors.ts';
 import { pinOf, readPrivateKey } from '../../shared/key-pair.ts';
 import type { Pin } from '../../shared/key-pair.ts';
 import { laneOptions, laneOverWebSocket } from '../../shared/lane-ws.ts';
@@ -21,25 +21,21 @@ import type { Sharing } from '../../shared/listen.ts';
 import type { Log } from '../../shared/log.ts';
 import { MUX_MESSAGE_BYTES } from '../../shared/mux-frames.ts';
 import { CLOSE, CONTROL_FRAME_BYTES, GREETING_MS, PATHS, SUBPROTOCOL } from '../../shared/protocol.ts';
-import type { JoinAnswer } from '../../shared/protocol.ts';
-import { readInvite } from './invite.ts';
+import { createJoinDesk } from './join.ts';
 import { createLoopShare } from './loop-share.ts';
 import type { LoopShare } from './loop-share.ts';
 import { createGuests } from './relay-door-guests.ts';
 import type { Registry, RelayRecord } from './registry.ts';
+import { createRelayKeys } from './relay-keys.ts';
 import { createRelayLink } from './relay-link.ts';
 import type { RelayLink, RelayLinkOptions } from './relay-link.ts';
 
-/** Bytes of a join request. */
-const JOIN_BYTES = 4_096;
 /** Bytes of a request's header. */
 const HEADER_BYTES = 8_192;
 /** Stream lanes of one link. */
 const STREAM_LANES = 8;
 /** Connections with one relay's key: the lanes of its link, and of the one that takes its place. */
 const KEY_CONNECTIONS = 2 * (1 + STREAM_LANES);
-/** How often live links are held against the registry, so that a revoked relay is cut. */
-const REVOCATION_CHECK_MS = 10_000;
 
 /** How long relays have to hear that the proxy goes away. */
 const CLOSE_MS = 2_000;
@@ -87,8 +83,6 @@ export interface RelayDoor {
 export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayDoor> {
   const { registry, clock, log } = options;
   const links = new Map<string, RelayLink>();
-  /** Relays that have linked, by the pin they did it with, and since when they do: as many as the registry has keys. */
-  const served = new Map<Pin, { record: RelayRecord; since: Milliseconds }>();
   /** By name, over all links and keys of the relay: as many as have linked. */
   const shares = new Map<string, { site: string; share: LoopShare }>();
   const refused: Record<string, number> = {};
@@ -132,26 +126,24 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     log.warn('relay door refused', { why });
   }
 
-  /** Who has this key; null = nobody, 'unreadable' = the registry cannot be read now. */
-  function ownerOf(pin: Pin): RelayRecord | null | 'unreadable' {
-    try {
-      return registry.byPin(pin);
-    } catch (error) {
-      log.error('registry failed', { why: describeError(error) });
-      return 'unreadable';
-    }
-  }
-
-  /** Rather than that its former key is no longer good. */
-  function wasRevoked(name: string, since: Milliseconds): boolean | 'unreadable' {
-    try {
-      return registry.removedAt(name) >= since;
-    } catch (error) {
-      log.error('registry failed', { why: describeError(error) });
-      return 'unreadable';
-    }
-  }
-
+  const keys = createRelayKeys({
+    registry,
+    clock,
+    log,
+    onGone(record) {
+      for (const link of links.values())
+        if (link.record.pin === record.pin) link.close(CLOSE.revoked, 'this relay was revoked');
+    },
+    onRevoked: options.onRevoked,
+  });
+  const join = createJoinDesk({
+    registry,
+    siteExists: options.siteExists,
+    key: () => material.key,
+    clock,
+    log,
+    count,
+  });
   const guests = createGuests({ ...options.guests, within: GREETING_MS, clock, onCut: count });
   /** The TCP connection under each TLS one, by its peer, which both tell. */
   const raw = new Map<string, Socket>();
@@ -176,7 +168,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     }
     const pin = pinOf(certificate);
     pins.set(socket, pin);
-    const owner = ownerOf(pin);
+    const owner = keys.ownerOf(pin);
     if (owner === null || owner === 'unreadable') return;
     const taken = keyed.get(pin) ?? 0;
     if (taken >= KEY_CONNECTIONS) {
@@ -211,7 +203,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
       return refuse(socket, 'version', '426 Upgrade Required', text);
     }
     const pin = pins.get(socket);
-    const record = pin === undefined ? null : ownerOf(pin);
+    const record = pin === undefined ? null : keys.ownerOf(pin);
     if (record === 'unreadable') {
       const text = 'the proxy cannot read its registry of relays; its log says why';
       return refuse(socket, 'registry', '503 Service Unavailable', text);
@@ -271,7 +263,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     const id = randomBytes(16).toString('hex');
     const link = createRelayLink({ ...making, id, record, clock, share: shareOf(record), onFenced });
     links.set(link.id, link);
-    if (!served.has(record.pin)) served.set(record.pin, { record, since: clock.wall() });
+    keys.watch(record);
     ws.once('close', () => links.delete(link.id));
     link.start(laneOverWebSocket(ws, socket, { binary: false, masks: false }, link.events));
   }
@@ -287,76 +279,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     place.start(laneOverWebSocket(ws, socket, { binary: true, masks: false }, place.events));
   }
 
-  server.on('request', (request, response) => {
-    void join(request, response).catch((error: unknown) => {
-      const status = isSallyportError(error, 'FILE_UNWRITABLE', 'FILE_UNREADABLE') ? 500 : 403;
-      count('join');
-      log.warn('join refused', { why: describeError(error) });
-      answer(
-        response,
-        status,
-        isSallyportError(error) ? error.message : 'the join request is not understood',
-      );
-    });
-  });
-
-  async function join(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.method !== 'POST' || request.url !== PATHS.join) {
-      count('path');
-      return answer(response, 404, 'relays dial here, by WebSocket');
-    }
-    if (request.headers.origin !== undefined) {
-      count('browser');
-      return answer(response, 403, 'relays are no browsers');
-    }
-    const pin = pins.get(request.socket);
-    const token = await readToken(request);
-    const invite = readInvite(material.key, token, clock.wall());
-    if (pin === undefined) throw new SallyportError('INVITE_INVALID', 'no key was shown');
-    if (!options.siteExists(invite.site)) {
-      throw new SallyportError('INVITE_INVALID', `site ${invite.site} of the invite is not configured here`);
-    }
-    if (invite.made <= registry.removedAt(invite.relay)) {
-      throw new SallyportError(
-        'INVITE_INVALID',
-        `relay ${invite.relay} was revoked after this invite was made; make a new one`,
-      );
-    }
-    const owner = registry.byPin(pin);
-    if (owner !== null && owner.name !== invite.relay) {
-      throw new SallyportError('INVITE_INVALID', `this key is that of relay ${owner.name} already`);
-    }
-    const namesake = registry.list().find(({ name }) => name === invite.relay);
-    if (namesake !== undefined && namesake.site !== invite.site) {
-      throw new SallyportError(
-        'INVITE_INVALID',
-        `relay ${invite.relay} is one of site ${namesake.site} already; invite this one by another name, or revoke that one first`,
-      );
-    }
-    if (!registry.use(token)) {
-      throw new SallyportError('INVITE_USED', 'the invite was used already; make a new one');
-    }
-    registry.put({ name: invite.relay, site: invite.site, pin, added: new Date(clock.wall()).toISOString() });
-    log.info('relay joined', { relay: invite.relay, site: invite.site, pin });
-    const told: JoinAnswer = { relay: invite.relay, site: invite.site, pin };
-    answer(response, 200, JSON.stringify(told));
-  }
-
-  const revocations = clock.every(REVOCATION_CHECK_MS, () => {
-    for (const { record, since } of served.values()) {
-      const owner = ownerOf(record.pin);
-      const { name, site } = record;
-      // Who was revoked and has joined another site since is no relay of this one.
-      if (owner === 'unreadable' || (owner?.name === name && owner.site === site)) continue;
-      const revoked = wasRevoked(name, since);
-      if (revoked === 'unreadable') continue;
-      served.delete(record.pin);
-      log.warn('relay revoked', { relay: name });
-      for (const link of links.values())
-        if (link.record.pin === record.pin) link.close(CLOSE.revoked, 'this relay was revoked');
-      if (revoked) options.onRevoked(record);
-    }
-  });
+  server.on('request', (request, response) => join(request, response, pins.get(request.socket)));
 
   let closing: Promise<void> | null = null;
   const stop = (): Promise<void> =>
@@ -384,7 +307,7 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     },
     retire: () => void stop(),
     async close() {
-      revocations.cancel();
+      keys.stop();
       const closed = stop();
       for (const link of [...links.values()]) link.close(CLOSE.going, 'the proxy is going away');
       const late = clock.after(CLOSE_MS, () => connections.forEach((socket) => socket.destroy()));
@@ -411,35 +334,4 @@ function readMaterial(tls: { cert: string; key: string }) {
     );
   }
   return { tls: { cert, key }, key: own };
-}
-
-async function readToken(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request) {
-    chunks.push(chunk as Buffer);
-    length += (chunk as Buffer).length;
-    if (length > JOIN_BYTES) throw new SallyportError('INVITE_INVALID', 'the join request is too large');
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch {
-    // What the parser says would quote the token.
-    throw new SallyportError('INVITE_INVALID', 'the join request is not JSON');
-  }
-  const { token } = (value ?? {}) as { token?: unknown };
-  if (typeof token !== 'string') throw new SallyportError('INVITE_INVALID', 'the join request has no token');
-  return token;
-}
-
-function answer(response: ServerResponse, status: number, text: string): void {
-  if (response.headersSent) return;
-  const type = status === 200 ? 'application/json' : 'text/plain';
-  response.writeHead(status, {
-    'content-type': type,
-    'content-length': Buffer.byteLength(text),
-    connection: 'close',
-  });
-  response.end(text);
 }
