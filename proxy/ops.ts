@@ -5,7 +5,7 @@ import { describeError } from '../shared/errors.ts';
 import { listen } from '../shared/listen.ts';
 import type { Sharing } from '../shared/listen.ts';
 import type { Log } from '../shared/log.ts';
-import type { SiteStatus } from './site.ts';
+import type { SiteStatus } from './site-status.ts';
 
 export interface OpsParts {
   sharing?: Sharing;

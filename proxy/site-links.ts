@@ -1,9 +1,42 @@
 import { createHash } from 'node:crypto';
 import type { Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
+import type { StreamOpening } from '../shared/mux-frames.ts';
+import type { MuxStream } from '../shared/mux-stream.ts';
 import { HEARTBEAT_MS } from '../shared/protocol.ts';
-import type { RelayFrame } from '../shared/protocol.ts';
-import type { SiteLink } from './site.ts';
+import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
+import type { PolledDevice } from './marks.ts';
+
+/** Relays that serve one site at a time; one more is refused. */
+export const SITE_LINKS = 8;
+
+/** What a site needs of a link that serves it. */
+export interface SiteLink {
+  readonly relay: string;
+  /** Names the outbox that the relay speaks for. */
+  readonly incarnation: string;
+  readonly since: Milliseconds;
+  /** Since its relay was heard of last. */
+  silentFor(): Milliseconds;
+  /** Throws SallyportError STREAM_REFUSED or LINK_DOWN. */
+  open(opening: StreamOpening): MuxStream;
+  /** Whether a stream lane is open. */
+  carries(): boolean;
+  streams(): number;
+  roundTrip(): Milliseconds | null;
+  sendPolls(polls: PolledDevice[], unknown: UnknownPoll[]): void;
+  sendMetrics(samples: MetricSample[]): void;
+  sendApplied(position: { incarnation: string; seq: number }): void;
+  drain(): void;
+  close(code: number, reason: string): void;
+}
+
+/** A poll by an id that no relay of the site knows. */
+export interface UnknownPoll {
+  device: string;
+  at: Milliseconds;
+  address: string | null;
+}
 
 export type Health = Omit<Extract<RelayFrame, { type: 'health' }>, 'type'>;
 

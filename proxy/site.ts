@@ -5,63 +5,17 @@ import type { Log } from '../shared/log.ts';
 import type { StreamOpening } from '../shared/mux-frames.ts';
 import type { MuxStream } from '../shared/mux-stream.ts';
 import { CLOSE, QUIET_BUDGET_MS, SILENCE_MS } from '../shared/protocol.ts';
-import type { MetricSample, RelayFrame } from '../shared/protocol.ts';
+import type { RelayFrame } from '../shared/protocol.ts';
 import { createAdmission } from './admission.ts';
 import type { SiteConfig } from './config.ts';
 import { createMailbox } from './mailbox.ts';
-import type { Marks, PolledDevice } from './marks.ts';
+import type { Marks } from './marks.ts';
+import { createLinkWait } from './link-wait.ts';
 import { createMembers } from './site-links.ts';
-import type { Member } from './site-links.ts';
-
-/** Relays that serve one site at a time; one more is refused. */
-export const SITE_LINKS = 8;
-
-/** What a site needs of a link that serves it. */
-export interface SiteLink {
-  readonly relay: string;
-  /** Names the outbox that the relay speaks for. */
-  readonly incarnation: string;
-  readonly since: Milliseconds;
-  /** Since its relay was heard of last. */
-  silentFor(): Milliseconds;
-  /** Throws SallyportError STREAM_REFUSED or LINK_DOWN. */
-  open(opening: StreamOpening): MuxStream;
-  /** Whether a stream lane is open. */
-  carries(): boolean;
-  streams(): number;
-  roundTrip(): Milliseconds | null;
-  sendPolls(polls: PolledDevice[], unknown: UnknownPoll[]): void;
-  sendMetrics(samples: MetricSample[]): void;
-  sendApplied(position: { incarnation: string; seq: number }): void;
-  drain(): void;
-  close(code: number, reason: string): void;
-}
-
-/** A poll by an id that no relay of the site knows. */
-export interface UnknownPoll {
-  device: string;
-  at: Milliseconds;
-  address: string | null;
-}
-
-/** What operators see of a site. */
-export interface SiteStatus {
-  name: string;
-  /** Whether polls can be answered 202. */
-  ready: boolean;
-  /** Whether a relay link serves the site, whatever the service behind it does. */
-  linked: boolean;
-  /** Why polls are answered 200 whatever is pending; empty when ready. */
-  reasons: string[];
-  /** Its relays that are linked, and what is missing of each; empty = it serves. */
-  relays: { name: string; roundTripMs: number | null; streams: number; reasons: string[] }[];
-  held: number;
-  pendingDevices: number;
-  sessions: number;
-  streams: number;
-  position: { incarnation: string; seq: number } | null;
-  services: { name: string; up: boolean }[];
-}
+import type { Member, SiteLink } from './site-links.ts';
+import { createSiteSecrets } from './site-secrets.ts';
+import { statusOf } from './site-status.ts';
+import type { SiteStatus } from './site-status.ts';
 
 /** One site of the proxy: its mailbox, the links that serve it now, and what its polls may be told. */
 export interface Site {
@@ -137,13 +91,10 @@ export function createSite(
   });
   const admission = createAdmission(clock, config.maxSessions);
   const members = createMembers();
-  /** What the relays of this site have told, by name, also of those that are away. */
-  const secretsOf = new Map<string, readonly string[]>();
+  const secrets = createSiteSecrets((all) => options.onSecrets?.(all));
   /** This proxy goes away. */
   let leaving = false;
-  /** When the last link was lost, or when this site was made: who comes soon after may wait for the next one. */
-  let lostAt = clock.monotonic();
-  const waiting = new Set<() => void>();
+  const wait = createLinkWait(clock);
   marks.site(name, { direct: config.sessions === 'direct' });
   mailbox.windowed(config.sessions === 'direct');
 
@@ -156,7 +107,7 @@ export function createSite(
   /** To be called when a link was heard, or one has changed: polls may be 202 until all have been silent for too long. */
   function publish(): void {
     const serving = servingNow();
-    if (serving.length > 0) for (const wake of [...waiting]) wake();
+    if (serving.length > 0) wait.served();
     const heard = serving.map(({ link }) => clock.monotonic() + SILENCE_MS - link.silentFor());
     marks.site(name, {
       aliveUntil: Math.max(0, ...heard),
@@ -173,16 +124,6 @@ export function createSite(
     if (config.sessions !== 'direct' && !open) admission.shut();
     marks.site(name, { admit: admission.share(sessions(), mailbox.counts().devices) });
   }
-
-  function missing({ link, current, draining }: Member): string[] {
-    const reasons: string[] = [];
-    if (!link.carries()) reasons.push(`relay ${link.relay} has no stream lane`);
-    if (!current) reasons.push(`relay ${link.relay} is still sending what is pending`);
-    if (draining) reasons.push(`relay ${link.relay} is going away`);
-    return reasons;
-  }
-
-  const tellSecrets = (): void => options.onSecrets?.([...new Set([...secretsOf.values()].flat())]);
 
   /** Lets a device be called again, unless another relay has a session with it. */
   function loud(member: Member, device: DeviceId): void {
@@ -211,18 +152,10 @@ export function createSite(
     config,
     links: () => members.all().map(({ link }) => link),
     holds: mailbox.holds,
-    takeSecrets(relay, secrets) {
+    takeSecrets(relay, told) {
       if (config.pollSecret === 'none') return;
-      if (secrets.length === 0) {
-        log.error('the relay is too old for poll_secret: path; polls stay 200', { site: name, relay });
-        return;
-      }
-      // The newest ones last, so that those of a relay that is gone for good are let go first.
-      secretsOf.delete(relay);
-      secretsOf.set(relay, secrets);
-      const [oldest] = secretsOf.keys();
-      if (secretsOf.size > SITE_LINKS && oldest !== undefined) secretsOf.delete(oldest);
-      tellSecrets();
+      if (told.length > 0) return secrets.take(relay, told);
+      log.error('the relay is too old for poll_secret: path; polls stay 200', { site: name, relay });
     },
     takeLink(next, blind) {
       for (const member of members.all()) {
@@ -236,7 +169,7 @@ export function createSite(
       publish();
     },
     distrust(relay) {
-      if (secretsOf.delete(relay)) tellSecrets();
+      secrets.forget(relay);
       mailbox.distrust();
       for (const { link } of members.all())
         link.close(CLOSE.going, `relay ${relay} of this site was revoked: everything is to be told anew`);
@@ -245,7 +178,7 @@ export function createSite(
       const member = members.of(gone);
       if (member === null) return;
       leave(member);
-      if (members.all().length === 0) lostAt = clock.monotonic();
+      if (members.all().length === 0) wait.lost();
       else windowed();
       publish();
       log.warn('relay link down', { site: name, relay: gone.relay });
@@ -304,8 +237,7 @@ export function createSite(
         case 'drain':
           member.draining = true;
           member.finishing = frame.streams === true;
-          if (members.all().every(({ draining, finishing }) => draining && !finishing))
-            lostAt = clock.monotonic();
+          if (members.all().every(({ draining, finishing }) => draining && !finishing)) wait.lost();
           publish();
           return null;
         case 'hello':
@@ -334,68 +266,19 @@ export function createSite(
           : `relay ${leaving.join(', ')} is going away`,
       );
     },
-    usable(withinMs) {
-      const left = lostAt + withinMs - clock.monotonic();
-      if (left <= 0 || leaving) return Promise.resolve(false);
-      return new Promise((resolve) => {
-        const settle = (found: boolean) => (): void => {
-          waiting.delete(wake);
-          late.cancel();
-          resolve(found);
-        };
-        const wake = settle(true);
-        const late = clock.after(left, settle(false));
-        waiting.add(wake);
-      });
-    },
+    usable: (withinMs) => (leaving ? Promise.resolve(false) : wait.until(withinMs)),
     leave() {
       leaving = true;
       publish();
       for (const { link } of members.all()) link.drain();
     },
-    status() {
-      const { messages, devices } = mailbox.counts();
-      const all = members.all();
-      const serving = members.serving();
-      const linked = serving.length > 0;
-      const ready = serving.some(({ health }) => health.ready);
-      const unreachable = serving.map(
-        ({ link }) => `relay ${link.relay} cannot reach the provisioning service`,
-      );
-      const unlinked = all.length === 0 ? [`no relay link for site ${name}`] : all.flatMap(missing);
-      return {
-        name,
-        ready,
-        linked,
-        reasons: ready ? [] : linked ? unreachable : unlinked,
-        relays: all.map((member) => ({
-          name: member.link.relay,
-          roundTripMs: member.link.roundTrip(),
-          streams: member.link.streams(),
-          reasons: missing(member),
-        })),
-        held: messages,
-        pendingDevices: devices,
-        sessions: sessions(),
-        streams: all.reduce((sum, { link }) => sum + link.streams(), 0),
-        position: mailbox.holds(),
-        services: servicesOf(all),
-      };
-    },
+    status: () => statusOf({ name, sessions: sessions() }, members, mailbox),
     sessions,
     tick() {
       mailbox.tick();
       admit();
     },
   };
-}
-
-/** Services by name; up where any relay reaches them. */
-function servicesOf(members: Member[]): { name: string; up: boolean }[] {
-  const found = new Map<string, boolean>();
-  for (const { name, up } of members.flatMap(({ health }) => health.services))
-    found.set(name, up || found.get(name) === true);
-  return [...found].map(([name, up]) => ({ name, up }));
 }
 
 function never(frame: never): string {

@@ -17,8 +17,9 @@ import type { ProxyFrame, RelayFrame } from '../../shared/protocol.ts';
 import { readRelayFrame } from '../../shared/protocol-read.ts';
 import type { LoopShare } from './loop-share.ts';
 import type { RelayRecord } from './registry.ts';
-import { SITE_LINKS } from '../site.ts';
-import type { Site, SiteLink } from '../site.ts';
+import { SITE_LINKS } from '../site-links.ts';
+import type { SiteLink } from '../site-links.ts';
+import type { Site } from '../site.ts';
 
 /** Bytes that may wait on a control lane before telemetry is left out; marks and heartbeats go first. */
 const TELEMETRY_BACKLOG_BYTES = 262_144;

@@ -4,7 +4,7 @@ import { formatAddress } from '../../../shared/address.ts';
 import { silentLog } from '../../../shared/log.ts';
 import { createOps } from '../../../proxy/ops.ts';
 import type { OpsParts } from '../../../proxy/ops.ts';
-import type { SiteStatus } from '../../../proxy/site.ts';
+import type { SiteStatus } from '../../../proxy/site-status.ts';
 
 const site = (name: string, reasons: string[]): SiteStatus => ({
   name,

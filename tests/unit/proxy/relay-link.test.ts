@@ -6,8 +6,9 @@ import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
 import { createLoopShare } from '../../../proxy/relays/loop-share.ts';
 import { BEATS, createRelayLink } from '../../../proxy/relays/relay-link.ts';
-import { SITE_LINKS } from '../../../proxy/site.ts';
-import type { Site, SiteLink } from '../../../proxy/site.ts';
+import { SITE_LINKS } from '../../../proxy/site-links.ts';
+import type { SiteLink } from '../../../proxy/site-links.ts';
+import type { Site } from '../../../proxy/site.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
 const HELLO: RelayFrame = {

@@ -8,7 +8,7 @@ import type { HeldEntry } from '../../../shared/protocol.ts';
 import { ADMISSION_WINDOW_MS } from '../../../proxy/marks-layout.ts';
 import { createMarks } from '../../../proxy/marks.ts';
 import { createSite } from '../../../proxy/site.ts';
-import type { SiteLink } from '../../../proxy/site.ts';
+import type { SiteLink } from '../../../proxy/site-links.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 
 const device = (n: number) => `00:1a:e8:00:00:${String(n).padStart(2, '0')}` as DeviceId;
