@@ -1,3 +1,5 @@
+import { plainAddress } from '../shared/address.ts';
+
 /**
  * The PROXY protocol, version 2 (haproxy `proxy-protocol.txt` §2.2): a balancer's first bytes on a connection, which
  * tell the address of the real peer. Version 1, the line of text, is not taken.
@@ -52,9 +54,9 @@ export function parseProxyHeader(bytes: Buffer): ProxyHeader {
     return { result: 'header', bytes: end, source: { address, port: bytes.readUInt16BE(24) } };
   }
   if (family === TCP6 && length >= 36) {
-    const address = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(16 + i * 2).toString(16)).join(
-      ':',
-    );
+    const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(16 + i * 2).toString(16));
+    // What a balancer tells of an IPv4 phone that it took on an IPv6 socket.
+    const address = plainAddress(groups.join(':'));
     return { result: 'header', bytes: end, source: { address, port: bytes.readUInt16BE(48) } };
   }
   return refused(`family ${family} with ${length} bytes is not TCP over IPv4 or IPv6`);

@@ -128,9 +128,13 @@ export function addressBytes(text: string): Uint8Array | null {
   return bytes;
 }
 
-/** The address as people know it: an IPv4 one that came over an IPv6 socket without its `::ffff:` before it. */
+/** The address as people know it: an IPv4 one that came over an IPv6 socket, however it is spelt, as four numbers. */
 export function plainAddress(address: string): string {
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
+  const bytes = isIPv6(address) ? addressBytes(address) : null;
+  if (bytes === null || !mapped(0, 0, 0, 0).every((byte, i) => i >= MAPPED_BITS / 8 || byte === bytes[i])) {
+    return address;
+  }
+  return bytes.subarray(MAPPED_BITS / 8).join('.');
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Address } from '../../shared/address.ts';
-import { allowEverything, parseAllowList, peerGroup } from '../../shared/address.ts';
+import { allowEverything, parseAllowList, peerGroup, plainAddress } from '../../shared/address.ts';
 import type { CertificateUse } from '../../shared/certificates.ts';
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, SallyportError } from '../../shared/errors.ts';
@@ -323,5 +323,5 @@ interface Remote {
 function remoteOf(socket: Socket): Remote | null {
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return null;
-  return { address: remoteAddress.replace(/^::ffff:(?=\d+\.)/, ''), port: remotePort };
+  return { address: plainAddress(remoteAddress), port: remotePort };
 }

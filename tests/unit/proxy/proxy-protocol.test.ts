@@ -45,6 +45,12 @@ t.test('a header tells the address of the real peer', async (t) => {
     bytes: 52,
     source: { address: '2001:db8:0:0:0:0:0:1', port: 80 },
   });
+  // A balancer that takes both families on one socket tells of IPv4 phones like that; all would be one peer otherwise.
+  const mapped = Buffer.alloc(36);
+  mapped.writeUInt16BE(0xffff, 10);
+  mapped.set([192, 0, 2, 9], 12);
+  mapped.writeUInt16BE(80, 32);
+  t.match(parseProxyHeader(header(0x21, 0x21, mapped)), { source: { address: '192.0.2.9', port: 80 } });
   const withMore = header(0x21, 0x11, Buffer.concat([ipv4('192.0.2.9'), Buffer.from('0400010a', 'hex')]));
   t.match(parseProxyHeader(Buffer.concat([withMore, Buffer.from('GET')])), {
     bytes: 32,

@@ -52,8 +52,9 @@ t.test('a wildcard is told from an address that a peer could dial', async (t) =>
 });
 
 t.test('an IPv4 address that came over IPv6 is shown as people know it', async (t) => {
-  t.equal(plainAddress('::ffff:192.0.2.1'), '192.0.2.1');
-  for (const address of ['192.0.2.1', '2001:db8::1', '::ffff:c000:201', '::1'])
+  for (const address of ['::ffff:192.0.2.1', '::FFFF:c000:201', '0:0:0:0:0:ffff:c000:201'])
+    t.equal(plainAddress(address), '192.0.2.1', address);
+  for (const address of ['192.0.2.1', '2001:db8::1', '::1', '::c000:201', '64:ff9b::c000:201', 'no address'])
     t.equal(plainAddress(address), address);
 });
 
