@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import type { DeviceId } from '../../shared/device-id.ts';
 import { SallyportError } from '../../shared/errors.ts';
 import type { Ledger, Now, PushRequest, Refusal } from './ledger.ts';
 import type { Accepted, OutboxLimits } from './outbox.ts';
@@ -12,6 +13,7 @@ import { createLedgerRules } from './rules/rules.ts';
 import { doNow, runningCalls } from './rules/work.ts';
 import type { Question } from './rules/work.ts';
 import type { Sealer } from './sealer.ts';
+import { createSqliteSearch } from './sqlite-search.ts';
 import { prepareStatements, readStore } from './sqlite-statements.ts';
 
 /** A ledger in SQLite. Its calls are made inside a transaction that its owner begins and commits. */
@@ -31,17 +33,29 @@ export interface SqliteLedger extends Ledger {
   committed(): void;
   /** Takes the counters from the disk again; call it after ROLLBACK. */
   rolledBack(): void;
+  /**
+   * Reads some devices for the searches to come, between two transactions, once somebody has searched. True = there are
+   * more to read.
+   */
+  learnDevices(): boolean;
 }
 
 /** @param sealer - seals actions and results on their way to the disk, and opens them on their way back */
 export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, sealer: Sealer): SqliteLedger {
   const sql = prepareStatements(db);
+  const search = createSqliteSearch({
+    page: (after, limit) => sql.pageDevices.all(after, limit) as { device: DeviceId }[],
+    device: (device) => sql.device.get(device) as DeviceRow | undefined,
+  });
   let store = readStore(db);
 
   // Every row is written with its sum, which comes first.
   const rules = createLedgerRules(
     {
-      write: (statement, ...values) => void sql[statement].run(...values),
+      write(statement, ...values) {
+        sql[statement].run(...values);
+        if (statement === 'addDevice') search.added(values[0] as DeviceId);
+      },
       addHistory(row) {
         const values = HISTORY_COLUMNS.map((name) => row[name]);
         sql.addHistory.run(sumOf(values), ...values);
@@ -88,10 +102,15 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
     }
   }
 
+  const calls = runningCalls<Ledger>(rules.calls, (work) => doNow(work, answer));
+
   return {
-    ...runningCalls<Ledger>(rules.calls, (work) => doNow(work, answer)),
+    ...calls,
     push,
     pushMany: (now, requests) => requests.map((request) => pushOrRefuse(now, request)),
+    scanDevices: (now, query) => search.scan(query) ?? calls.scanDevices(now, query),
+    rankDevices: (now, query) => search.rank(query) ?? calls.rankDevices(now, query),
+    learnDevices: search.learn,
     get store() {
       return store;
     },
@@ -111,10 +130,14 @@ export function createSqliteLedger(db: DatabaseSync, limits: OutboxLimits, seale
       sql.saveStore.run(...Object.values(values));
       keeping.trim();
     },
-    committed: () => keeping.begin(store),
+    committed() {
+      keeping.begin(store);
+      search.committed();
+    },
     rolledBack() {
       store = readStore(db);
       keeping.begin(store);
+      search.rolledBack();
       rules.lookAgain();
     },
   };

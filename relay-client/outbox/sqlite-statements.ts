@@ -49,6 +49,7 @@ export function prepareStatements(db: DatabaseSync) {
       VALUES (?, ${HISTORY_COLUMNS.map(() => '?').join(', ')})`,
     heldAlike: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at = ? AND n > ? ORDER BY n LIMIT ?`,
     heldLater: `SELECT ${PENDING_COLUMNS} FROM messages WHERE held = 1 AND expires_at > ? ORDER BY expires_at, n LIMIT ?`,
+    pageDevices: 'SELECT device FROM devices WHERE device > ? ORDER BY device LIMIT ?',
     saveStore: `UPDATE store SET ${columns.map((name) => `${name} = ?`).join(', ')}`,
   };
   const entries = Object.entries(texts).map(([name, text]) => [name, db.prepare(text)]);

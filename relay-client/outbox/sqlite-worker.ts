@@ -36,6 +36,9 @@ const CHECKPOINT_ROWS = 2000;
  */
 const LOG_PAGES = 16_384;
 
+/** Between two steps in which devices are read for searches; a step takes some milliseconds. */
+const LEARN_PAUSE_MS = 20;
+
 if (parentPort !== null) serve(parentPort, workerData as WorkerStart);
 
 function serve(port: MessagePort, start: WorkerStart): void {
@@ -71,6 +74,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
   let over = false;
   let checkpointing = false;
   let uncheckpointed = 0;
+  let learning: NodeJS.Timeout | null = null;
 
   function work(): void {
     while (!over) {
@@ -100,6 +104,7 @@ function serve(port: MessagePort, start: WorkerStart): void {
     } catch (error) {
       return fail(error);
     }
+    learn();
     if (uncheckpointed < CHECKPOINT_ROWS || checkpointing) return;
     checkpointing = true;
     uncheckpointed = 0;
@@ -146,6 +151,19 @@ function serve(port: MessagePort, start: WorkerStart): void {
       if (!isSallyportError(error)) throw error;
       return { id, ok: false, refusal: refusalOf(error) };
     }
+  }
+
+  /** What a search has asked for is read beside the calls, which take most of the time if they want it. */
+  function learn(): void {
+    learning ??= setTimeout(() => {
+      learning = null;
+      if (over) return;
+      try {
+        if (ledger.learnDevices()) learn();
+      } catch (error) {
+        fail(error);
+      }
+    }, LEARN_PAUSE_MS).unref();
   }
 
   function delegate(chore: Chore): void {

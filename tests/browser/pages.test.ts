@@ -175,10 +175,23 @@ t.test('devices are searched, filtered, sorted and turned over page by page', { 
   await page.getByRole('button', { name: 'Back' }).click();
   await page.getByText('Devices 1 to 50').waitFor();
 
+  await page.getByRole('button', { name: 'Next' }).click();
+  await page.getByText('Devices 51 to 100').waitFor();
+  await page.getByRole('searchbox').fill('001AE8-0000-12');
+  await page.getByText('Devices 1 to 1').waitFor();
+  await first.getByRole('link').click();
+  await page.getByRole('heading', { name: '00:1a:e8:00:00:12' }).waitFor();
+  await page.goBack();
+  await page.getByText('Devices 1 to 1').waitFor();
+  t.equal(
+    await page.getByRole('searchbox').inputValue(),
+    '001AE8-0000-12',
+    'who comes back finds his search',
+  );
   await page.getByRole('searchbox').fill('001AE8-0000-11');
   await page.getByText('Devices 1 to 1').waitFor();
   t.match(await first.textContent(), DEAD);
-  t.match(page.url(), /q=001AE8-0000-11/, 'the address says what is looked at');
+  await page.waitForURL(/q=001AE8-0000-11/);
   await page.getByRole('searchbox').fill('');
   await page.getByRole('radio', { name: 'Dead' }).check();
   await page.getByText('Devices 1 to 1').waitFor();

@@ -40,7 +40,7 @@ export function useResource<T>(
   // Not after the next paint, as an ordinary effect: what is asked for a frame earlier is there a frame earlier.
   useLayoutEffect(() => {
     if (path === null) return;
-    let over = false;
+    const over = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     let running = false;
     let wanted = false;
@@ -53,15 +53,15 @@ export function useResource<T>(
       running = true;
       wanted = false;
       try {
-        const next = await ask<T>('GET', path);
-        if (over) return;
+        const next = await ask<T>('GET', path, undefined, over.signal);
+        if (over.signal.aborted) return;
         setValue({ path, value: next });
         setFault(null);
       } catch (error) {
-        if (!over) setFault(describe(error));
+        if (!over.signal.aborted) setFault(describe(error));
       } finally {
         running = false;
-        if (!over) plan(wanted ? settle : every);
+        if (!over.signal.aborted) plan(wanted ? settle : every);
       }
     };
     const plan = (ms: number): void => {
@@ -87,7 +87,7 @@ export function useResource<T>(
     document.addEventListener('visibilitychange', seen);
     void look();
     return () => {
-      over = true;
+      over.abort();
       clearTimeout(timer);
       if (settling !== null) clearTimeout(settling);
       document.removeEventListener('visibilitychange', seen);

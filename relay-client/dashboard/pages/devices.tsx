@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { DeviceRowBody, UnknownDeviceBody } from '../../api/shapes.ts';
 import { useResource, useSettled } from '../data/use.ts';
 import { changeFields, href } from '../data/route.ts';
@@ -11,6 +11,8 @@ const PAGE = 50;
 const FRESH_MS = 5_000;
 /** How long typing has to pause before it is searched for: scanners type faster, people never. */
 const TYPING_MS = 10;
+/** And until it stands in the address: to draw the page for that first would delay what was searched for. */
+const ADDRESS_MS = 400;
 
 const STATES = [
   ['', 'All'],
@@ -20,6 +22,8 @@ const STATES = [
   ['unknown', 'Unknown'],
 ] as const;
 
+const NONE: DeviceRowBody[] = [];
+
 interface Found {
   devices?: DeviceRowBody[];
   unknown?: UnknownDeviceBody[];
@@ -27,29 +31,30 @@ interface Found {
 }
 
 export function Devices({ fields }: { fields: Readonly<Record<string, string>> }): JSX.Element {
-  const { state = '', sort = 'device' } = fields;
-  const [typed, setTyped] = useState(fields['q'] ?? '');
+  const { state = '', sort = 'device', q: there = '' } = fields;
+  const [typed, setTyped] = useState(there);
   const q = useSettled(typed, TYPING_MS).trim();
+  const list = `${q}\n${state}\n${sort}`;
   /** Cursors of the pages up to this one; the first page has none. */
-  const [cursors, setCursors] = useState<string[]>([]);
-  const change = (next: { q?: string; state?: string; sort?: string }): void => {
-    setCursors([]);
-    changeFields(next);
-  };
+  const [turned, setTurned] = useState<{ list: string; cursors: string[] }>({ list, cursors: [] });
+  const cursors = turned.list === list ? turned.cursors : [];
+  const turn = (to: string[]): void => setTurned({ list, cursors: to });
   /** What was typed and put into the address; another text there was followed or typed there. */
-  const put = useRef(fields['q'] ?? '');
-  useEffect(() => {
+  const put = useRef(there);
+  const putNow = (): void => {
     if (q === put.current) return;
     put.current = q;
-    change({ q });
+    changeFields({ q });
+  };
+  useEffect(() => {
+    const timer = setTimeout(putNow, ADDRESS_MS);
+    return () => clearTimeout(timer);
   }, [q]);
   useEffect(() => {
-    const there = fields['q'] ?? '';
     if (there === put.current) return;
     put.current = there;
     setTyped(there);
-    setCursors([]);
-  }, [fields['q']]);
+  }, [there]);
 
   const unknown = state === 'unknown';
   const cursor = cursors.at(-1);
@@ -65,6 +70,21 @@ export function Devices({ fields }: { fields: Readonly<Record<string, string>> }
     // Looking through many devices costs the relay something, and rows that jump cost the reader more.
     settle: FRESH_MS / 2,
   });
+
+  const devices = found.value?.devices ?? NONE;
+  const narrowed = devices.length === 0 && (q !== '' || state !== '');
+  // Drawn when there are other rows, not with each key: fifty of them take as long as the relay takes to answer.
+  const table = useMemo(
+    () => (
+      <DeviceTable
+        devices={devices}
+        narrowed={narrowed}
+        sort={sort}
+        setSort={(by) => changeFields({ sort: by === 'device' ? '' : by })}
+      />
+    ),
+    [devices, narrowed, sort],
+  );
 
   return (
     <>
@@ -91,7 +111,7 @@ export function Devices({ fields }: { fields: Readonly<Record<string, string>> }
                 name="state"
                 value={value}
                 checked={state === value}
-                onChange={() => change({ state: value })}
+                onChange={() => changeFields({ state: value })}
               />
               <span>{label}</span>
             </label>
@@ -106,27 +126,22 @@ export function Devices({ fields }: { fields: Readonly<Record<string, string>> }
       ) : found.value.unknown !== undefined ? (
         <UnknownTable devices={found.value.unknown} searched={q !== ''} />
       ) : (
-        <>
-          <DeviceTable
-            devices={found.value.devices ?? []}
-            busy={!found.current}
-            narrowed={q !== '' || state !== ''}
-            sort={sort}
-            setSort={(by) => change({ sort: by === 'device' ? '' : by })}
-          />
+        // Whoever follows a link comes back to what he had searched for.
+        <div class="plain" aria-busy={!found.current} onClickCapture={putNow}>
+          {table}
           <Pager
             page={cursors.length}
-            shown={found.value.devices?.length ?? 0}
-            back={cursors.length === 0 ? null : () => setCursors(cursors.slice(0, -1))}
+            shown={devices.length}
+            back={cursors.length === 0 ? null : () => turn(cursors.slice(0, -1))}
             on={found.value.next == null || !found.current ? null : nextPage(found.value.next)}
           />
-        </>
+        </div>
       )}
     </>
   );
 
   function nextPage(next: string): () => void {
-    return () => setCursors([...cursors, next]);
+    return () => turn([...cursors, next]);
   }
 }
 
@@ -157,12 +172,11 @@ function Pager(props: {
 
 function DeviceTable(props: {
   devices: DeviceRowBody[];
-  busy: boolean;
   narrowed: boolean;
   sort: string;
   setSort: (by: string) => void;
 }): JSX.Element {
-  const { devices, busy, narrowed, sort, setSort } = props;
+  const { devices, narrowed, sort, setSort } = props;
   if (devices.length === 0)
     return narrowed ? (
       <Empty title="No device fits.">
@@ -185,7 +199,6 @@ function DeviceTable(props: {
       caption="Devices"
       rows={devices}
       keyOf={({ device }) => device}
-      busy={busy}
       sorting={{ by: sort, set: setSort }}
       columns={[
         {

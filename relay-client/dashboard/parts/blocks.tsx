@@ -96,11 +96,10 @@ export function Table<T>(props: {
   rows: readonly T[];
   keyOf: (row: T) => string | number;
   sorting?: Sorting;
-  busy?: boolean;
 }): JSX.Element {
   const { caption, columns, rows, keyOf, sorting } = props;
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={caption} aria-busy={props.busy === true}>
+    <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
       <table>
         <caption class="hidden">{caption}</caption>
         <thead>

@@ -1,6 +1,6 @@
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { readOrder } from '../../device-order.ts';
-import { searchForms } from '../device-search.ts';
+import { searchNeedle } from '../device-search.ts';
 import { HOLDING, SCAN_STEP } from '../ledger.ts';
 import type { LookingMethod, Now } from '../ledger.ts';
 import type { Change } from '../outbox.ts';
@@ -54,12 +54,12 @@ export function createLooking(contents: ContentsOfRows, keeping: Bookkeeping): L
         .map((row) => contents.shown(row, now));
     },
     *scanDevices(_now, { state, q, cursor, limit }) {
-      const { written, plain } = searchForms(q ?? '');
+      const { within, text } = searchNeedle(q ?? '');
       const after = cursor ?? '';
       const rows =
         state === 'dead'
-          ? yield* ask<DeviceRow>('scanDead', after, written, plain, plain, limit)
-          : yield* ask<DeviceRow>('scan', after, SCAN_STEP, state ?? '', written, plain, plain, limit);
+          ? yield* ask<DeviceRow>('scanDead', after, within, text, limit)
+          : yield* ask<DeviceRow>('scan', after, SCAN_STEP, state ?? '', within, text, limit);
       const last = rows.at(-1)?.device as DeviceId | undefined;
       let next = rows.length === limit && last !== undefined ? last : null;
       if (next === null && state !== 'dead') {
@@ -69,10 +69,10 @@ export function createLooking(contents: ContentsOfRows, keeping: Bookkeeping): L
       return { devices: rows.map(deviceRecord), next };
     },
     *rankDevices(_now, { state, q, cursor, limit, order, after }) {
-      const { written, plain } = searchForms(q ?? '');
+      const { within, text } = searchNeedle(q ?? '');
       const { by, sign } = readOrder(order);
       const from = cursor ?? '';
-      const filter = [state ?? '', written, plain, plain];
+      const filter = [state ?? '', within, text];
       const rank = [after?.score ?? -Number.MAX_VALUE, after?.device ?? ''];
       const [rows, [end]] = yield* askTogether(
         question<DeviceRow>('rank', sign, by, from, SCAN_STEP, ...filter, ...rank, limit),

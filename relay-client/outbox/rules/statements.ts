@@ -12,7 +12,7 @@ export const MESSAGE = `SELECT ${MESSAGE_COLUMNS.join(', ')} FROM messages`;
 
 /** @param position - the function that finds a text in another one and gives 0 where it isn't in it */
 export function readingTexts(position: 'strpos' | 'instr') {
-  const matches = `(${position}(device, ?) > 0 OR (? <> '' AND ${position}(plain, ?) > 0))`;
+  const matches = `${position}(CASE ? WHEN 'plain' THEN plain ELSE device END, ?) > 0`;
   return {
     changes: `SELECT h.seq, h.event, h.message, h.device, h.generation, m.kind, m.due_at, m.expires_at
       FROM history AS h LEFT JOIN messages AS m

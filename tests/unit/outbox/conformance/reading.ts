@@ -158,6 +158,49 @@ export function reading(t: Test, makeLab: MakeLab): void {
     t.same(await find({ limit: 3, cursor: phone(4) }), [phone(5), phone(0xabcdef)]);
   });
 
+  t.test('a search that is repeated finds the same, and what has come since', async (t) => {
+    const { open } = makeLab(t);
+    const outbox = await open();
+    const odd = ['12a', '2-12b', 'x.y', '+'] as DeviceId[];
+    await outbox.pushMany(
+      [...Array.from({ length: 1_500 }, (_, n) => phone(n + 1)), ...odd].map((each) => contactMe(each)),
+    );
+    const find = async (query: Partial<DeviceQuery>) => {
+      const { devices, next } = await outbox.devices({ limit: 100, ...query });
+      return [...devices.map(({ device }) => device), ...(next === null ? [] : ['more'])];
+    };
+    await outbox.clear(phone(0x12a), { state: 'cleared', by: 'api' });
+    // An engine may learn its devices by the first search, beside whatever else it does.
+    for (let round = 0; round < 4; round++) {
+      t.same(await find({ q: '01:2a' }), [phone(0x12a)]);
+      t.same(await find({ q: '12a' }), [phone(0x12a), '12a']);
+      t.same(await find({ q: '12', state: 'idle' }), [phone(0x12a)]);
+      t.same(await find({ q: '212B' }), ['2-12b']);
+      t.same(await find({ q: '-' }), ['2-12b'], 'nothing but a separator');
+      t.same(await find({ q: '.' }), ['x.y']);
+      t.same(await find({ q: '+' }), ['+']);
+      t.same(await find({ q: 'y\n' }), []);
+      t.same(await find({ q: 'y\tx' }), []);
+      t.same(await find({ q: '00:00', limit: 2 }), [phone(1), phone(2), 'more'], 'most of them fit');
+      t.same(await find({ q: '00:05', limit: 2, cursor: phone(5) }), [phone(0x50), phone(0x51), 'more']);
+      t.same(await find({ q: '5dc', limit: 2 }), [phone(1_500)]);
+      t.same(await find({ q: '12a', order: '-pending' }), ['12a', phone(0x12a)]);
+      t.same(await find({ q: '12a', order: '-pending', limit: 1 }), ['12a', 'more']);
+      const after = { score: -1, device: '12a' as DeviceId };
+      t.same(await find({ q: '12a', order: '-pending', after }), [phone(0x12a)]);
+    }
+    await hold(outbox, contactMe('late-12a' as DeviceId));
+    outbox.note('stranger-12a' as DeviceId, 'start-up');
+    const late = [phone(0x12a), '12a', 'late-12a', 'stranger-12a'];
+    t.same(await find({ q: '12a' }), late);
+    t.same(await find({ q: '12a' }), late);
+    await outbox.close();
+    t.same(
+      (await (await open()).devices({ q: '12a', limit: 9 })).devices.map(({ device }) => device),
+      late,
+    );
+  });
+
   t.test('devices are ranked by what is held and by their last session, page by page', async (t) => {
     const { open, clock } = makeLab(t);
     const outbox = await open();
