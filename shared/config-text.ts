@@ -86,6 +86,13 @@ export function asWritten(value: unknown): Written {
   };
 }
 
+/** What to do where it is not there, or not ours to read. */
+const HINTS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file; go to its directory, or name it with --config FILE',
+  EACCES: 'this user may not read it; use the user that the program runs as, or sudo',
+  EISDIR: 'it is a directory; name the file in it',
+};
+
 function readText(file: string): string {
   try {
     const bytes = readFileSync(file);
@@ -93,7 +100,7 @@ function readText(file: string): string {
   } catch (cause) {
     throw new SallyportError(
       'FILE_UNREADABLE',
-      `cannot read the config file ${file}: ${describeError(cause)}`,
+      `cannot read the config file ${file}: ${HINTS[(cause as NodeJS.ErrnoException).code ?? ''] ?? describeError(cause)}`,
       { cause },
     );
   }

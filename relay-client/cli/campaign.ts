@@ -106,6 +106,8 @@ function print({ io, json, printJson }: Desk, campaign: CampaignBody): void {
     pairs([
       ['campaign', campaign.name],
       ['state', `${stateText(campaign)}${campaign.why === null ? '' : `: ${campaign.why}`}`],
+      ...(campaign.created_at === null ? [] : [['begun', campaign.created_at] as const]),
+      ...(campaign.ended_at === null ? [] : [['ended', campaign.ended_at] as const]),
       ['goes first', canary === 0 ? 'nobody, all at once' : percent(canary)],
       ['aborted at', abortAt === 1 ? 'never' : `more than ${percent(abortAt)} failures`],
       ['pace', spacing === 0 ? 'at once' : `${Math.round(60 / spacing)} a minute`],

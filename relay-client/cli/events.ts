@@ -45,7 +45,8 @@ function eventText(event: DeskEvent): string {
       return `warning: ${event.device === null ? '' : `${event.device}: `}${event.sentence} [${event.what}]`;
     case 'history': {
       const { seq, at, device, event: name, what, generation, facts } = event.entry;
-      const more = Object.entries(facts).map(([fact, value]) => ` ${fact}=${String(value)}`);
+      const told = Object.entries(facts).filter(([, value]) => value !== null);
+      const more = told.map(([fact, value]) => ` ${fact}=${String(value)}`);
       if (name === 'campaign') return `${at} #${seq} campaign ${what}${more.join('')}`;
       return `${at} #${seq} ${device} generation ${generation} ${name}${what === '' || what === name ? '' : ` (${what})`}${more.join('')}`;
     }
