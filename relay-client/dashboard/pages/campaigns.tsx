@@ -40,9 +40,7 @@ export function Campaigns(): JSX.Element {
           <p>
             A campaign is a list of devices that are pushed to under one name, some first, so many in a
             minute, and stopped by itself where too many fail. Begin one with{' '}
-            <code>
-              sallyport-relay push --devices phones.csv --campaign spring --canary 5% --per-minute 100
-            </code>
+            <code>sallyport-relay push --from phones.txt --campaign spring --canary 5% --per-minute 100</code>
             .
           </p>
         </Empty>
@@ -84,8 +82,10 @@ function Campaign({ campaign, done }: { campaign: CampaignBody; done: (told: Tol
       class="campaign"
       extra={
         <>
-          <StateBadge state={state} />
-          {state === 'running' && phase === 'canary' ? <Badge tone="busy">canary</Badge> : null}
+          {campaign.ended_at === null ? <StateBadge state={state} /> : <Badge tone="good">ended</Badge>}
+          {campaign.ended_at === null && state === 'running' && phase === 'canary' ? (
+            <Badge tone="busy">canary</Badge>
+          ) : null}
           <span class="buttons end">
             {deedsOf(campaign).map((deed) => (
               <DeedButton key={deed.label} deed={deed} done={done} />
@@ -123,6 +123,11 @@ function Campaign({ campaign, done }: { campaign: CampaignBody; done: (told: Tol
           <>
             Begun <Ago at={campaign.created_at} />.
           </>
+        )}{' '}
+        {campaign.ended_at === null ? null : (
+          <>
+            Ended <Ago at={campaign.ended_at} />.
+          </>
         )}
       </p>
     </Panel>
@@ -133,17 +138,17 @@ function planOf({ canary, abort_at: abortAt, spacing_s: spacing }: CampaignBody)
   const share = (part: number): string => `${number(part * 100)} %`;
   return [
     canary === 0 ? (spacing === 0 ? 'All at once.' : '') : `The first ${share(canary)} go alone.`,
-    spacing === 0 ? '' : `One device each ${number(spacing)} s.`,
+    spacing === 0 ? '' : `One device every ${number(spacing)} s.`,
     abortAt >= 1 ? 'Never aborted by itself.' : `Aborted above ${share(abortAt)} of failures.`,
   ]
     .filter((part) => part !== '')
     .join(' ');
 }
 
-function deedsOf({ name, state, held }: CampaignBody): Deed[] {
+function deedsOf({ name, state, held, ended_at: endedAt }: CampaignBody): Deed[] {
   const change = async (verb: string): Promise<void> =>
     void (await ask<CampaignBody>('POST', at('v1', 'campaigns', name, verb), {}));
-  if (state === 'aborted') return [];
+  if (state === 'aborted' || (endedAt !== null && held === 0 && state === 'running')) return [];
   const pause: Deed = {
     label: 'Pause',
     question: null,
@@ -167,8 +172,9 @@ function deedsOf({ name, state, held }: CampaignBody): Deed[] {
       title: `Abort ${name} for good?`,
       text: (
         <p>
-          {number(held)} messages that are held are cancelled, and the name takes no more pushes. What phones
-          have done stays done. To stop for a while, pause it.
+          {held === 1 ? 'One message that is held is' : `${number(held)} messages that are held are`}{' '}
+          cancelled, and the name takes no more pushes. What phones have done stays done. To stop for a while,
+          pause it.
         </p>
       ),
       yes: 'Abort the campaign',

@@ -1,4 +1,4 @@
-import type { JSX } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import type { ServiceBody, StatusBody, WarningBody } from '../../api/shapes.ts';
 import { useLive, useResource } from '../data/use.ts';
 import type { LiveEvent } from '../data/live.ts';
@@ -106,13 +106,23 @@ function Tiles({ status }: { status: StatusBody }): JSX.Element {
       <Tile
         name="Devices"
         value={number(outbox.devices)}
-        note={outbox.ended.dead === 0 ? 'none given up' : `${number(outbox.ended.dead)} messages ended dead`}
+        note={
+          outbox.ended.dead === 0 ? (
+            'no message ended dead'
+          ) : (
+            <a href={href(['devices'], { state: 'dead' })}>
+              {outbox.ended.dead === 1
+                ? '1 message ended dead'
+                : `${number(outbox.ended.dead)} messages ended dead`}
+            </a>
+          )
+        }
       />
     </dl>
   );
 }
 
-function Tile({ name, value, note }: { name: string; value: string; note: string }): JSX.Element {
+function Tile({ name, value, note }: { name: string; value: string; note: ComponentChildren }): JSX.Element {
   return (
     <div class="tile">
       <dt>{name}</dt>
@@ -126,21 +136,39 @@ function Tile({ name, value, note }: { name: string; value: string; note: string
 
 /** All that needs somebody, or that nothing does. */
 function Attention({ status, warnings }: { status: StatusBody; warnings: WarningBody[] }): JSX.Element {
-  const count = status.reasons.length + status.warnings.length + warnings.length;
+  const down = status.services.filter(({ up }) => !up);
+  const count = status.reasons.length + down.length + status.warnings.length + warnings.length;
   const quiet = status.ready && count === 0;
   return (
     <Panel title="Attention" class={quiet ? '' : 'attention'}>
-      <Announce>{quiet ? 'Nothing needs you.' : `${number(count)} things need attention.`}</Announce>
+      <Announce>
+        {quiet
+          ? 'Nothing needs you.'
+          : count === 1
+            ? 'One thing needs attention.'
+            : `${number(count)} things need attention.`}
+      </Announce>
       <ul class="alarms">
         {quiet ? (
           <li>
             <Badge tone="good">nothing needs you</Badge>{' '}
-            <span class="muted">All links are up and nothing was warned of since the relay started.</span>
+            <span class="muted">
+              All links and services are up, and nothing was warned of since the relay started.
+            </span>
           </li>
         ) : null}
         {status.reasons.map((reason) => (
           <li key={reason}>
             <Badge tone="bad">not ready</Badge> {reason}
+          </li>
+        ))}
+        {down.map(({ name, why, since }) => (
+          <li key={`service ${name}`}>
+            <Badge tone="bad">service down</Badge> {name}
+            {why === null ? '' : `: ${why}`}{' '}
+            <span class="muted">
+              <Ago at={since} />
+            </span>
           </li>
         ))}
         {status.warnings.map((warning) => (
@@ -191,8 +219,8 @@ export function ServiceTable({ services }: { services: ServiceBody[] }): JSX.Ele
         { title: 'Kind', cell: ({ kind }) => kind },
         { title: 'State', cell: ({ up }) => <Badge tone={up ? 'good' : 'bad'}>{up ? 'up' : 'down'}</Badge> },
         { title: 'Since', cell: ({ since }) => <Ago at={since} /> },
-        { title: 'Connections', figure: true, cell: ({ connections }) => number(connections) },
         { title: 'Why', cell: ({ why }) => <span class="wrap">{why ?? ''}</span> },
+        { title: 'Connections', figure: true, cell: ({ connections }) => number(connections) },
       ]}
     />
   );

@@ -25,6 +25,10 @@ export function ProxyTable({
     { title: 'Proxy', cell: ({ url }) => url },
     { title: 'Link', cell: ({ state }) => <StateBadge state={state} /> },
     { title: 'Since', cell: ({ since }) => <Ago at={since} /> },
+    // Before the figures: on a narrow screen these are out of sight, and why a link is down is asked for first.
+    ...(proxies.some(({ why }) => why !== null)
+      ? [{ title: 'Why', cell: ({ why }: ProxyBody) => <span class="wrap">{why ?? ''}</span> }]
+      : []),
     {
       title: 'Polls/s',
       figure: true,
@@ -45,7 +49,6 @@ export function ProxyTable({
           { title: 'Sessions', cell: ({ direct }: ProxyBody) => (direct ? 'direct' : 'relayed') },
           { title: 'Version', cell: ({ version }: ProxyBody) => version ?? '–' },
         ]),
-    { title: 'Why', cell: ({ why }) => <span class="wrap">{why ?? ''}</span> },
   ];
   return <Table caption="Links to proxies" rows={proxies} keyOf={({ url }) => url} columns={columns} />;
 }

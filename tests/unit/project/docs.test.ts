@@ -70,6 +70,24 @@ t.test('commands that documents name exist', async (t) => {
   }
 });
 
+t.test('commands that the dashboard names take what it gives them', async (t) => {
+  const options = readModules(ROOT, ['relay-client/cli/']).flatMap(({ file }) =>
+    [...readFileSync(join(ROOT, file), 'utf8').matchAll(/'(?:-\w, )?(--[a-z][a-z-]*)/g)].map(
+      ([, name = '']) => name,
+    ),
+  );
+  const pages = readModules(ROOT, ['relay-client/dashboard/'])
+    .map(({ file }) => file)
+    .filter((file) => file.endsWith('.tsx'));
+  const named = pages.flatMap((file) =>
+    [...readFileSync(join(ROOT, file), 'utf8').matchAll(/<code>\s*sallyport-[^<]*<\/code>/g)].flatMap(
+      ([text]) => [...text.matchAll(/--[a-z][a-z-]*/g)].map(([option]) => ({ file, option })),
+    ),
+  );
+  t.ok(named.length > 3);
+  for (const { file, option } of named) t.ok(options.includes(option), `${file}: ${option}`);
+});
+
 /** Pages that a test follows from their first command to their last. */
 const FOLLOWED: Record<string, string> = {
   'README.md': 'tests/system/readme.test.ts',
