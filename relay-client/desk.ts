@@ -115,10 +115,20 @@ export interface RelayView {
    * Resolves to the proxies' URLs that hold everything up to `seq`, once every connected one does or `withinMs` is over.
    */
   heldBy(seq: Sequence, withinMs: number): Promise<{ all: boolean; proxies: string[] }>;
-  /** When the last linked proxy held everything up to `seq`, wall time; null = not yet, or not known any more. */
-  heldSince(seq: Sequence): number | null;
+  /** Since when each linked proxy holds everything up to `seq`. */
+  heldAt(seq: Sequence): HeldAt[];
   /** Calls back whenever a link, a service or a session changes, or something deserves a look; the desk's events come from here and the outbox. */
   onChange(listener: (change: DeskChange) => void): () => void;
+}
+
+/** Where something that proxies are told stands, at one of them. */
+export interface HeldAt {
+  /** Its URL. */
+  proxy: string;
+  /** Wall time; null = it does not hold it yet, or has not said so. */
+  since: number | null;
+  /** False: since then or longer, as after a restart of this relay, which finds it there. */
+  exact: boolean;
 }
 
 export type DeskChange =

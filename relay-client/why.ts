@@ -1,8 +1,9 @@
 import type { Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { readResults } from './courier/results.ts';
-import type { PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
+import type { HeldAt, PollSeen, ProxyState, RelayView, UnknownDevice } from './desk.ts';
 import type { DeviceRecord, Message } from './outbox/outbox.ts';
+import { atAll, standing } from './standing.ts';
 import type { DeviceWarning } from './warnings/warnings.ts';
 import type { SessionOutcome, WatchedSession } from './watcher/session-events.ts';
 import { ago, count, iso, span } from './words.ts';
@@ -60,6 +61,8 @@ export interface WhyFacts {
   messages: Message[];
   /** When the newest held message was accepted or re-driven last; null = none held. */
   offeredSince: Milliseconds | null;
+  /** Where the newest held message stands; none linked, or none held: empty. */
+  heldAt: HeldAt[];
   lastPoll: PollSeen | null;
   /** The device among those that poll and were never pushed to. */
   unknown: UnknownDevice | null;
@@ -83,6 +86,8 @@ export interface Why {
   sentence: string;
   /** What to do; null where there is nothing to do. */
   advice: string | null;
+  /** At which proxies the newest work stands, and since when; null where nothing is held or no proxy is linked. */
+  standing: string | null;
   facts: Record<string, string | number | boolean | null>;
   /** What deserves a look, whatever the verdict; newest first. */
   warnings: DeviceWarning[];
@@ -94,7 +99,13 @@ type Finding = Pick<Why, 'verdict' | 'sentence' | 'advice'>;
 export function why(facts: WhyFacts): Why {
   const held = facts.messages.filter((message) => message.state === 'held');
   const finding = held.length === 0 ? withoutWork(facts) : withWork(facts, held);
-  return { device: facts.device, ...finding, facts: listed(facts, held), warnings: facts.warnings };
+  return {
+    device: facts.device,
+    ...finding,
+    standing: held.length === 0 ? null : standing(facts.heldAt, facts.proxies, facts.now, held.length),
+    facts: listed(facts, held),
+    warnings: facts.warnings,
+  };
 }
 
 function withoutWork(facts: WhyFacts): Finding {
@@ -381,6 +392,8 @@ function unreachable(services: WhyFacts['services']): WhyFacts['services'][numbe
   return needed.some((service) => service.health.up) ? null : (needed[0] ?? null);
 }
 
+const isoOrNull = (at: Milliseconds | null): string | null => (at === null ? null : iso(at));
+
 function listed(facts: WhyFacts, held: Message[]): Why['facts'] {
   const { record, lastPoll, unknown, session } = facts;
   const first = held[0];
@@ -391,6 +404,8 @@ function listed(facts: WhyFacts, held: Message[]): Why['facts'] {
     dead: record?.dead ?? 0,
     message: first?.id ?? null,
     offered_since: facts.offeredSince === null ? null : iso(facts.offeredSince),
+    at_proxies: facts.heldAt.filter(({ since }) => since !== null).length,
+    at_proxies_since: isoOrNull(atAll(facts.heldAt)),
     fruitless_sessions: Math.max(0, ...held.map((message) => message.fruitlessSessions)),
     last_poll_at: lastPoll !== null ? iso(lastPoll.at) : unknown !== null ? iso(unknown.at) : null,
     last_poll_status: lastPoll?.status ?? null,

@@ -1,9 +1,10 @@
 import type { Milliseconds } from '../../shared/clock.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
 import { UNPROVEN_NOTE } from '../courier/courier.ts';
-import type { RelayView } from '../desk.ts';
+import type { HeldAt } from '../desk.ts';
 import type { HistoryEntry, Message } from '../outbox/outbox.ts';
 import { LESSON_NOTES } from '../sessions/sessions.ts';
+import { atAll } from '../standing.ts';
 import { why } from '../why.ts';
 import type { Why, WhyFacts } from '../why.ts';
 import type { Context } from './context.ts';
@@ -93,7 +94,8 @@ export function deviceRoutes(context: Context): Route[] {
   ];
 }
 
-async function detail({ outbox, view, clock }: Context, device: DeviceId): Promise<DeviceDetailBody> {
+async function detail(context: Context, device: DeviceId): Promise<DeviceDetailBody> {
+  const { outbox, view, clock } = context;
   const [record, messages, history] = await Promise.all([
     outbox.device(device),
     outbox.messages(device, DETAIL_MESSAGES),
@@ -123,20 +125,31 @@ async function detail({ outbox, view, clock }: Context, device: DeviceId): Promi
           },
     quiet_until: maybeIsoTime(view.quietUntil(device)),
     poll_path: view.pollPath(device),
-    messages: messages.map((message) => ({
-      ...presentMessage(message, view, now, true),
-      at_proxies: maybeIsoTime(heldSince(message, history, view)),
-    })),
+    messages: messages.map((message) => {
+      const held = heldAt(message, history, context);
+      return {
+        ...presentMessage(message, view, now, true),
+        at_proxies: maybeIsoTime(atAll(held)),
+        proxies: held.map(({ proxy, since, exact }) => ({ url: proxy, since: maybeIsoTime(since), exact })),
+      };
+    }),
     history: history.map(presentEvent),
   };
 }
 
-/** When the proxies held the change that began a message; the newest one, where it was re-driven. */
-function heldSince({ id }: Message, history: HistoryEntry[], view: RelayView): Milliseconds | null {
+/** Where the change that began a message stands; the newest one, where it was re-driven. */
+function heldAt(
+  { id, state }: Message,
+  history: HistoryEntry[],
+  { view, outbox }: Pick<Context, 'view' | 'outbox'>,
+): HeldAt[] {
   const begun = history.find(
     ({ event, message }) => (event === 'accepted' || event === 'redriven') && message === id,
   );
-  return begun === undefined ? null : view.heldSince(begun.seq);
+  if (begun !== undefined) return view.heldAt(begun.seq);
+  if (state !== 'held') return [];
+  // So long ago that nobody looks for it: whoever holds everything holds it, too, and longer than that.
+  return view.heldAt(outbox.sequence()).map((each) => ({ ...each, exact: false }));
 }
 
 /** Gathers the facts and decides. */
@@ -150,12 +163,14 @@ export async function explain(
     outbox.messages(device, WHY_MESSAGES),
     outbox.recentHistory(device, DETAIL_HISTORY),
   ]);
+  const newest = messages.find(({ state }) => state === 'held');
   return why({
     device,
     now,
     record,
     messages,
     offeredSince: offeredSince(messages, history),
+    heldAt: newest === undefined ? [] : heldAt(newest, history, { view, outbox }),
     lastPoll: view.lastPoll(device),
     unknown: view.unknownDevices().find((each) => each.device === device) ?? null,
     pollSecret: view.pollPath(device) !== null,

@@ -71,8 +71,22 @@ export const messageShape = z
     at_proxies: maybeTime
       .optional()
       .describe(
-        'In the detail of a device: when the last linked proxy held it, so that polls can be answered by it. Null = not yet, or not known any more: it is kept in memory, for the last 65,536 changes or more, and forgotten by a restart.',
+        'In the detail of a device: when the last linked proxy held it, so that polls can be answered by it. Null = not all do, or it is not known when: see `proxies`.',
       ),
+    proxies: z
+      .array(
+        z.object({
+          url: z.string(),
+          since: maybeTime.describe('Null = it does not hold it yet.'),
+          exact: z
+            .boolean()
+            .describe(
+              'False: since then or longer. Times are kept in memory, of the last 65,536 changes or more; after a restart of the relay it is the time of the link at which the proxy was found to hold it.',
+            ),
+        }),
+      )
+      .optional()
+      .describe('In the detail of a device: each linked proxy, and since when it holds it.'),
     results: z
       .array(resultShape)
       .describe("The phone's answers to a dls message, action by action; empty for contact-me."),
@@ -185,6 +199,12 @@ export const whyShape = z
     verdict: z.enum(VERDICTS),
     sentence: z.string(),
     advice: z.string().nullable(),
+    standing: z
+      .string()
+      .nullable()
+      .describe(
+        'At which proxies the newest work stands, and since when; null = none is held, or no proxy linked.',
+      ),
     facts: z.record(z.string(), factShape),
     warnings: z
       .array(z.object({ what: warningKindShape, count: z.number().int(), at: time, sentence: z.string() }))

@@ -73,7 +73,7 @@ export function createView(parts: {
     sessions: sessions.count,
     quietUntil: (device) => laterOf(sessions.quietUntil(device), gapUntil(device)),
     heldBy: links.heldBy,
-    heldSince: links.heldSince,
+    heldAt: links.heldAt,
     onChange: parts.onChange,
   };
 }

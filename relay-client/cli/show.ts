@@ -66,12 +66,13 @@ export function addShow(program: Command, around: Surroundings): void {
     );
 }
 
-function whyText({ sentence, advice, verdict, warnings }: WhyBody): string {
+function whyText({ sentence, advice, standing, verdict, warnings }: WhyBody): string {
   const lines = warnings.map(
     ({ what, count, at, sentence: about }) =>
       `warning: ${visible(about)}${count === 1 ? '' : `, ${count} times`}, last ${ago(at)} [${what}]\n`,
   );
-  return `${visible(sentence)}${advice === null ? '' : ` ${visible(advice)}`} [${verdict}]\n${lines.join('')}`;
+  const where = standing === null ? '' : `${visible(standing)}\n`;
+  return `${visible(sentence)}${advice === null ? '' : ` ${visible(advice)}`} [${verdict}]\n${where}${lines.join('')}`;
 }
 
 async function showDevices(desk: Desk, options: DevicesOptions): Promise<number> {

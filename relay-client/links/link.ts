@@ -58,6 +58,8 @@ export interface LinkOptions {
    * @returns what is wrong with the claim, or null
    */
   onRestored: () => string | null;
+  /** The proxy was greeted, and holds everything up to here from before; null = nothing. */
+  onHolds: (seq: number | null) => void;
   onPolls: (frame: PollsFrame) => void;
   onMetrics: (samples: MetricSample[]) => void;
   /** State, round trip or position changed. */
@@ -73,7 +75,7 @@ export interface Link {
   draining(): boolean;
   /** Whether the proxy goes away in a way that whoever is dialled again is another one. */
   succeeded(): boolean;
-  /** The newest sequence that the proxy said it applied; null before. */
+  /** The newest sequence that the proxy said it holds; null = nothing so far. */
   applied(): number | null;
   roundTrip(): number | null;
   software(): string | null;
@@ -172,6 +174,9 @@ export function createLink(options: LinkOptions): Link {
       return;
     }
     if (over !== null) return;
+    // Where nothing was changed since, nothing is sent, and the proxy says no more than this.
+    if (holds !== null && holds.incarnation === outbox.incarnation) applied = holds.seq;
+    options.onHolds(applied);
     await Promise.all(Array.from({ length: options.streamLanes }, () => openStreamLane(frame)));
     if (over !== null) return;
     feed = createFeed({

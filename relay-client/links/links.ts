@@ -5,8 +5,9 @@ import { CUT } from '../../shared/mux-frames.ts';
 import type { MuxStream } from '../../shared/mux-stream.ts';
 import { CLOSE } from '../../shared/protocol.ts';
 import type { MetricSample, PollsFrame, RelayFrame } from '../../shared/protocol.ts';
-import type { ProxyState } from '../desk.ts';
+import type { HeldAt, ProxyState } from '../desk.ts';
 import { createHeldTimes } from './held-times.ts';
+import type { HeldTimes } from './held-times.ts';
 import { followName } from './follow-name.ts';
 import type { Following, FollowOptions } from './follow-name.ts';
 import { createLink } from './link.ts';
@@ -85,8 +86,8 @@ export interface Links {
   /** The health changed. */
   health(frame: Extract<RelayFrame, { type: 'health' }>): void;
   heldBy(seq: Sequence, within: Milliseconds): Promise<{ all: boolean; proxies: string[] }>;
-  /** When the last linked proxy held everything up to `seq`, wall time; null = not yet, or not known any more. */
-  heldSince(seq: Sequence): Milliseconds | null;
+  /** Since when each linked proxy holds everything up to `seq`. */
+  heldAt(seq: Sequence): HeldAt[];
   onChange(listener: (state: ProxyState) => void): () => void;
   /** Tells every proxy that this relay is about to go away: polls are 200, but sessions that run may end. */
   finish(): void;
@@ -109,6 +110,7 @@ interface Place {
   /** Null before the first welcome. */
   pollSecret: boolean | null;
   sessionGap: Milliseconds;
+  held: HeldTimes;
   /** Set while what runs on it is waited for, before it is let go. */
   last: Timer | null;
 }
@@ -198,6 +200,7 @@ export function createLinks(options: LinksOptions): Links {
       direct: false,
       pollSecret: null,
       sessionGap: 0,
+      held: createHeldTimes(clock),
       last: null,
       reconnect: keepConnected({
         clock,
@@ -224,6 +227,7 @@ export function createLinks(options: LinksOptions): Links {
               return taken ? null : CUT.unknownService;
             },
             onRestored: startAnew,
+            onHolds: (seq) => place.held.linked(seq),
             onPolls: (frame) => options.onPolls(target.url, frame),
             onMetrics: (samples) => options.onMetrics(target.url, samples),
             onChange: () => changed(place),
@@ -238,7 +242,6 @@ export function createLinks(options: LinksOptions): Links {
     return place;
   }
 
-  const heldTimes = createHeldTimes(clock);
   let renewal: 'none' | 'under way' | 'done' = 'none';
 
   /**
@@ -255,7 +258,7 @@ export function createLinks(options: LinksOptions): Links {
       .then(
         (incarnation) => {
           renewal = 'done';
-          heldTimes.forget();
+          for (const { held } of places) held.forget();
           options.log.warn('outbox has a new incarnation', { incarnation });
         },
         (error: unknown) => {
@@ -273,10 +276,11 @@ export function createLinks(options: LinksOptions): Links {
 
   function changed(place: Place): void {
     for (const check of [...waiting]) check();
-    const reached = heldByAll();
-    if (reached !== null) heldTimes.reached(reached);
     // The first link is made while its place is still being built.
     if (!places.includes(place)) return;
+    const link = place.reconnect.current();
+    const applied = link?.up() === true ? link.applied() : null;
+    if (applied !== null) place.held.reached(applied);
     if (place.reconnect.current()?.succeeded() === true) place.reconnect.succeed();
     const state = wordFor(place.reconnect);
     place.software = place.reconnect.current()?.software() ?? place.software;
@@ -314,18 +318,12 @@ export function createLinks(options: LinksOptions): Links {
     for (const { reconnect } of places) reconnect.current()?.say(frame);
   }
 
-  /** Up to where every linked proxy holds everything; null = none is linked, or one has not said anything yet. */
-  function heldByAll(): Sequence | null {
-    const applied = places
-      .filter(({ reconnect }) => reconnect.current()?.up() === true)
-      .map(({ reconnect }) => reconnect.current()?.applied() ?? null);
-    if (applied.length === 0) return null;
-    let least = Infinity;
-    for (const each of applied) {
-      if (each === null) return null;
-      least = Math.min(least, each);
-    }
-    return least;
+  function heldAt(seq: Sequence): HeldAt[] {
+    const up = places.filter(({ reconnect }) => reconnect.current()?.up() === true);
+    return up.map(({ target, held }) => {
+      const { since = null, exact = false } = held.at(seq) ?? {};
+      return { proxy: target.url, since, exact };
+    });
   }
 
   function holders(seq: Sequence): { all: boolean; proxies: string[] } {
@@ -345,7 +343,7 @@ export function createLinks(options: LinksOptions): Links {
     gap: (device) => say({ type: 'gap', device }),
     known: (device) => say({ type: 'known', devices: [device] }),
     health: say,
-    heldSince: heldTimes.at,
+    heldAt,
     heldBy(seq, within) {
       return new Promise((resolve) => {
         let late: Timer | null = null;

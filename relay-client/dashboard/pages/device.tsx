@@ -83,6 +83,7 @@ function WhyPanel({ why }: { why: WhyBody }): JSX.Element {
         <strong>{why.sentence}</strong>
         {why.advice === null ? '' : ` ${why.advice}`}
       </p>
+      {why.standing === null ? null : <p class="muted">{why.standing}</p>}
       {why.warnings.length === 0 ? null : (
         <ul class="alarms">
           {why.warnings.map(({ what, sentence, at: time, count }) => (

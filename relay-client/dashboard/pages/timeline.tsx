@@ -64,7 +64,7 @@ function stepsOf({
       stand: 'done',
       more: <Ago at={offeredAt} />,
     },
-    atProxies(begun?.seq ?? null, message.at_proxies ?? null, proxies, ended),
+    atProxies(message, proxies),
     {
       name: 'Told 202',
       stand: called || came ? 'done' : ended ? 'skipped' : 'open',
@@ -122,29 +122,34 @@ function Due({ at }: { at: string }): JSX.Element {
   );
 }
 
-/** Which proxies answer by it: those that applied the change that began it. */
+/** Which of the proxies that are linked hold it, and since when the last one does. */
 function atProxies(
-  seq: number | null,
-  at: string | null,
+  { proxies: held = [], ended_at: endedAt }: MessageBody,
   proxies: readonly ProxyBody[],
-  ended: boolean,
 ): Step {
   const name = 'At proxies';
-  if (ended || seq === null) return { name, stand: 'done', more: at === null ? '' : <Ago at={at} /> };
-  const linked = proxies.filter(({ state }) => state === 'up');
-  const holding = linked.filter(({ applied }) => applied !== null && applied >= seq);
-  const all = holding.length === linked.length && linked.length > 0;
+  const times = held.flatMap(({ since }) => (since === null ? [] : [since]));
+  const last = times.toSorted().at(-1) ?? null;
+  const since =
+    last === null ? null : (
+      <>
+        <Ago at={last} />
+        {held.every(({ exact }) => exact) ? '' : ' or longer'}
+      </>
+    );
+  if (endedAt !== null) return { name, stand: 'done', more: since !== null && last! <= endedAt ? since : '' };
+  const all = times.length === held.length && held.length > 0;
   return {
     name,
     stand: all ? 'done' : 'open',
     more:
-      linked.length === 0 ? (
+      held.length === 0 ? (
         'no proxy is linked'
       ) : (
         <>
-          {all && at !== null ? <Ago at={at} /> : null}
-          {all && at !== null ? ', ' : ''}
-          {number(holding.length)} of {number(linked.length)}
+          {all ? since : null}
+          {all ? ', ' : ''}
+          {number(times.length)} of {number(proxies.length)}
         </>
       ),
   };

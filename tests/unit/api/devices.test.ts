@@ -36,10 +36,21 @@ t.test(
       messages: [{ state: 'in_session' }, { state: 'superseded' }],
     });
     t.match(json['messages'], [{ at_proxies: null }, { at_proxies: null }]);
-    view.state.heldSince.set((json['history'] as { seq: number }[])[1]!.seq, NOON);
-    t.match((await ask('GET', `/v1/devices/${PHONE}`)).json, {
-      messages: [{ at_proxies: '2026-01-01T12:00:00.000Z' }, { at_proxies: null }],
-    });
+    const { seq } = (json['history'] as { seq: number }[])[1]!;
+    const detail = async (): Promise<unknown> => (await ask('GET', `/v1/devices/${PHONE}`)).json['messages'];
+    const here = { proxy: PROXY_URL, since: NOON, exact: true };
+    view.state.heldAt.set(seq, [here]);
+    t.match(await detail(), [
+      { at_proxies: '2026-01-01T12:00:00.000Z', proxies: [{ url: PROXY_URL, exact: true }] },
+      { at_proxies: null, proxies: [{ url: PROXY_URL, since: null }] },
+    ]);
+    for (const other of [
+      { since: null, exact: false },
+      { since: NOON, exact: false },
+    ]) {
+      view.state.heldAt.set(seq, [here, { proxy: 'wss://other', ...other }]);
+      t.match(await detail(), [{ at_proxies: null, proxies: [{}, { url: 'wss://other', exact: false }] }]);
+    }
     const events = (json['history'] as { event: string }[]).map(({ event }) => event);
     t.same(events, ['superseded', 'accepted', 'note', 'accepted'], 'newest first');
   },

@@ -31,6 +31,16 @@ t.test('clear clears devices and cancels a single message', async (t) => {
   });
 });
 
+t.test('a config that is not there, or is none, is told with what to do', async (t) => {
+  const dir = t.testdir();
+  const [missing, directory] = await Promise.all([
+    runProgram('sallyport-relay', ['status', '--config', join(dir, 'no.yaml')]),
+    runProgram('sallyport-proxy', ['relays', '--config', dir]),
+  ]);
+  t.match(missing, { code: 1, stderr: /no\.yaml: there is no such file; .* --config FILE/ });
+  t.match(directory, { code: 1, stderr: /it is a directory; name the file in it/ });
+});
+
 t.test('redrive holds again what is dead: actions in their order, and the newest call', async (t) => {
   const { url, client, outbox } = await startApi(t);
   const dls = { kind: 'dls', actions: [{ action: 'Restart', items: [] }] } as const;
@@ -103,17 +113,24 @@ t.test('devices lists page after page up to the limit, and the unknown', async (
   t.match(await runCli(['devices', '--unknown', '--api', url]), { out: /ghost +0 s ago +192\.0\.2\.9/ });
 });
 
-t.test('why says in one line where the work stands and what to do', async (t) => {
-  const { url, client } = await startApi(t);
-  await client.push(MAC);
-  const { code, out } = await runCli(['why', '001AE8000001', '--api', url]);
-  t.equal(code, 0);
-  t.match(out, /^00:1a:e8:00:00:01 has not polled any proxy.* Check that .*\[never-polled\]\n$/);
-  t.equal(out.split('\n').length, 2);
-  t.match(await runCli(['why', MAC, '--json', '--api', url]), {
-    json: [{ verdict: 'never-polled', facts: { pending: 1 } }],
-  });
-});
+t.test(
+  'why says in a line where the work stands and what to do, and in another at which proxies',
+  async (t) => {
+    const { url, client, view } = await startApi(t);
+    await client.push(MAC);
+    const { code, out } = await runCli(['why', '001AE8000001', '--api', url]);
+    t.equal(code, 0);
+    const [line, where, ...rest] = out.split('\n');
+    t.match(line, /^00:1a:e8:00:00:01 has not polled any proxy.* Check that .*\[never-polled\]$/);
+    t.equal(where, `At the proxies: ${PROXY_URL} has yet to be told.`);
+    t.same(rest, ['']);
+    view.state.heldAt.set(1, [{ proxy: PROXY_URL, since: Date.now() - 5_000, exact: false }]);
+    t.match((await runCli(['why', MAC, '--api', url])).out, /has held it for \d+ s or longer\.\n$/);
+    t.match(await runCli(['why', MAC, '--json', '--api', url]), {
+      json: [{ verdict: 'never-polled', facts: { pending: 1 } }],
+    });
+  },
+);
 
 t.test('health exits 0 while ready and 1 with the reasons while not', async (t) => {
   const { url, view } = await startApi(t, { token: 'secret' });

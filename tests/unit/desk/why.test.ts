@@ -48,6 +48,7 @@ function facts(changes: Partial<WhyFacts> = {}): WhyFacts {
     record,
     messages: [heldMessage()],
     offeredSince: NOON - MINUTE,
+    heldAt: [{ proxy: PROXY_URL, since: NOON - MINUTE, exact: true }],
     lastPoll: { device: PHONE, at: NOON - 10_000, status: 202, proxy: PROXY_URL },
     unknown: null,
     pollSecret: false,
@@ -366,4 +367,37 @@ t.test('polls without the right secret are told of, where one is wanted', async 
       'before the push',
     );
   }
+});
+
+t.test('it says at which proxies the work stands and since when, and no more than is known', (t) => {
+  const at = (heldAt: WhyFacts['heldAt'], changes: Partial<WhyFacts> = {}) =>
+    why(facts({ heldAt, ...changes }));
+  const here = { proxy: 'wss://a', since: NOON - 5 * MINUTE, exact: true };
+  const both = { proxies: [linkedProxy({ url: 'wss://a' }), linkedProxy({ url: 'wss://b' })] };
+  t.match(at([here]), {
+    standing: /^At the proxies: wss:\/\/a has held it for 5 min/,
+    facts: { at_proxies: 1, at_proxies_since: new Date(NOON - 5 * MINUTE).toISOString() },
+  });
+  t.match(at([here, { proxy: 'wss://b', since: NOON - 2_000, exact: true }], both), {
+    standing: 'At the proxies: wss://a has held it for 5 min; wss://b has held it for 2 s.',
+    facts: { at_proxies: 2, at_proxies_since: new Date(NOON - 2_000).toISOString() },
+  });
+  t.match(at([here, { proxy: 'wss://b', since: NOON - MINUTE, exact: false }], both), {
+    standing: 'At the proxies: wss://a has held it for 5 min; wss://b has held it for 60 s or longer.',
+    facts: { at_proxies: 2, at_proxies_since: null },
+  });
+  t.match(at([here, { proxy: 'wss://b', since: null, exact: false }], both), {
+    standing: 'At the proxies: wss://a has held it for 5 min; wss://b has yet to be told.',
+    facts: { at_proxies: 1, at_proxies_since: null },
+  });
+  t.match(at([here], both), {
+    standing:
+      'At the proxies: wss://a has held it for 5 min; wss://b is not linked, so what it holds is not known.',
+  });
+  t.match(at([], { proxies: [down] }), { standing: null, facts: { at_proxies: 0, at_proxies_since: null } });
+  t.match(at([], { ...idle }), { standing: null });
+  t.match(at([here], { messages: [heldMessage(), heldMessage({ id: 'm-0' })] }), {
+    standing: /^Its newest message at the proxies: /,
+  });
+  t.end();
 });

@@ -68,6 +68,50 @@ t.test('what is pushed is offered at every proxy, and what is cleared is not', a
   await links.close();
 });
 
+t.test('where work stands is known from each proxy, also to a relay that was restarted', async (t) => {
+  const clock = createFakeClock();
+  const outbox = createOutbox(clock);
+  const proxies = [createProxySide(clock), createProxySide(clock)];
+  let links = createRelaySide(clock, outbox, proxies);
+  await rest();
+  proxies[1]!.network.down = true;
+  proxies[1]!.cut();
+  clock.advance(1_000);
+  const pushed = clock.wall();
+  const { message } = await outbox.push(push(DEVICE));
+  const seq = outbox.sequence();
+  await rest();
+  t.same(links.heldAt(seq), [{ proxy: 'wss://proxy-0', since: pushed, exact: true }], 'of those linked');
+  t.same(links.heldAt(seq + 1), [{ proxy: 'wss://proxy-0', since: null, exact: false }]);
+  proxies[1]!.network.down = false;
+  await pass(clock, 15_000);
+  const [, late] = links.heldAt(seq);
+  t.match(late, { proxy: 'wss://proxy-1', exact: true });
+  t.ok((late?.since ?? 0) > pushed, 'the other holds it since it was told');
+  await links.close();
+  clock.advance(60_000);
+  // One of the proxies was restarted, too, and has forgotten all.
+  proxies[1] = createProxySide(clock);
+  const again = clock.wall();
+  links = createRelaySide(clock, outbox, proxies);
+  await rest();
+  t.same(links.heldAt(seq), [
+    { proxy: 'wss://proxy-0', since: again, exact: false },
+    { proxy: 'wss://proxy-1', since: again, exact: true },
+  ]);
+  t.match(links.states(), [
+    { lag: 0, applied: seq },
+    { lag: 0, applied: seq },
+  ]);
+  t.same(
+    await links.heldBy(seq, 1_000),
+    { all: true, proxies: ['wss://proxy-0', 'wss://proxy-1'] },
+    'nobody waits for a proxy to say again what it holds',
+  );
+  await outbox.end(message.id, { state: 'cleared', by: 'test' });
+  await links.close();
+});
+
 t.test('a link that falls silent turns its polls to 200 within ten seconds, and is made anew', async (t) => {
   const clock = createFakeClock();
   const outbox = createOutbox(clock);
