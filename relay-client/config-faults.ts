@@ -82,6 +82,7 @@ export function findFaults(config: Written, fault: Fault, beside: (path: string)
     if (urls.indexOf(url) !== i) fault(['proxies', i, 'url'], 'a URL of its own');
   });
   config.list('proxies').forEach((proxy, i) => {
+    if (proxy.has('pin') === proxy.has('ca')) fault(['proxies', i], 'either pin or ca, one of them');
     const resolved = (proxy.text('resolve') ?? 'none') !== 'none';
     const host = URL.parse(proxy.text('url') ?? '')?.hostname ?? '';
     if (resolved && isIP(host.replace(/^\[|\]$/g, '')) !== 0) {

@@ -36,27 +36,22 @@ const nameServer = z
     message: 'the address of a name server, such as 10.0.0.53 or "10.0.0.53:5353"',
   });
 
-/** The list of proxies as written. */
+/** The list of proxies as written. That each has either `pin` or `ca` is looked at beside it, whatever else is wrong. */
 export const proxiesSchema = (file: ReturnType<typeof fields.file>) =>
   z
     .array(
-      z
-        .strictObject({
-          url: fields.url(['wss:']),
-          pin: z
-            .union([fields.pin, z.array(fields.pin).min(1).max(PINS)], `a pin, or a list of at most ${PINS}`)
-            .optional(),
-          ca: file.optional(),
-          via: fields.url(['http:'], 'user').nullable().default(null),
-          resolve: fields.oneOf('none', 'all', 'ipv4', 'ipv6').default('none'),
-          resolve_interval_s: fields.whole(1, 86_400).default(30),
-          resolve_grace_s: fields.whole(0, 86_400).default(300),
-          resolve_by: z.array(nameServer, 'a list of name servers').min(1).max(NAME_SERVERS).optional(),
-        })
-        .refine(
-          (proxy) => (proxy.pin === undefined) !== (proxy.ca === undefined),
-          'either pin or ca, one of them',
-        ),
+      z.strictObject({
+        url: fields.url(['wss:']),
+        pin: z
+          .union([fields.pin, z.array(fields.pin).min(1).max(PINS)], `a pin, or a list of at most ${PINS}`)
+          .optional(),
+        ca: file.optional(),
+        via: fields.url(['http:'], 'user').nullable().default(null),
+        resolve: fields.oneOf('none', 'all', 'ipv4', 'ipv6').default('none'),
+        resolve_interval_s: fields.whole(1, 86_400).default(30),
+        resolve_grace_s: fields.whole(0, 86_400).default(300),
+        resolve_by: z.array(nameServer, 'a list of name servers').min(1).max(NAME_SERVERS).optional(),
+      }),
       'a list of proxies',
     )
     .min(1, 'at least one proxy');

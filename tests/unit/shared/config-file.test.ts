@@ -106,6 +106,19 @@ poll_source: { url: "http://h/dcmp" }
   t.match(proxy.message, /relay\.advertise is "wss:\/\/h:1\/relay"; expected a URL without a path/);
 });
 
+t.test('what is missing is named whatever else is wrong', async (t) => {
+  const pin = 'sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=';
+  const { faults } = report(
+    t,
+    loadRelayConfig,
+    `proxies:\n  - url: "ws://x"\n  - { url: wss://y, pin: x, ca: nowhere }\n  - { url: wss://z, pin: "${pin}" }\n`,
+  );
+  t.same(
+    faults.map(({ path }) => path).filter((path) => path.startsWith('proxies')),
+    ['proxies[0].url', 'proxies[1].pin', 'proxies[1].ca', 'proxies[0]', 'proxies[1]'],
+  );
+});
+
 t.test('a map that has a default for each of its fields may leave out any', async (t) => {
   t.notMatch(report(t, loadRelayConfig, 'api: { hosts: [a] }\n').message, /api/);
   t.notMatch(report(t, loadRelayConfig, 'api: {}\noutbox: {}\n').message, /api|outbox/);
