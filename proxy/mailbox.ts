@@ -31,7 +31,10 @@ interface Incoming {
 
 /** Where a mailbox writes what polls are answered from. */
 export interface MailboxMarks {
-  set(device: DeviceId, mark: Mark): void;
+  /** @returns whether the device had no mark before */
+  set(device: DeviceId, mark: Mark): boolean;
+  /** Gives the device a mark that says that nothing is pending, if it has none. @returns whether it had none */
+  add(device: DeviceId): boolean;
   /** The device is one of those that nobody knows. */
   remove(device: DeviceId): void;
   /** Whether the device has a mark. */
@@ -129,9 +132,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
   };
 
   function set(device: DeviceId, mark: Mark): void {
-    const isNew = !marks.has(device);
-    marks.set(device, mark);
-    if (isNew) known += 1;
+    if (marks.set(device, mark)) known += 1;
   }
 
   function mark(device: DeviceId): void {
@@ -141,6 +142,10 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
       return rest(device);
     }
     const now = clock.monotonic();
+    if (first.next === null && !windows) {
+      staggered.delete(device);
+      return set(device, first.expiry > now ? markOf(first) : NOTHING);
+    }
     const list = listOf(first);
     const window = windowOf(windows ? list.map((message) => inWindow(message, now)) : list, now);
     set(device, window.mark);
@@ -153,7 +158,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
   function rest(device: DeviceId): void {
     if (known < limit) return set(device, NOTHING);
     const has = marks.has(device);
-    if (has && known === limit) return marks.set(device, NOTHING);
+    if (has && known === limit) return set(device, NOTHING);
     marks.remove(device);
     if (has) known -= 1;
   }
@@ -189,8 +194,8 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
     messages = next.messages;
     // What is gone goes first, so that there are never more marks than the limit allows.
     for (const device of before.keys()) if (!held.has(device)) mark(device);
-    let fresh = 0;
-    for (const device of held.keys()) if (!marks.has(device)) fresh += 1;
+    let fresh = known === 0 ? held.size : 0;
+    if (known > 0) for (const device of held.keys()) if (!marks.has(device)) fresh += 1;
     marks.reserve(fresh);
     for (const device of held.keys()) mark(device);
   }
@@ -257,9 +262,7 @@ export function createMailbox(options: { clock: Clock; marks: MailboxMarks; limi
       if (total > known) marks.reserve(Math.min(total, limit) - known);
       for (const device of devices) {
         if (known >= limit) return;
-        if (marks.has(device)) continue;
-        marks.set(device, NOTHING);
-        known += 1;
+        if (marks.add(device)) known += 1;
       }
     },
     windowed(on) {
@@ -318,6 +321,11 @@ function windowOf(list: HeldMessage[], now: Milliseconds): Stretch {
   return now >= change && calls.mark.notBefore <= now
     ? both(calls.mark, own.mark.expiry)
     : both(own.mark, Math.max(now, change));
+}
+
+/** The mark of a device with one message, which is not over. */
+function markOf({ actions, generation, notBefore, expiry }: HeldMessage): Mark {
+  return { pending: true, actions, generation, notBefore, expiry };
 }
 
 /** The first stretch of the messages, which are in the order in which they fall due; null = there are none. */

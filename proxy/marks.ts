@@ -121,9 +121,12 @@ export interface Marks {
   /**
    * Makes a device known and says what is pending. Quiet and gap stay as they are.
    *
+   * @returns whether it was unknown
    * @throws SallyportError `TOO_LARGE` at the limit of devices; `NOT_FOUND` for a site not named at creation
    */
-  set(site: string, device: DeviceId, mark: Mark): void;
+  set(site: string, device: DeviceId, mark: Mark): boolean;
+  /** Makes a device known of which nothing is pending; one that is known stays as it is. @returns and throws as {@link set} */
+  add(site: string, device: DeviceId): boolean;
   /** Holds 202 back until the running session is over; 0 = it is. @returns false for an unknown device */
   quiet(site: string, device: DeviceId, until: Milliseconds): boolean;
   /** Holds 202 back until the session gap is over; 0 = no gap. @returns false for an unknown device */
@@ -190,7 +193,8 @@ class SharedMarks implements Marks {
     this.#writer = new MarksWriter({ key: this.#key, capacity, limit, ports: this.#ports });
   }
 
-  set(site: string, device: DeviceId, mark: Mark): void {
+  set(site: string, device: DeviceId, mark: Mark): boolean {
+    const { known } = this.#writer;
     const slot = this.#writer.claim(this.#number(site), device);
     const notBefore = this.#beginning(mark.notBefore);
     const flags = KNOWN | (mark.pending ? PENDING : 0) | (mark.actions === true ? ACTIONS : 0);
@@ -200,6 +204,15 @@ class SharedMarks implements Marks {
       Atomics.store(words, at + NOT_BEFORE, notBefore);
       Atomics.store(words, at + EXPIRY, tickOf(mark.expiry, this.#base));
     });
+    return this.#writer.known > known;
+  }
+
+  add(site: string, device: DeviceId): boolean {
+    const { known } = this.#writer;
+    const slot = this.#writer.claim(this.#number(site), device);
+    if (this.#writer.known === known) return false;
+    this.#writer.write(slot, KNOWN, () => undefined);
+    return true;
   }
 
   quiet(site: string, device: DeviceId, until: Milliseconds): boolean {

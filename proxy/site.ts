@@ -81,8 +81,14 @@ export function createSite(
     limit: options.held,
     marks: {
       set(device, mark) {
-        marks.set(name, device, mark);
+        const isNew = marks.set(name, device, mark);
         options.onKnown(device);
+        return isNew;
+      },
+      add(device) {
+        const isNew = marks.add(name, device);
+        if (isNew) options.onKnown(device);
+        return isNew;
       },
       remove: (device) => void marks.remove(name, device),
       has: (device) => marks.has(name, device),

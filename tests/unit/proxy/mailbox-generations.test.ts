@@ -1,23 +1,18 @@
 import t from 'tap';
 import { createMailbox } from '../../../proxy/mailbox.ts';
-import type { Mark } from '../../../proxy/marks.ts';
 import type { HeldEntry } from '../../../shared/protocol.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import { createMailboxMarks } from '../../fixtures/mailbox-marks.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 
 t.test(
   'the end of an older generation leaves a re-driven message alone, which a snapshot brought already',
   (t) => {
-    const marks = new Map<string, Mark>();
+    const into = createMailboxMarks();
     const mailbox = createMailbox({
       clock: createFakeClock(),
-      marks: {
-        set: (device, mark) => void marks.set(device, mark),
-        remove: () => undefined,
-        has: (device) => marks.has(device),
-        reserve: () => undefined,
-      },
+      marks: into,
       limit: 10,
     });
     const held = (generation: number): HeldEntry => ({
@@ -30,11 +25,11 @@ t.test(
     });
     mailbox.snapshot({ incarnation: 'i', seq: 5, first: true, last: true, entries: [held(2)] });
     mailbox.changes(6, [{ op: 'end', id: 'm1', device: DEVICE, generation: 1 }]);
-    t.match(marks.get(DEVICE), { pending: true, generation: 2 });
+    t.match(into.marks.get(DEVICE), { pending: true, generation: 2 });
     mailbox.changes(7, [{ op: 'hold', ...held(1) }]);
-    t.match(marks.get(DEVICE), { pending: true, generation: 2 }, 'nor does an older hold come back');
+    t.match(into.marks.get(DEVICE), { pending: true, generation: 2 }, 'nor does an older hold come back');
     mailbox.changes(8, [{ op: 'end', id: 'm1', device: DEVICE, generation: 2 }]);
-    t.match(marks.get(DEVICE), { pending: false });
+    t.match(into.marks.get(DEVICE), { pending: false });
     t.same(mailbox.counts(), { messages: 0, devices: 0 });
     t.end();
   },

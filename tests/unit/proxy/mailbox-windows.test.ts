@@ -1,29 +1,24 @@
 import t from 'tap';
 import { createMailbox, WINDOW_MS, WINDOW_PERIOD_MS } from '../../../proxy/mailbox.ts';
-import type { Mark } from '../../../proxy/marks.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import { createMailboxMarks } from '../../fixtures/mailbox-marks.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 const DAY_MS = 24 * 3_600_000;
 
 function start(dueIn: number, expiresIn = DAY_MS) {
   const clock = createFakeClock();
-  const marks = new Map<string, Mark>();
+  const into = createMailboxMarks();
   const mailbox = createMailbox({
     clock,
-    marks: {
-      set: (device, mark) => void marks.set(device, mark),
-      remove: () => undefined,
-      has: (device) => marks.has(device),
-      reserve: () => undefined,
-    },
+    marks: into,
     limit: 10,
   });
   mailbox.windowed(true);
   const entry = { id: 'm1', device: DEVICE, kind: 'contact-me' as const, generation: 1, dueIn, expiresIn };
   mailbox.snapshot({ incarnation: 'i', seq: 1, first: true, last: true, entries: [entry] });
   const offered = (): boolean => {
-    const mark = marks.get(DEVICE);
+    const mark = into.marks.get(DEVICE);
     const now = clock.monotonic();
     return mark !== undefined && mark.pending && mark.notBefore <= now && now < mark.expiry;
   };

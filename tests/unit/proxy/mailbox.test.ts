@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { createMailbox } from '../../../proxy/mailbox.ts';
-import type { Mark } from '../../../proxy/marks.ts';
 import type { HeldChange, HeldEntry } from '../../../shared/protocol.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
+import { createMailboxMarks } from '../../fixtures/mailbox-marks.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 const OTHER = '00:1a:e8:00:00:02';
@@ -21,22 +21,9 @@ const whole = { incarnation: 'i', first: true, last: true };
 
 function start(limit = 100) {
   const clock = createFakeClock();
-  const marks = new Map<string, Mark>();
-  const reserved: number[] = [];
-  let written = 0;
-  const mailbox = createMailbox({
-    clock,
-    marks: {
-      set(device, mark) {
-        written += 1;
-        marks.set(device, mark);
-      },
-      remove: (device) => void marks.delete(device),
-      has: (device) => marks.has(device),
-      reserve: (devices) => void reserved.push(devices),
-    },
-    limit,
-  });
+  const into = createMailboxMarks();
+  const { marks, reserved, written } = into;
+  const mailbox = createMailbox({ clock, marks: into, limit });
   const offered = (device: string = DEVICE): boolean => {
     const mark = marks.get(device);
     const now = clock.monotonic();
@@ -52,7 +39,7 @@ function start(limit = 100) {
     }
     return found;
   };
-  return { clock, marks, mailbox, offered, offeredSeconds, reserved, written: () => written };
+  return { clock, marks, mailbox, offered, offeredSeconds, reserved, written };
 }
 
 const span = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);

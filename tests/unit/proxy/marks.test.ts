@@ -46,6 +46,21 @@ function rig(options: { sites?: string[]; capacity?: number; limit?: number } = 
 const id = (text: string): DeviceId => text as DeviceId;
 const scanAll = (marks: Marks): PolledDevice[] => [...marks.scan()].flat();
 
+t.test('a device is added once, with nothing pending; one that is known stays as it is', async (t) => {
+  const { marks, poll } = rig();
+  t.equal(marks.add(SITE, id('a')), true, 'it was unknown');
+  t.equal(poll('a'), 'nothing');
+  t.equal(marks.stats().known, 1);
+  t.equal(marks.set(SITE, id('a'), ALWAYS), false, 'it is known by now');
+  t.equal(marks.add(SITE, id('a')), false);
+  t.equal(poll('a'), 'offer', 'what is pending stays so');
+  t.ok(marks.remove(SITE, id('a')));
+  t.equal(marks.add(SITE, id('a')), true, 'it comes back');
+  t.equal(poll('a'), 'nothing', 'and nothing is left of what was pending');
+  t.equal(marks.set(SITE, id('b'), ALWAYS), true);
+  t.equal(marks.stats().known, 2);
+});
+
 t.test('a device is unknown until it is set and after it is removed', async (t) => {
   const { marks, poll } = rig();
   t.equal(poll('a'), 'unknown');
