@@ -95,17 +95,15 @@ export function createFeed(options: FeedOptions): Feed {
   /** Tells of all devices; between two pages goes what has changed, since polls are answered by it already. */
   async function known(upToDate: () => Promise<void>): Promise<void> {
     const { devices: total } = await patiently(() => outbox.counts());
-    let cursor: DeviceId | null = null;
-    do {
-      const page: Awaited<ReturnType<Outbox['devices']>> = await patiently(() =>
-        outbox.devices({ limit: KNOWN_PART, ...(cursor === null ? {} : { cursor }) }),
-      );
-      if (page.devices.length > 0)
-        send({ type: 'known', devices: page.devices.map(({ device }) => device), total });
-      cursor = page.next;
+    let last: DeviceId | '' = '';
+    for (let page = KNOWN_PART; page === KNOWN_PART && !stopped;) {
+      const devices: DeviceId[] = await patiently(() => outbox.deviceIds(last, KNOWN_PART));
+      if (devices.length > 0) send({ type: 'known', devices, total });
+      page = devices.length;
+      last = devices.at(-1) ?? last;
       await upToDate();
       await room();
-    } while (cursor !== null && !stopped);
+    }
   }
 
   async function run(): Promise<void> {

@@ -256,6 +256,7 @@ export function createFront(options: FrontOptions): Front {
     overdue: (limit) => call('overdue', [clampLimit(limit)]),
     device: (device) => call('device', [device]),
     messages: (device, limit) => call('messages', [device, clampLimit(limit)]),
+    deviceIds: (after, limit) => call('deviceIds', [after, clampLimit(limit)]),
     async devices(query) {
       const limit = Math.min(clampLimit(query.limit), 1000);
       const { order } = query;

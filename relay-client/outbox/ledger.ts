@@ -48,6 +48,7 @@ export interface Ledger {
   overdue(now: Now, limit: number): Message[];
   device(now: Now, device: DeviceId): DeviceRecord | null;
   messages(now: Now, device: DeviceId, limit: number): Message[];
+  deviceIds(now: Now, after: DeviceId | '', limit: number): DeviceId[];
   /** Looks at no more than {@link SCAN_STEP} devices; `next` is where to go on, null = the end. */
   scanDevices(now: Now, query: DeviceQuery): { devices: DeviceRecord[]; next: DeviceId | null };
   /**
@@ -98,6 +99,7 @@ export type LookingMethod =
   | 'overdue'
   | 'device'
   | 'messages'
+  | 'deviceIds'
   | 'scanDevices'
   | 'rankDevices'
   | 'history'

@@ -98,6 +98,11 @@ export function createModelReading(store: {
         .slice(0, limit)
         .map((entry) => view(entry, now));
     },
+    deviceIds: (_now, after, limit) =>
+      [...devices.keys()]
+        .filter((device) => device > after)
+        .sort((a, b) => (a < b ? -1 : 1))
+        .slice(0, limit),
     scanDevices(_now, query) {
       const { limit } = query;
       const scanned = scan(query);

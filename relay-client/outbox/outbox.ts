@@ -291,6 +291,8 @@ export interface Outbox {
   device(device: DeviceId): Promise<DeviceRecord | null>;
   /** Messages of a device, newest first. */
   messages(device: DeviceId, limit: number): Promise<Message[]>;
+  /** All devices by name, after `after` (empty = from the start); fewer than `limit` = there are no more. */
+  deviceIds(after: DeviceId | '', limit: number): Promise<DeviceId[]>;
   /** `next` is the last one where there are more; its rank is by {@link rankOf}. */
   devices(query: DeviceQuery): Promise<{ devices: DeviceRecord[]; next: DeviceId | null }>;
   /** History entries, oldest first, after `seq`; of one device where named. */

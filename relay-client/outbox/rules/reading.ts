@@ -53,6 +53,9 @@ export function createLooking(contents: ContentsOfRows, keeping: Bookkeeping): L
         .slice(0, limit)
         .map((row) => contents.shown(row, now));
     },
+    *deviceIds(_now, after, limit) {
+      return (yield* ask<{ device: DeviceId }>('deviceIds', after, limit)).map(({ device }) => device);
+    },
     *scanDevices(_now, { state, q, cursor, limit }) {
       const { within, text } = searchNeedle(q ?? '');
       const after = cursor ?? '';

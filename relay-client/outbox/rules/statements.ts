@@ -23,6 +23,7 @@ export function readingTexts(position: 'strpos' | 'instr') {
     recentHistory: 'SELECT * FROM history WHERE device = ? AND seq > ? ORDER BY seq DESC LIMIT ?',
 
     device: 'SELECT * FROM devices WHERE device = ?',
+    deviceIds: 'SELECT device FROM devices WHERE device > ? ORDER BY device LIMIT ?',
     scan: `SELECT * FROM (SELECT * FROM devices WHERE device > ? ORDER BY device LIMIT ?) AS step
       WHERE CASE ? WHEN 'pending' THEN pending > 0 WHEN 'idle' THEN pending = 0 ELSE true END AND ${matches}
       ORDER BY device LIMIT ?`,

@@ -133,6 +133,17 @@ export function reading(t: Test, makeLab: MakeLab): void {
     t.equal(entry?.facts['fact0'], 'x'.repeat(200));
   });
 
+  t.test('the ids of all devices are told in their order, page by page', async (t) => {
+    const outbox = await makeLab(t).open();
+    t.same(await outbox.deviceIds('', 10), []);
+    for (const n of [3, 1, 5, 2]) await hold(outbox, contactMe(phone(n)));
+    await outbox.clear(phone(2), SESSION);
+    outbox.note(phone(4), 'start-up');
+    t.same(await outbox.deviceIds('', 3), [1, 2, 3].map(phone), 'with and without something held');
+    t.same(await outbox.deviceIds(phone(3), 3), [4, 5].map(phone), 'those of which there is but a note, too');
+    t.same(await outbox.deviceIds(phone(5), 3), []);
+  });
+
   t.test('devices are found by state, by part of their name, and page by page', async (t) => {
     const outbox = await makeLab(t).open();
     for (const n of [5, 3, 1, 4, 2]) await hold(outbox, contactMe(phone(n)));
