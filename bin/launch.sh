@@ -92,8 +92,9 @@ case $program in
     ulimit -c 0
     [ -w /proc/self/coredump_filter ] && echo 0 >/proc/self/coredump_filter
     # A small young generation: what bulk leaves behind is freed while it is still in the processor's cache, where the
-    # default waits until only full collections help.
-    set -- --max-semi-space-size=2 --disable-sigusr1 "$@"
+    # default waits until only full collections help. One thread does it: there is too little of it to share, and all work
+    # would wait for helpers that wait for a processor themselves.
+    set -- --max-semi-space-size=2 --no-parallel-scavenge --disable-sigusr1 "$@"
     ;;
 esac
 if [ "$program" = proxy/main ]; then
