@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, copyFileSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { ROOT } from '../fixtures/documents.ts';
 
 /** Where this machine keeps whom it trusts; builds see it at the same place. */
@@ -53,9 +53,8 @@ export function makeBase(base: string): void {
   execFileSync('chroot', [base, 'ldconfig']);
   const node = join(ROOT, `node_modules/node-linux-${process.arch}/bin/node`);
   copyFileSync(node, join(base, 'usr/local/bin/node'));
-  const into = ['--global', '--prefix', join(base, 'usr/local'), '--prefer-offline', '--loglevel=error'];
+  const into = ['--global', '--prefix', join(base, 'usr/local'), '--prefer-offline', '--ignore-scripts', '--loglevel=error'];
   execFileSync('npm', ['install', ...into, NPM], {
-    env: { ...process.env, PATH: `${dirname(node)}:${process.env['PATH'] ?? ''}` },
     timeout: INSTALL_MS,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
