@@ -86,8 +86,9 @@ export function createUpstream(
   const createDialler = (): TlsDialler | null =>
     secure ? createTlsDialler(address, readTrust(config.upstreamTls), clock, limits.connectMs) : null;
   let dialler = createDialler();
-  // A bare TCP connection says nothing about a certificate: after a TLS failure only a whole handshake is a success.
-  let tlsFailed = false;
+  // A bare TCP connection says nothing about a certificate: at first, and after any failure, only a whole handshake is a
+  // success. Else polls would be 202 until the first phone has failed.
+  let proven = !secure;
 
   const dial = (done: Dialled, origin: PhoneOrigin | null, from: string | null): (() => void) => {
     const source = origin === null ? null : { host: origin.address, port: origin.port };
@@ -104,11 +105,11 @@ export function createUpstream(
     periodMs: limits.probeMs,
     attempt(done) {
       const tried: Dialled = (error, socket) => {
-        if (error === null) tlsFailed = false;
+        proven = !secure || error === null;
         socket?.destroy();
         done(error);
       };
-      return tlsFailed ? dial(tried, null, null) : tcp(address, clock, limits.connectMs, tried);
+      return proven ? tcp(address, clock, limits.connectMs, tried) : dial(tried, null, null);
     },
   });
 
@@ -129,11 +130,11 @@ export function createUpstream(
                 if (socket === null) {
                   const reason =
                     error ?? new SallyportError('UPSTREAM_REFUSED', `upstream ${url} is not there`);
-                  tlsFailed = secure;
+                  proven = !secure;
                   probe.failed(reason);
                   return callback(reason, null);
                 }
-                tlsFailed = false;
+                proven = true;
                 probe.succeeded();
                 socket.on('error', () => (failed = true));
                 callback(null, socket);
@@ -175,6 +176,7 @@ export function createUpstream(
     },
     reload() {
       dialler = createDialler();
+      proven = !secure;
     },
     close() {
       probe.close();

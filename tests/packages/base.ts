@@ -53,7 +53,14 @@ export function makeBase(base: string): void {
   execFileSync('chroot', [base, 'ldconfig']);
   const node = join(ROOT, `node_modules/node-linux-${process.arch}/bin/node`);
   copyFileSync(node, join(base, 'usr/local/bin/node'));
-  const into = ['--global', '--prefix', join(base, 'usr/local'), '--prefer-offline', '--ignore-scripts', '--loglevel=error'];
+  const into = [
+    '--global',
+    '--prefix',
+    join(base, 'usr/local'),
+    '--prefer-offline',
+    '--ignore-scripts',
+    '--loglevel=error',
+  ];
   execFileSync('npm', ['install', ...into, NPM], {
     timeout: INSTALL_MS,
     stdio: ['ignore', 'ignore', 'pipe'],

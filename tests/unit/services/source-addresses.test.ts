@@ -229,12 +229,19 @@ for (const secure of [false, true]) {
         t.match(body, /X-Other/, request);
         t.notMatch(body, /6\.6\.6\.6/, 'what the phone says of itself is dropped');
       }
-      t.equal(headers.length, 1, 'once for each connection');
-      t.match(parseProxyHeader(headers[0] ?? Buffer.of()), {
-        result: 'header',
-        source: { address: '127.0.0.1', port: socket.localPort },
-      });
-      t.equal(door.visitors[0], '127.64.0.1', 'and beside that, each device has its own address');
+      // The relay's own tries tell of nobody.
+      const told = headers.map((header) => parseProxyHeader(header));
+      const ofPhones = told.filter((header) => header.result === 'header' && header.source !== null);
+      t.match(
+        ofPhones,
+        [{ result: 'header', source: { address: '127.0.0.1', port: socket.localPort } }],
+        'once for each connection',
+      );
+      t.equal(
+        door.visitors[told.indexOf(ofPhones[0]!)],
+        '127.64.0.1',
+        'and beside that, each device has its own address',
+      );
     },
   );
 }

@@ -11,6 +11,7 @@ import { pinOf } from '../../../shared/key-pair.ts';
 import type { UpstreamTlsConfig } from '../../../relay-client/services/config.ts';
 import { parseUpstreamUrl } from '../../../relay-client/services/upstream.ts';
 import { createAuthority } from '../../fixtures/certificates.ts';
+import { until } from '../../fixtures/until.ts';
 import { answering, authority, ok, post, startRawUpstream, startWpi, temporaryDirectory } from './harness.ts';
 
 /** The status of one message. */
@@ -134,40 +135,42 @@ t.test('TLS sessions with upstream are resumed, and only after the checks', asyn
   }
 });
 
-t.test('after a failed certificate only a whole handshake counts as reachable again', async (t) => {
-  const ca = await authority();
-  const other = await createAuthority('Another');
-  const upstream = await startRawUpstream(t, answering(ok()), await ca.issue(['127.0.0.1']));
-  const file = await caFile(t, other.cert);
-  const { phone, service } = await startWpi(t, {
-    upstream: upstream.url,
-    upstreamTls: { ca: file },
-    limits: { probeMs: 20 },
-  });
-  const turned = new Promise<void>((resolve) => service.onHealth(({ up }) => up && resolve()));
-  if (!service.health().up) await turned;
-  const { send, answer } = await phone();
-  const changes: string[] = [];
-  service.onHealth(({ up, why }) => changes.push(up ? 'up' : `down: ${why ?? ''}`));
-  send(post('<x/>'));
-  t.match((await answer()).head, /^HTTP\/1\.1 502 /);
-  t.match(changes, [/^down: upstream 127\.0\.0\.1:\d+: .*(certificate|issuer)/]);
-  // Several tries later it's still down, though it takes TCP connections all the time.
-  const tries = new Promise<void>((resolve) => {
-    let left = 5;
-    upstream.onConnection(() => {
-      left -= 1;
-      if (left === 0) resolve();
+t.test(
+  'a service with a wrong certificate is down before any phone comes, until a whole handshake succeeds',
+  async (t) => {
+    const ca = await authority();
+    const other = await createAuthority('Another');
+    const upstream = await startRawUpstream(t, answering(ok()), await ca.issue(['127.0.0.1']));
+    const file = await caFile(t, other.cert);
+    const { phone, service } = await startWpi(t, {
+      upstream: upstream.url,
+      upstreamTls: { ca: file },
+      limits: { probeMs: 20 },
     });
-  });
-  await tries;
-  t.equal(service.health().up, false);
-  writeFileSync(file, ca.cert);
-  const up = new Promise<void>((resolve) => service.onHealth((health) => health.up && resolve()));
-  await service.reload();
-  await up;
-  t.equal(service.health().why, null);
-});
+    const changes: boolean[] = [];
+    service.onHealth(({ up }) => changes.push(up));
+    const wrong = /^upstream 127\.0\.0\.1:\d+: .*(certificate|issuer)/;
+    await until('the certificate was looked at', () => wrong.test(service.health().why ?? ''));
+    const { send, answer } = await phone();
+    send(post('<x/>'));
+    t.match((await answer()).head, /^HTTP\/1\.1 502 /);
+    // Several tries later it's still down, though it takes TCP connections all the time.
+    const tries = new Promise<void>((resolve) => {
+      let left = 5;
+      upstream.onConnection(() => {
+        left -= 1;
+        if (left === 0) resolve();
+      });
+    });
+    await tries;
+    t.notOk(changes.includes(true));
+    writeFileSync(file, ca.cert);
+    const up = new Promise<void>((resolve) => service.onHealth((health) => health.up && resolve()));
+    await service.reload();
+    await up;
+    t.equal(service.health().why, null);
+  },
+);
 
 t.test('upstream URLs', async (t) => {
   t.strictSame(parseUpstreamUrl('https://dls.internal:18443'), {
