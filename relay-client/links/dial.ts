@@ -78,7 +78,12 @@ export function dialLane(
       });
     });
     ws.on('error', (cause) => reject(asLinkError(target, cause)));
-    ws.once('open', () => resolve(laneOverWebSocket(ws, socket!, { binary, masks: true }, events)));
+    ws.once('open', () => {
+      // What came in one piece with the answer would be told before whoever waits for the lane has it.
+      ws.pause();
+      resolve(laneOverWebSocket(ws, socket!, { binary, masks: true }, events));
+      setImmediate(() => ws.resume());
+    });
     return () => ws.terminate();
   });
 }

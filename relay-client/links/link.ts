@@ -104,6 +104,9 @@ export function createLink(options: LinkOptions): Link {
   let draining = false;
   let succeeded = false;
   let applied: number | null = null;
+  /** What the proxy says that it applied, beyond what is known here; null = nothing that is yet to be asked about. */
+  let doubted: { incarnation: string; seq: number } | null = null;
+  let checking = false;
   let pings = 0;
   let pingedAt = 0;
   let roundTrip: number | null = null;
@@ -284,18 +287,31 @@ export function createLink(options: LinkOptions): Link {
     }
   }
 
-  /** Another relay may have told the proxy what is not known here yet; or the proxy lies. */
+  /**
+   * Another relay may have told the proxy what is not known here yet; or the proxy lies. The outbox is asked one at a time:
+   * what a lying proxy says meanwhile must not take the places of pushes that wait.
+   */
   function checkApplied(position: { incarnation: string; seq: number }): void {
-    isAhead(position).then(
-      (ahead) => {
-        if (ahead) return violation(`applied ${position.seq}, which was never sent`);
-        if (position.incarnation !== outbox.incarnation) return;
-        applied = Math.max(applied ?? 0, position.seq);
-        options.onChange();
-      },
-      (error: unknown) =>
-        log.debug('what the proxy applied cannot be checked', { why: describeError(error) }),
-    );
+    if (doubted === null || position.seq > doubted.seq) doubted = position;
+    if (checking) return;
+    checking = true;
+    const asked = doubted;
+    doubted = null;
+    isAhead(asked)
+      .then(
+        (ahead) => {
+          if (ahead) return violation(`applied ${asked.seq}, which was never sent`);
+          if (asked.incarnation !== outbox.incarnation) return;
+          applied = Math.max(applied ?? 0, asked.seq);
+          options.onChange();
+        },
+        (error: unknown) =>
+          log.debug('what the proxy applied cannot be checked', { why: describeError(error) }),
+      )
+      .finally(() => {
+        checking = false;
+        if (doubted !== null && over === null) checkApplied(doubted);
+      });
   }
 
   async function start(): Promise<void> {

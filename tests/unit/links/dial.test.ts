@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
@@ -11,6 +12,7 @@ import {
   selfSignedCertificate,
 } from '../../../shared/key-pair.ts';
 import type { Pin } from '../../../shared/key-pair.ts';
+import type { Lane } from '../../../shared/lane.ts';
 import { dialLane, postJson } from '../../../relay-client/links/dial.ts';
 import type { DialTarget } from '../../../relay-client/links/dial.ts';
 
@@ -94,14 +96,14 @@ t.test('a host that takes the connection and says nothing is left in time', asyn
 });
 
 /** A pinned proxy that answers each request, whatever it is, with the bytes of `write`. */
-async function openAnswering(t: Test, write: (socket: Socket) => void) {
+async function openAnswering(t: Test, write: (socket: Socket, request: string) => void) {
   const key = await makeKey();
   let asked = 0;
   const server = createTlsServer({ key: key.pem, cert: key.cert }, (socket) => {
     socket.on('error', () => undefined);
-    socket.once('data', () => {
+    socket.once('data', (request: Buffer) => {
       asked += 1;
-      write(socket);
+      write(socket, request.toString());
     });
   });
   let closed = 0;
@@ -131,6 +133,41 @@ t.test('a refusal that comes byte by byte, for ever, is not waited for', async (
   });
   await t.rejects(postJson(to, '/link/join', {}, { withinMs: 300 }), { code: 'LINK_DOWN' });
 });
+
+t.test(
+  'frames that come in one piece with the answer to a dial are told when the lane is there',
+  async (t) => {
+    const eager = await openAnswering(t, (socket, request) => {
+      const key = /^sec-websocket-key: (.+)$/im.exec(request)?.[1]?.trim() ?? '';
+      const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+      const answer =
+        'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+        `Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: sallyport.1\r\n\r\n`;
+      socket.write(Buffer.concat([Buffer.from(answer), Buffer.of(0x82, 1, 7, 0x82, 1, 8)]));
+    });
+    let lane: Lane | null = null;
+    const told: [number | undefined, string][] = [];
+    const { promise: both, resolve } = Promise.withResolvers<void>();
+    const to = await target(eager.host, eager.pin);
+    lane = await dialLane(
+      to,
+      { kind: 'stream', link: 'x' },
+      {
+        ...EVENTS,
+        frame(bytes) {
+          told.push([(bytes as Buffer)[0], lane === null ? 'too early' : 'in time']);
+          if (told.length === 2) resolve();
+        },
+      },
+    );
+    await both;
+    lane.cut();
+    t.same(told, [
+      [7, 'in time'],
+      [8, 'in time'],
+    ]);
+  },
+);
 
 t.test('what a proxy refuses with is told, a limited part of it', async (t) => {
   const text = `no such relay ${'x'.repeat(5_000)}`;

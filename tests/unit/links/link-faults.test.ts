@@ -183,6 +183,36 @@ t.test('a proxy that never welcomes is left', async (t) => {
   await again.close();
 });
 
+t.test(
+  'however much a proxy says that it applied, the outbox is asked about it once at a time',
+  async (t) => {
+    const clock = createFakeClock();
+    const outbox = createOutbox(clock);
+    let asked = 0;
+    let atOnce = 0;
+    const refresh = outbox.refresh.bind(outbox);
+    outbox.refresh = async () => {
+      asked += 1;
+      atOnce += 1;
+      t.equal(atOnce, 1, 'one at a time');
+      const answer = await refresh();
+      atOnce -= 1;
+      return answer;
+    };
+    const proxy = createScriptedProxy();
+    const links = link(clock, outbox, [proxy]);
+    await rest();
+    proxy.say(proxy.welcome());
+    await rest();
+    const { incarnation } = outbox;
+    for (let seq = 1; seq <= 1_000; seq++) proxy.say({ type: 'applied', incarnation, seq });
+    await rest();
+    t.equal(asked, 1);
+    t.match(proxy.closes[0], { code: CLOSE.violation, reason: /applied 1,/ });
+    await links.close();
+  },
+);
+
 t.test('a proxy that breaks the protocol is cut, with the reason', async (t) => {
   const cases: [string, (proxy: ReturnType<typeof createScriptedProxy>) => void, RegExp][] = [
     ['no JSON', (proxy) => proxy.say('{'), /not JSON/],
