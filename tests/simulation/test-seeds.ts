@@ -3,7 +3,8 @@ import { loadSimulation } from './load.ts';
 
 /**
  * Runs seeds that every change must pass, and says which promise which seed breaks. `npm test` runs the first of them, the
- * files of tests/long the others; there are several files, so that they run side by side.
+ * files of tests/long the others; there are many files, so that they run side by side and none of
+ * them needs much memory: a run leaves megabytes behind in its process.
  */
 export function testSeeds(from: number, to: number): void {
   t.test(`every promise holds in the runs of seeds ${from} to ${to}`, async (t) => {

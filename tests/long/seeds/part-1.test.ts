@@ -1,3 +1,3 @@
 import { testSeeds } from '../../simulation/test-seeds.ts';
 
-testSeeds(301, 640);
+testSeeds(301, 425);

@@ -1,3 +1,3 @@
 import { testSeeds } from '../../simulation/test-seeds.ts';
 
-testSeeds(641, 980);
+testSeeds(426, 550);

@@ -1,3 +1,3 @@
 import { testSeeds } from '../../simulation/test-seeds.ts';
 
-testSeeds(981, 1_320);
+testSeeds(551, 675);

@@ -1,3 +1,3 @@
 import { testSeeds } from '../../simulation/test-seeds.ts';
 
-testSeeds(1_321, 1_660);
+testSeeds(676, 800);

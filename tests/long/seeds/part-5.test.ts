@@ -1,3 +1,3 @@
 import { testSeeds } from '../../simulation/test-seeds.ts';
 
-testSeeds(1_661, 2_000);
+testSeeds(801, 925);
