@@ -18,6 +18,17 @@ const LOOK_SHARE = 20;
 /** Records read at a time. */
 const PAGE = 500;
 
+/** A record as the outbox keeps it; null = none, or none that can be read. */
+interface Kept {
+  text: string | null;
+  record: CampaignRecord | null;
+}
+
+/** One that can be read. */
+interface Read extends Kept {
+  record: CampaignRecord;
+}
+
 /** A campaign as it stands. */
 export interface Campaign extends CampaignRecord {
   name: string;
@@ -64,9 +75,7 @@ export interface CampaignsOptions {
 
 /** Reads the records, and goes on with what a former run had begun. */
 export async function createCampaigns({ outbox, clock, log }: CampaignsOptions): Promise<Campaigns> {
-  const records = new Map<string, CampaignRecord>();
-  /** Records as the outbox keeps them, also those that cannot be read. */
-  const texts = new Map<string, string>();
+  const records = new Map<string, Read>();
   /** Campaigns whose end is ours to tell: known at the start, or begun here. */
   const own = new Set<string>();
   /** Pushes that go on, by campaign. */
@@ -81,40 +90,43 @@ export async function createCampaigns({ outbox, clock, log }: CampaignsOptions):
     const page = await outbox.campaigns(after, PAGE);
     for (const { name, settings } of page) {
       const record = readRecord(settings);
-      texts.set(name, settings);
       own.add(name);
       if (record === null) log.warn('the record of a campaign cannot be read', { campaign: name });
-      else records.set(name, record);
+      else records.set(name, { text: settings, record });
     }
     after = page.at(-1)?.name ?? after;
     more = page.length === PAGE;
   }
 
   /** Another relay that shares the outbox may have begun it, or changed it. */
-  async function reread(name: string): Promise<void> {
-    const settings = await outbox.campaignRecord(name);
-    if (settings === null) return;
-    texts.set(name, settings);
-    const record = readRecord(settings);
-    if (record === null) return;
-    records.set(name, record);
+  async function reread(name: string): Promise<Kept> {
+    const text = await outbox.campaignRecord(name);
+    if (text === null) return { text, record: null };
+    const record = readRecord(text);
+    if (record === null) return { text, record };
+    const kept = { text, record };
+    records.set(name, kept);
     watch(name, record);
+    return kept;
   }
 
-  /** Resolves to false where the record was changed by somebody else since it was read. */
+  /**
+   * @param former - what `record` was made of
+   * @returns what is kept now; null = the record was changed by somebody else meanwhile, and nothing was done
+   */
   async function keep(
     name: string,
     record: CampaignRecord,
-    news: CampaignNews | null = newsOf(name, records.get(name), record),
-  ): Promise<boolean> {
+    former: Kept,
+    news: CampaignNews | null = newsOf(name, former.record, record),
+  ): Promise<Read | null> {
     const text = JSON.stringify(record);
-    const former = texts.get(name) ?? null;
-    if (!(await outbox.keepCampaign(name, text, former, news ?? undefined))) return false;
-    texts.set(name, text);
-    records.set(name, record);
+    if (!(await outbox.keepCampaign(name, text, former.text, news ?? undefined))) return null;
+    const kept = { text, record };
+    records.set(name, kept);
     watch(name, record);
     if (news !== null) log.info('campaign', { what: news.what, ...news.facts });
-    return true;
+    return kept;
   }
 
   function watch(name: string, record: CampaignRecord): void {
@@ -148,70 +160,74 @@ export async function createCampaigns({ outbox, clock, log }: CampaignsOptions):
   }
 
   async function lookAt(name: string): Promise<void> {
-    await reread(name);
-    const record = records.get(name);
-    if (record === undefined || record.state === 'aborted') return;
+    const kept = await reread(name);
+    const { record } = kept;
+    if (record === null || record.state === 'aborted') return;
     const isWhole = (): boolean => (pushing.get(name) ?? 0) === 0;
     if (isJudged(record)) {
       const verdict = judge(record, await outbox.campaign(name));
       // Where somebody else was faster, the next look sees what he did.
       if (verdict.do === 'abort')
-        return void (await apply(name, { ...record, state: 'aborted', why: verdict.why }));
+        return void (await apply(name, { ...record, state: 'aborted', why: verdict.why }, kept));
       if (verdict.do === 'start' && isWhole()) {
-        if (verdict.most === null) return void (await apply(name, { ...record, phase: 'all' }));
+        if (verdict.most === null) return void (await apply(name, { ...record, phase: 'all' }, kept));
         await outbox.release(name, { spacing: 0, most: verdict.most });
       }
     }
     if (!isWhole() || (await outbox.holdsCampaign(name)) || !isWhole()) return;
     // With nothing held there is nothing to come; a push or a re-drive begins anew.
     watched.delete(name);
-    if (record.endedAt === null && own.has(name)) await end(name, record);
+    if (record.endedAt === null && own.has(name)) await end(name, { ...kept, record });
   }
 
-  async function end(name: string, record: CampaignRecord): Promise<void> {
+  async function end(name: string, kept: Read): Promise<void> {
+    const { record } = kept;
     const ended = { ...record, endedAt: clock.wall() };
     const news = newsOf(name, record, ended);
     const told = news === null ? null : withCounts(news, await outbox.campaign(name));
-    if (!(await keep(name, ended, told))) watch(name, record);
+    if ((await keep(name, ended, kept, told)) === null) watch(name, record);
   }
 
   /** Writes down what is wanted, and does it; false where the record was changed meanwhile, and nothing was done. */
-  async function apply(name: string, record: CampaignRecord): Promise<boolean> {
-    if (!(await keep(name, record))) return false;
-    await fulfil(name, record);
+  async function apply(name: string, record: CampaignRecord, former: Kept): Promise<boolean> {
+    const kept = await keep(name, record, former);
+    if (kept === null) return false;
+    await fulfil(name, kept);
     return true;
   }
 
-  async function fulfil(name: string, record: CampaignRecord): Promise<void> {
+  async function fulfil(name: string, kept: Read): Promise<void> {
+    const { record } = kept;
     if (record.state === 'aborted') await outbox.abandon(name, 'campaign aborted');
     else if (record.state === 'paused') await outbox.park(name);
     else if (record.phase === 'all') await outbox.release(name, { spacing: record.spacing });
     else if (record.underWay > 0) {
       await outbox.release(name, { spacing: 0, most: record.underWay });
-      await keep(name, { ...record, underWay: 0 });
+      await keep(name, { ...record, underWay: 0 }, kept);
     }
   }
 
   /** A campaign whose record is lost (a salvaged outbox) waits for somebody to say how to go on. */
-  async function find(name: string): Promise<Campaign> {
-    await reread(name);
+  async function findKept(name: string): Promise<{ campaign: Campaign; kept: Kept }> {
+    const kept = await reread(name);
     const progress = await outbox.campaign(name);
-    const record = records.get(name);
-    if (record !== undefined) return { name, ...record, progress };
+    if (kept.record !== null) return { campaign: { name, ...kept.record, progress }, kept };
     if (Object.keys(progress.states).length === 0) throw unknown(name);
     const state = progress.parked > 0 ? 'paused' : 'running';
-    return { name, ...newRecord(DEFAULT_PLAN, 0), state, progress };
+    return { campaign: { name, ...newRecord(DEFAULT_PLAN, 0), state, progress }, kept };
   }
+
+  const find = async (name: string): Promise<Campaign> => (await findKept(name)).campaign;
 
   async function change(
     name: string,
     to: (campaign: Campaign) => Partial<CampaignRecord> | null,
   ): Promise<Campaign> {
     for (;;) {
-      const campaign = await find(name);
+      const { campaign, kept } = await findKept(name);
       const { name: _name, progress: _progress, ...record } = campaign;
       const changed = to(campaign);
-      if (changed === null || (await apply(name, { ...record, ...changed }))) return find(name);
+      if (changed === null || (await apply(name, { ...record, ...changed }, kept))) return find(name);
     }
   }
 
@@ -227,24 +243,26 @@ export async function createCampaigns({ outbox, clock, log }: CampaignsOptions):
   /** Sees to it that there is a record under which can be pushed. */
   async function start(name: string, asked: Partial<CampaignPlan>): Promise<void> {
     for (;;) {
-      await reread(name);
-      const known = records.get(name);
+      const kept = await reread(name);
+      const known = kept.record;
       own.add(name);
-      if (known === undefined) {
+      if (known === null) {
         if (records.size >= CAMPAIGNS) throw tooMany(name);
-        if (await keep(name, newRecord({ ...DEFAULT_PLAN, ...asked }, clock.wall()))) return;
+        const fresh = newRecord({ ...DEFAULT_PLAN, ...asked }, clock.wall());
+        if ((await keep(name, fresh, kept)) !== null) return;
         continue;
       }
       refuseAborted({ name, ...known });
       refuseOtherPlan(name, known, asked);
       if (known.endedAt === null) return watch(name, known);
-      if (await keep(name, { ...known, endedAt: null })) return;
+      if ((await keep(name, { ...known, endedAt: null }, kept)) !== null) return;
     }
   }
 
-  for (const [name, record] of records) {
+  for (const [name, kept] of records) {
+    const { record } = kept;
     watch(name, record);
-    if (record.state !== 'running' || record.phase === 'all') await fulfil(name, record);
+    if (record.state !== 'running' || record.phase === 'all') await fulfil(name, kept);
   }
 
   return {
@@ -254,7 +272,7 @@ export async function createCampaigns({ outbox, clock, log }: CampaignsOptions):
       let open = true;
       return {
         place(device, order) {
-          const { state, phase, canary, spacing } = records.get(name)!;
+          const { state, phase, canary, spacing } = records.get(name)!.record;
           const waits = phase === 'canary' && shareOf(name, device) >= canary;
           return { parked: state !== 'running' || waits, delay: waits ? 0 : Math.floor(order * spacing) };
         },
@@ -266,9 +284,8 @@ export async function createCampaigns({ outbox, clock, log }: CampaignsOptions):
           else pushing.delete(name);
           // Stopped while the push went on: its last messages came behind what was stopped then.
           const stopped = async (): Promise<void> => {
-            await reread(name);
-            const record = records.get(name);
-            if (record !== undefined && record.state !== 'running') await fulfil(name, record);
+            const { text, record } = await reread(name);
+            if (record !== null && record.state !== 'running') await fulfil(name, { text, record });
           };
           void stopped().catch((error: unknown) =>
             log.warn('campaign could not be stopped whole', { campaign: name, why: describeError(error) }),

@@ -7,7 +7,7 @@ export const CAMPAIGN_NEWS = ['begun', 'widened', 'paused', 'resumed', 'aborted'
 /** What a change of its record means for those who follow; null = nothing that they are told. */
 export function newsOf(
   name: string,
-  former: CampaignRecord | undefined,
+  former: CampaignRecord | null,
   record: CampaignRecord,
 ): CampaignNews | null {
   const what = wordFor(former, record);
@@ -17,11 +17,11 @@ export function newsOf(
 }
 
 function wordFor(
-  former: CampaignRecord | undefined,
+  former: CampaignRecord | null,
   { state, phase, endedAt }: CampaignRecord,
 ): (typeof CAMPAIGN_NEWS)[number] | null {
   if (state !== (former?.state ?? 'running')) return state === 'running' ? 'resumed' : state;
-  if (former === undefined) return 'begun';
+  if (former === null) return 'begun';
   if (phase !== former.phase) return 'widened';
   if (endedAt === former.endedAt) return null;
   return endedAt === null ? 'begun' : 'ended';

@@ -70,15 +70,15 @@ function CertificateTable({ certificates }: { certificates: Certificate[] }): JS
       keyOf={({ where, name }) => `${where} ${name}`}
       columns={[
         { title: 'Of', cell: ({ name }) => name },
-        { title: 'Where', cell: ({ where }) => where },
-        {
-          title: 'Good until',
-          cell: ({ expires }) => <time dateTime={expires}>{expires.slice(0, 10)}</time>,
-        },
         {
           title: 'Left',
           cell: ({ expires }) => <Left days={Math.floor((Date.parse(expires) - now) / DAY_MS)} />,
         },
+        {
+          title: 'Good until',
+          cell: ({ expires }) => <time dateTime={expires}>{expires.slice(0, 10)}</time>,
+        },
+        { title: 'Where', cell: ({ where }) => where },
       ]}
     />
   );

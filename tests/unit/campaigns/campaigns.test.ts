@@ -213,8 +213,9 @@ t.test('of those who pause and abort a campaign at once nobody undoes an abortio
     await pushAll(lab, 'c', {}, DEVICES.slice(0, 3));
     await Promise.allSettled([
       ...Array.from({ length: round }, () => lab.campaigns.pause('c')),
-      other.abort('c'),
+      (round % 2 === 0 ? other : lab.campaigns).abort('c'),
       lab.campaigns.pause('c'),
+      lab.campaigns.begin('c').then((push) => push.close()),
       other.pause('c'),
     ]);
     t.match(await lab.campaigns.get('c'), { state: 'aborted', progress: { states: { cancelled: 3 } } });
