@@ -161,7 +161,8 @@ function serve(port: MessagePort, start: WorkerStart): void {
       try {
         if (ledger.learnDevices()) learn();
       } catch (error) {
-        fail(error);
+        // Searches then go through the rows, as before.
+        if (storageFailure(error, start.directory).fatal) fail(error);
       }
     }, LEARN_PAUSE_MS).unref();
   }
