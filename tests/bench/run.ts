@@ -13,6 +13,7 @@ import { writePages } from './pages.ts';
 import { isMeasured } from './rows.ts';
 import type { BenchRow } from './rows.ts';
 import { asText } from './table.ts';
+import { readArguments } from '../runner/arguments.ts';
 
 const HELP = `npm run bench -- [--quick] [--only TEXT] [--growth] [--all] [--keep] [--json FILE] [--compare REV]
 
@@ -49,24 +50,28 @@ const RESULTS = new URL('results/', import.meta.url).pathname;
 const progress = (text: string): void => void process.stderr.write(`… ${text}\n`);
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      all: { type: 'boolean', default: false },
-      growth: { type: 'boolean', default: false },
-      least: { type: 'string' },
-      most: { type: 'string' },
-      keep: { type: 'boolean', default: false },
-      pages: { type: 'boolean', default: false },
-      quick: { type: 'boolean', default: false },
-      only: { type: 'string', default: '' },
-      guard: { type: 'boolean', default: false },
-      compare: { type: 'string' },
-      rounds: { type: 'string' },
-      seconds: { type: 'string' },
-      json: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  });
+  const { values } = readArguments(
+    () =>
+      parseArgs({
+        options: {
+          all: { type: 'boolean', default: false },
+          growth: { type: 'boolean', default: false },
+          least: { type: 'string' },
+          most: { type: 'string' },
+          keep: { type: 'boolean', default: false },
+          pages: { type: 'boolean', default: false },
+          quick: { type: 'boolean', default: false },
+          only: { type: 'string', default: '' },
+          guard: { type: 'boolean', default: false },
+          compare: { type: 'string' },
+          rounds: { type: 'string' },
+          seconds: { type: 'string' },
+          json: { type: 'string' },
+          help: { type: 'boolean', default: false },
+        },
+      }),
+    HELP,
+  );
   if (values.help) {
     process.stdout.write(HELP);
     return 0;

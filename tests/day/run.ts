@@ -7,14 +7,22 @@
  */
 import { parseArgs } from 'node:util';
 import { liveThroughDay } from './day.ts';
+import { readArguments } from '../runner/arguments.ts';
 
-const { values } = parseArgs({
-  options: {
-    phones: { type: 'string', default: '100000' },
-    hours: { type: 'string', default: '24' },
-    seed: { type: 'string', default: '1' },
-  },
-});
+const HELP = `npm run day -- [--phones N] [--hours H] [--seed N]
+`;
+
+const { values } = readArguments(
+  () =>
+    parseArgs({
+      options: {
+        phones: { type: 'string', default: '100000' },
+        hours: { type: 'string', default: '24' },
+        seed: { type: 'string', default: '1' },
+      },
+    }),
+  HELP,
+);
 const [phones, hours, seed] = [values.phones, values.hours, values.seed].map(Number) as [
   number,
   number,

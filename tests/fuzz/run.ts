@@ -16,6 +16,7 @@ import type { Random } from './mutate.ts';
 import { pollReader } from './poll-reader.ts';
 import { mutated, openWpiFuzz } from './wpi-http.ts';
 import { xmlReader } from './xml-reader.ts';
+import { readArguments } from '../runner/arguments.ts';
 
 /** How long one target is at it before the next has its turn. */
 const TURN_MS = 250;
@@ -26,14 +27,21 @@ const ENOUGH = 20;
 
 const TARGETS = ['polls', 'links', 'wpi', 'xml'] as const;
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '1' },
-    inputs: { type: 'string' },
-    target: { type: 'string' },
-    seed: { type: 'string', default: String(Date.now() % 1e9) },
-  },
-});
+const HELP = `npm run fuzz -- [--minutes M | --inputs N] [--target polls|links|wpi|xml] [--seed N]
+`;
+
+const { values } = readArguments(
+  () =>
+    parseArgs({
+      options: {
+        minutes: { type: 'string', default: '1' },
+        inputs: { type: 'string' },
+        target: { type: 'string' },
+        seed: { type: 'string', default: String(Date.now() % 1e9) },
+      },
+    }),
+  HELP,
+);
 const chosen = TARGETS.filter((name) => values.target === undefined || name === values.target);
 const inputs = values.inputs === undefined ? Infinity : Number(values.inputs);
 const runMs = values.inputs === undefined ? Number(values.minutes) * 60_000 : Infinity;

@@ -11,17 +11,25 @@
 import { parseArgs } from 'node:util';
 import { measureOracle, ROUND, SILENT_T } from './measure.ts';
 import { UNKNOWN } from './classes.ts';
+import { readArguments } from '../runner/arguments.ts';
 
-const { values } = parseArgs({
-  options: {
-    samples: { type: 'string', default: '1000000' },
-    devices: { type: 'string', default: '10000' },
-    'poll-secret': { type: 'string', default: 'none' },
-    link: { type: 'string', default: 'up' },
-    fresh: { type: 'boolean', default: false },
-    runs: { type: 'string', default: '1' },
-  },
-});
+const HELP = `npm run oracle -- [--samples N] [--devices N] [--poll-secret path] [--link down] [--fresh] [--runs N]
+`;
+
+const { values } = readArguments(
+  () =>
+    parseArgs({
+      options: {
+        samples: { type: 'string', default: '1000000' },
+        devices: { type: 'string', default: '10000' },
+        'poll-secret': { type: 'string', default: 'none' },
+        link: { type: 'string', default: 'up' },
+        fresh: { type: 'boolean', default: false },
+        runs: { type: 'string', default: '1' },
+      },
+    }),
+  HELP,
+);
 const [samples, devices, runs] = [Number(values.samples), Number(values.devices), Number(values.runs)];
 const { link, fresh, 'poll-secret': pollSecret } = values;
 if (!Number.isInteger(samples) || samples < 1_000) throw new Error('--samples is a whole number from 1000');

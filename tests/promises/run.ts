@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
+import { readArguments } from '../runner/arguments.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const ENGINES = ['sqlite', 'postgres'];
@@ -17,7 +18,10 @@ const ENGINES = ['sqlite', 'postgres'];
 const OF_SQLITE = ['backup', 'faults-clock', 'faults-disk'];
 const FILE_S = '900';
 
-const { values } = parseArgs({ options: { engine: { type: 'string' } } });
+const HELP = `npm run promises -- [--engine sqlite|postgres]
+`;
+
+const { values } = readArguments(() => parseArgs({ options: { engine: { type: 'string' } } }), HELP);
 if (values.engine !== undefined && !ENGINES.includes(values.engine)) {
   process.stderr.write(`promises: there is no engine ${values.engine}; there are ${ENGINES.join(' and ')}\n`);
   process.exit(2);

@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { PLANTED_BUGS } from './bugs/bugs.ts';
 import type { PlantedBug } from './bugs/bugs.ts';
 import { loadSimulation } from './load.ts';
+import { readArguments } from '../runner/arguments.ts';
 
 const HELP = `usage: npm run simulate -- [options]
 
@@ -31,19 +32,23 @@ One seed is one run: the same seed does the same, byte for byte. Exit code 0 whe
 /** The largest seed that a random start may be. */
 const SEEDS = 2 ** 31;
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    seeds: { type: 'string' },
-    count: { type: 'string' },
-    minutes: { type: 'string' },
-    'keep-going': { type: 'boolean', default: false },
-    quiet: { type: 'boolean', default: false },
-    bug: { type: 'string' },
-    bugs: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const { values } = readArguments(
+  () =>
+    parseArgs({
+      options: {
+        seed: { type: 'string' },
+        seeds: { type: 'string' },
+        count: { type: 'string' },
+        minutes: { type: 'string' },
+        'keep-going': { type: 'boolean', default: false },
+        quiet: { type: 'boolean', default: false },
+        bug: { type: 'string' },
+        bugs: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }),
+  HELP,
+);
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { soakReport } from './report.ts';
 import { soak } from './soak.ts';
+import { readArguments } from '../runner/arguments.ts';
 
 const HELP = `npm run soak -- [--minutes M] [--phones N] [--fault-every S] [--report FILE]
 
@@ -15,15 +16,19 @@ Exit code 0 when all that is promised held, else 1.
   --report FILE    where the report goes, as Markdown (default: standard output)
 `;
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '10' },
-    phones: { type: 'string', default: '200' },
-    'fault-every': { type: 'string', default: '20' },
-    report: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-});
+const { values } = readArguments(
+  () =>
+    parseArgs({
+      options: {
+        minutes: { type: 'string', default: '10' },
+        phones: { type: 'string', default: '200' },
+        'fault-every': { type: 'string', default: '20' },
+        report: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    }),
+  HELP,
+);
 
 const tasks: (() => unknown)[] = [];
 const owner = { teardown: (task: () => unknown) => tasks.push(task) };
