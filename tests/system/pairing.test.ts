@@ -205,7 +205,7 @@ t.test('what cannot start says what, where and what to do', async (t) => {
     }
     t.match(await runProgram('sallyport-proxy', ['run', '--config', '/nonexistent.yaml']), {
       code: 1,
-      stderr: /ENOENT/,
+      stderr: /config file \/nonexistent\.yaml: there is no such file/,
     });
     t.match(await runProgram('sallyport-proxy', ['sing']), { code: 2, stderr: /unknown command/ });
   });
