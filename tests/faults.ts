@@ -1,7 +1,7 @@
 /**
- * Runs the tests of real faults, tests/system/faults-*.test.ts, one at a time.
+ * Runs the tests of real faults, tests/long/faults-*.test.ts, one at a time.
  *
- *   npm run faults                   as `npm test` runs them, about two minutes
+ *   npm run faults                   as `npm run test:long` runs them, about four minutes
  *   npm run faults -- --long         every point and the whole numbers: 20 cuts, 100 flaps, 5 000 phones; about an hour
  *   npm run faults -- --long kill    only files whose names have `kill` in them
  *
@@ -20,10 +20,10 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 
-const files = readdirSync(new URL('system', import.meta.url))
+const files = readdirSync(new URL('long', import.meta.url))
   .filter((name) => /^faults-.*\.test\.ts$/.test(name))
   .filter((name) => words.length === 0 || words.some((word) => name.includes(word)))
-  .map((name) => `tests/system/${name}`);
+  .map((name) => `tests/long/${name}`);
 if (files.length === 0) {
   process.stderr.write(`faults: no file has ${words.join(' or ')} in its name\n`);
   process.exit(2);
