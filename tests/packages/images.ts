@@ -111,13 +111,14 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
         const [file = '', ...args] = container.instead(
           'sh',
           '-c',
-          `echo ready; for i in $(seq ${started}); do sleep 60 & done; echo all`,
+          `echo ready; read go; for i in $(seq ${started}); do sleep 60 & done; echo all`,
         );
-        const crowd = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+        const crowd = spawn(file, args, { stdio: 'pipe' });
         let said = '';
         crowd.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
         await once(crowd.stdout, 'data');
         t.same(await container.limits(), [memoryBytes, pids]);
+        crowd.stdin.end('go\n');
         await once(crowd, 'close');
         t.match(said, /fork/, `${started} processes are too many`);
       }
