@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
+import { inTurns } from '../fixtures/in-turns.ts';
 import { macAfter } from '../phones/index.ts';
 
 const FIRST = '00:1A:E8:78:00:01';
@@ -22,16 +23,6 @@ interface Provisioned {
 
 const ruleset = (name: string): string =>
   fileURLToPath(new URL(`../../deploy/nftables/${name}.nft`, import.meta.url));
-
-async function inTurns<T, R>(all: readonly T[], run: (one: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let at = next++; at < all.length; at = next++) results[at] = await run(all[at]!);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  return results;
-}
 
 /** Looks until `good`; rejects at the deadline with what was seen last. */
 async function until<T>(what: string, look: () => T | Promise<T>, good: (seen: T) => boolean): Promise<T> {
@@ -95,7 +86,7 @@ export function provisioning(
       );
 
       const busyBefore = busy;
-      const contacted = await inTurns(devices, async (device) => {
+      const contacted = await inTurns(devices, AT_ONCE, async (device) => {
         const actions = [
           { action: 'WriteItems', items: { 'display-text': device } },
           { action: 'ReadItems', items: { 'display-text': '' } },
@@ -129,7 +120,7 @@ export function provisioning(
       type Device = { messages: { id: string; state: string }[]; history: Event[]; pending: boolean };
       const about = (device: string): Promise<Device> =>
         gate.call('GET', `/v1/devices/${encodeURIComponent(device)}`).then(({ body }) => body as never);
-      const ended = await inTurns(devices, (device) =>
+      const ended = await inTurns(devices, AT_ONCE, (device) =>
         until(
           device,
           () => about(device),

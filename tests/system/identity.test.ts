@@ -4,6 +4,7 @@ import type { Gate } from '../fixtures/gate.ts';
 import { phoneAt } from '../fixtures/phone-at.ts';
 import { createLabelledService, LABEL } from '../fixtures/services/labelled-service.ts';
 import type { CookieKind, LabelledService } from '../fixtures/services/labelled-service.ts';
+import { inTurns } from '../fixtures/in-turns.ts';
 import { baseItems, createDialer, createPhone, macAfter, parseTarget } from '../phones/index.ts';
 import type { CookieEcho, Phone } from '../phones/index.ts';
 import { reply } from '../conformance/documents.ts';
@@ -65,16 +66,6 @@ function mistaken(
   });
 }
 
-async function inTurns<T, R>(all: readonly T[], run: (one: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let at = next++; at < all.length; at = next++) results[at] = await run(all[at]!);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  return results;
-}
-
 async function warned(gate: Gate, what: string): Promise<number> {
   const text = await (await fetch(`${gate.api}/metrics`)).text();
   return Number(new RegExp(`^sallyport_warnings_total\\{.*"${what}".*\\} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
@@ -132,12 +123,12 @@ t.test(`${PHONES} phones behind one address`, async (t) => {
   });
 
   const calling = phones.filter((_, n) => actors[n]?.fate !== 'stays away');
-  const polled = await inTurns(calling, async (phone) => (await phone.pollNow()).status);
+  const polled = await inTurns(calling, AT_ONCE, async (phone) => (await phone.pollNow()).status);
   t.strictSame([...new Set(polled)], [202], 'all are called');
   await Promise.all(phones.map((phone) => phone.idle()));
 
   const away = actors.filter(({ fate }) => fate === 'stays away');
-  const polls = await inTurns(away, ({ device }) => gate.poll(device));
+  const polls = await inTurns(away, AT_ONCE, ({ device }) => gate.poll(device));
   t.strictSame([...new Set(polls)], [202], 'nobody who stays away is quiet');
 
   const replied = actors.filter(({ fate }) => fate === 'finishes' || fate === 'busy');
@@ -147,7 +138,7 @@ t.test(`${PHONES} phones behind one address`, async (t) => {
   // Once the last one is in the history, all are.
   const last = actors.findLast((each) => each.fate === 'finishes' && isTold(each))?.device ?? '';
   await gate.polls(last, 200);
-  const accounts = await inTurns(actors, ({ device }) => accountOf(gate, device));
+  const accounts = await inTurns(actors, AT_ONCE, ({ device }) => accountOf(gate, device));
 
   t.strictSame(mistaken(actors, accounts, service), [], 'nobody is taken for another');
   const known = (at: number): boolean =>
@@ -190,7 +181,11 @@ t.test(`${PHONES} phones behind one address`, async (t) => {
     connection.close();
     await gate.polls(victim, 200);
     const both: Actor[] = [victim, thief].map((device) => ({ ...actor(0), device, fate: 'vanishes' }));
-    const wrong = mistaken(both, await inTurns(both, ({ device }) => accountOf(gate, device)), service);
+    const wrong = mistaken(
+      both,
+      await inTurns(both, AT_ONCE, ({ device }) => accountOf(gate, device)),
+      service,
+    );
     t.match(wrong, [`${victim} vanishes, and was cleared`]);
   });
 });
