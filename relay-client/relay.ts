@@ -38,7 +38,7 @@ import { createSessions } from './sessions/sessions.ts';
 import { createLookout } from './warnings/lookout.ts';
 import { createRecentWarnings } from './warnings/recent.ts';
 import { createWebhooks } from './webhooks/webhooks.ts';
-import { POLL_OVERDUE_MS } from './why.ts';
+import { POLL_OVERDUE_MS } from './why/phone.ts';
 
 /** After this long a proxy that has yet to apply the end of some work hears that its session is over all the same. */
 const TOLD_MS = 2_000;

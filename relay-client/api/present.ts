@@ -8,7 +8,7 @@ import type { PollRate } from '../series/proxy-figures.ts';
 import { STEP_MS } from '../series/series.ts';
 import type { Pickups, SeriesPoint } from '../series/series.ts';
 import type { RecentWarning } from '../warnings/recent.ts';
-import type { Why } from '../why.ts';
+import type { Why } from '../why/facts.ts';
 import type {
   CampaignBody,
   DeviceRowBody,

@@ -1,7 +1,7 @@
 import { ERROR_CODES } from '../../shared/errors.ts';
 import { WARNINGS } from '../warnings/kinds.ts';
 import type { Warning } from '../warnings/kinds.ts';
-import { VERDICTS } from '../why.ts';
+import { VERDICTS } from '../why/facts.ts';
 import { namedShapes, z } from './schema.ts';
 
 /** What the API answers, as shapes. Times are ISO 8601 in UTC. */

@@ -1,7 +1,9 @@
 import t from 'tap';
 import type { Message } from '../../../relay-client/outbox/outbox.ts';
-import { OFFER_PATIENCE_MS, POLL_OVERDUE_MS, VERDICTS, why } from '../../../relay-client/why.ts';
-import type { WhyFacts } from '../../../relay-client/why.ts';
+import { VERDICTS } from '../../../relay-client/why/facts.ts';
+import type { WhyFacts } from '../../../relay-client/why/facts.ts';
+import { OFFER_PATIENCE_MS, POLL_OVERDUE_MS } from '../../../relay-client/why/phone.ts';
+import { why } from '../../../relay-client/why/why.ts';
 import { span } from '../../../relay-client/words.ts';
 import {
   device,

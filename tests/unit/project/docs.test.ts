@@ -3,7 +3,7 @@ import { dirname, join, normalize } from 'node:path';
 import t from 'tap';
 import { blocksOf, documents, proseOf, readDocument, ROOT, tableUnder } from '../../fixtures/documents.ts';
 import { readModules } from '../../fixtures/project/imports.ts';
-import { VERDICTS } from '../../../relay-client/why.ts';
+import { VERDICTS } from '../../../relay-client/why/facts.ts';
 
 const pages = documents();
 

@@ -1,6 +1,6 @@
-import type { Milliseconds } from '../shared/clock.ts';
-import type { HeldAt, ProxyState } from './desk.ts';
-import { span } from './words.ts';
+import type { Milliseconds } from '../../shared/clock.ts';
+import type { HeldAt, ProxyState } from '../desk.ts';
+import { span } from '../words.ts';
 
 /** At which proxies something stands, in words: no more than what the links know. */
 
