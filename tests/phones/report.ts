@@ -66,14 +66,20 @@ export function factsOf(event: PhoneEvent): Record<string, unknown> | undefined 
   }
 }
 
-export function createReport(write: (line: string) => void, json: boolean, events: boolean): Report {
+/** @param now - the wall clock; it says when an event was told, so that events of several programs can be put in order */
+export function createReport(
+  write: (line: string) => void,
+  json: boolean,
+  events: boolean,
+  now: () => Date = () => new Date(),
+): Report {
   return {
     ready(facts) {
       if (json) write(JSON.stringify({ msg: 'ready', ...facts }));
     },
     event(event) {
       const facts = events ? factsOf(event) : undefined;
-      if (facts) write(json ? JSON.stringify(facts) : readable(facts));
+      if (facts) write(json ? JSON.stringify({ time: now().toISOString(), ...facts }) : readable(facts));
     },
     stats(stats, last) {
       if (json) return write(JSON.stringify({ msg: last ? 'done' : 'progress', ...stats }));
