@@ -5,22 +5,11 @@ import { DeskError, readRefusal } from './desk-error.ts';
 import { readEventStream } from './event-stream.ts';
 import type { DeskEvent } from './event-stream.ts';
 import { jsonLines, textLines } from './lines.ts';
-import type { PushBody } from './request-shapes.ts';
-import type {
-  AcceptedBody,
-  BulkResult,
-  CampaignBody,
-  ClearedBody,
-  DeviceDetailBody,
-  DeviceRowBody,
-  MessageBody,
-  ProxyBody,
-  ReadyBody,
-  ServiceBody,
-  StatusBody,
-  UnknownDeviceBody,
-  WhyBody,
-} from './shapes.ts';
+import type { PushBody } from './shapes/requests.ts';
+import type { CampaignBody } from './shapes/campaigns.ts';
+import type { DeviceDetailBody, DeviceRowBody, UnknownDeviceBody, WhyBody } from './shapes/devices.ts';
+import type { AcceptedBody, BulkResult, ClearedBody, MessageBody } from './shapes/messages.ts';
+import type { ProxyBody, ReadyBody, ServiceBody, StatusBody } from './shapes/relay.ts';
 
 export interface DeskClientOptions {
   /** Where the API is, such as `http://127.0.0.1:9470`. */

@@ -4,7 +4,7 @@ import type { RelayView } from '../desk.ts';
 import { rankOf } from '../device-order.ts';
 import type { DeviceOrder, DeviceRank, DeviceRecord, Outbox } from '../outbox/outbox.ts';
 import { ApiError } from './errors.ts';
-import type { DevicesQuery } from './request-shapes.ts';
+import type { DevicesQuery } from './shapes/requests.ts';
 
 /** Pages of devices, in whatever order they are asked for. */
 

@@ -1,4 +1,5 @@
-import type { EventBody, ProxyBody } from './shapes.ts';
+import type { EventBody } from './shapes/events.ts';
+import type { ProxyBody } from './shapes/relay.ts';
 
 /** What a follower of events gets. */
 export type DeskEvent =

@@ -1,7 +1,7 @@
 import { codesOf } from './errors.ts';
 import type { Route } from './router.ts';
 import { jsonSchema } from './schema.ts';
-import { errorShape } from './shapes.ts';
+import { errorShape } from './shapes/error.ts';
 
 type Json = Record<string, unknown>;
 

@@ -9,19 +9,12 @@ import { STEP_MS } from '../series/series.ts';
 import type { Pickups, SeriesPoint } from '../series/series.ts';
 import type { RecentWarning } from '../warnings/recent.ts';
 import type { Why } from '../why/facts.ts';
-import type {
-  CampaignBody,
-  DeviceRowBody,
-  EventBody,
-  MessageBody,
-  PickupsBody,
-  PollRateBody,
-  ProxyBody,
-  SeriesBody,
-  ServiceBody,
-  WarningBody,
-  WhyBody,
-} from './shapes.ts';
+import type { CampaignBody } from './shapes/campaigns.ts';
+import type { DeviceRowBody, WhyBody } from './shapes/devices.ts';
+import type { EventBody } from './shapes/events.ts';
+import type { MessageBody } from './shapes/messages.ts';
+import type { PickupsBody, PollRateBody, ProxyBody, SeriesBody, ServiceBody } from './shapes/relay.ts';
+import type { WarningBody } from './shapes/warnings.ts';
 
 /** How what we know looks on the wire. */
 

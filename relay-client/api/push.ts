@@ -7,7 +7,7 @@ import type { RelayView } from '../desk.ts';
 import type { Push } from '../outbox/outbox.ts';
 import { ApiError } from './errors.ts';
 import type { PushDefaults } from './limits.ts';
-import type { PushBody } from './request-shapes.ts';
+import type { PushBody } from './shapes/requests.ts';
 
 export interface PushSurroundings {
   /** Wall time. */

@@ -13,10 +13,10 @@ import type { PushSurroundings } from './push.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { readAs } from './schema.ts';
-import { bulkLineShape, bulkQuery, noFields } from './request-shapes.ts';
-import type { BulkQuery } from './request-shapes.ts';
-import { bulkResultShape } from './shapes.ts';
-import type { BulkResult } from './shapes.ts';
+import { bulkLineShape, bulkQuery, noFields } from './shapes/requests.ts';
+import type { BulkQuery } from './shapes/requests.ts';
+import { bulkResultShape } from './shapes/messages.ts';
+import type { BulkResult } from './shapes/messages.ts';
 
 const LINE_TYPES = ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'application/json'];
 

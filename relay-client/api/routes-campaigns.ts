@@ -1,10 +1,10 @@
 import type { Campaign, Campaigns } from '../campaigns/campaigns.ts';
 import type { Context } from './context.ts';
 import { presentCampaign } from './present.ts';
-import { campaignParams, campaignsQuery, noFields } from './request-shapes.ts';
+import { campaignParams, campaignsQuery, noFields } from './shapes/requests.ts';
 import { route } from './router.ts';
 import type { Reply, Route } from './router.ts';
-import { campaignShape, campaignsShape } from './shapes.ts';
+import { campaignShape, campaignsShape } from './shapes/campaigns.ts';
 
 const PAGE = 100;
 

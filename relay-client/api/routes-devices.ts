@@ -14,9 +14,9 @@ import { isoTime, maybeIsoTime, presentDevice, presentEvent, presentMessage, pre
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { z } from './schema.ts';
-import { deviceParams, devicesQuery, noFields } from './request-shapes.ts';
-import { deviceDetailShape, devicesShape, unknownDevicesShape, whyShape } from './shapes.ts';
-import type { DeviceDetailBody } from './shapes.ts';
+import { deviceParams, devicesQuery, noFields } from './shapes/requests.ts';
+import { deviceDetailShape, devicesShape, unknownDevicesShape, whyShape } from './shapes/devices.ts';
+import type { DeviceDetailBody } from './shapes/devices.ts';
 
 const DEFAULT_LIST = 100;
 /** How much of a device's past one look at it shows. */

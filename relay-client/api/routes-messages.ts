@@ -13,9 +13,9 @@ import {
   noFields,
   pushQuery,
   pushShape,
-} from './request-shapes.ts';
-import { acceptedShape, clearedShape, messageShape, messagesShape } from './shapes.ts';
-import type { AcceptedBody, ClearedBody, MessageBody } from './shapes.ts';
+} from './shapes/requests.ts';
+import { acceptedShape, clearedShape, messageShape, messagesShape } from './shapes/messages.ts';
+import type { AcceptedBody, ClearedBody, MessageBody } from './shapes/messages.ts';
 
 const DEFAULT_LIST = 100;
 

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { chooseEncoding, namesTag } from '../dashboard-server/negotiate.ts';
 import type { Page, Pages } from '../dashboard-server/pages.ts';
 import { ApiError } from './errors.ts';
-import { noFields } from './request-shapes.ts';
+import { noFields } from './shapes/requests.ts';
 import { route } from './router.ts';
 import type { Reply, Route } from './router.ts';
 import { z } from './schema.ts';

@@ -12,17 +12,11 @@ import {
 } from './present.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
-import { eventsQuery, noFields, seriesQuery } from './request-shapes.ts';
-import {
-  eventShape,
-  proxiesShape,
-  readyShape,
-  seriesShape,
-  servicesShape,
-  statusShape,
-  warningsShape,
-} from './shapes.ts';
-import type { ProxyBody, ReadyBody, StatusBody } from './shapes.ts';
+import { eventsQuery, noFields, seriesQuery } from './shapes/requests.ts';
+import { eventShape } from './shapes/events.ts';
+import { proxiesShape, readyShape, seriesShape, servicesShape, statusShape } from './shapes/relay.ts';
+import { warningsShape } from './shapes/warnings.ts';
+import type { ProxyBody, ReadyBody, StatusBody } from './shapes/relay.ts';
 
 /** The relay itself: links, services, status, events, health, metrics. */
 export function relayRoutes(context: Context): Route[] {

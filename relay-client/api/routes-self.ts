@@ -2,7 +2,7 @@ import { openApiDocument } from './openapi.ts';
 import { route } from './router.ts';
 import type { Route } from './router.ts';
 import { z } from './schema.ts';
-import { noFields } from './request-shapes.ts';
+import { noFields } from './shapes/requests.ts';
 
 /** The document of the API, which describes itself as well. */
 export function selfRoutes(others: readonly Route[], version: string): Route[] {

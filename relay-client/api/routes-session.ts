@@ -5,12 +5,12 @@ import type { TokenLimit } from '../dashboard-server/token-limit.ts';
 import type { Log } from '../../shared/log.ts';
 import { ApiError } from './errors.ts';
 import { cookieName, sessionId, tooManyTokens } from './guard.ts';
-import { noFields } from './request-shapes.ts';
+import { noFields } from './shapes/requests.ts';
 import { route } from './router.ts';
 import type { Reply, Route } from './router.ts';
 import { z } from './schema.ts';
-import { sessionShape } from './shapes.ts';
-import type { SessionBody } from './shapes.ts';
+import { sessionShape } from './shapes/session.ts';
+import type { SessionBody } from './shapes/session.ts';
 
 const loginShape = z.strictObject({
   token: z.string().max(10_000).describe('The content of the token file.'),

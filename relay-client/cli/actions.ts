@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describeError, SallyportError } from '../../shared/errors.ts';
-import type { MessageBody } from '../api/shapes.ts';
+import type { MessageBody } from '../api/shapes/messages.ts';
 import type { HeldAction } from '../courier/actions.ts';
 import { createIsSecret, MASK, maskActions } from '../courier/secrets.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CampaignBody } from '../api/shapes.ts';
+import type { CampaignBody } from '../api/shapes/campaigns.ts';
 import { action, common, FAILED, OK } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { createProgress } from './progress.ts';

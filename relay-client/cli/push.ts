@@ -4,7 +4,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { DeskError } from '../api/client.ts';
 import type { BulkInput, BulkOptions, DeskClient } from '../api/client.ts';
-import type { PushBody } from '../api/request-shapes.ts';
+import type { PushBody } from '../api/shapes/requests.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import type { HeldAction } from '../courier/actions.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { MessageBody } from '../api/shapes.ts';
+import type { MessageBody } from '../api/shapes/messages.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 

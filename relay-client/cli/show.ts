@@ -1,7 +1,8 @@
 import { visible } from '../../shared/visible.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import type { DeviceRowBody, StatusBody, UnknownDeviceBody, WhyBody } from '../api/shapes.ts';
+import type { DeviceRowBody, UnknownDeviceBody, WhyBody } from '../api/shapes/devices.ts';
+import type { StatusBody } from '../api/shapes/relay.ts';
 import { span } from '../words.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';

@@ -1,6 +1,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import type { SessionBody, StatusBody } from '../api/shapes.ts';
+import type { StatusBody } from '../api/shapes/relay.ts';
+import type { SessionBody } from '../api/shapes/session.ts';
 import { ask, describe, onSignedOut, readSession, signOut } from './data/api.ts';
 import { startLive, stopLive } from './data/live.ts';
 import { href, usePlace } from './data/route.ts';

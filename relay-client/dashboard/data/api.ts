@@ -1,5 +1,5 @@
 import type { ErrorBody } from '../../api/errors.ts';
-import type { SessionBody } from '../../api/shapes.ts';
+import type { SessionBody } from '../../api/shapes/session.ts';
 
 /** The relay's API, as the pages ask it: by the cookie, and with the proof that changes need. */
 

@@ -1,4 +1,4 @@
-import type { EventBody } from '../../api/shapes.ts';
+import type { EventBody } from '../../api/shapes/events.ts';
 
 /** What happens, as it happens: one stream of server-sent events for all pages. */
 

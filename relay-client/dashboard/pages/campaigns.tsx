@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { CampaignBody } from '../../api/shapes.ts';
+import type { CampaignBody } from '../../api/shapes/campaigns.ts';
 import { ask, at } from '../data/api.ts';
 import { useResource } from '../data/use.ts';
 import { Empty, Fault, Heading, Loading, Panel } from '../parts/blocks.tsx';

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import type { SeriesBody } from '../../api/shapes.ts';
+import type { SeriesBody } from '../../api/shapes/relay.ts';
 import { ask, describe } from '../data/api.ts';
 import { Chart } from '../parts/chart.tsx';
 import type { Line } from '../parts/chart.tsx';

@@ -1,4 +1,4 @@
-import type { MessageBody } from '../../api/shapes.ts';
+import type { MessageBody } from '../../api/shapes/messages.ts';
 import { ask, at } from '../data/api.ts';
 import type { Deed } from '../parts/confirm.tsx';
 import { number } from '../parts/words.tsx';

@@ -1,6 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { DeviceDetailBody, MessageBody, ProxyBody, WhyBody } from '../../api/shapes.ts';
+import type { DeviceDetailBody, WhyBody } from '../../api/shapes/devices.ts';
+import type { MessageBody } from '../../api/shapes/messages.ts';
+import type { ProxyBody } from '../../api/shapes/relay.ts';
 import { at } from '../data/api.ts';
 import { href } from '../data/route.ts';
 import { useResource } from '../data/use.ts';

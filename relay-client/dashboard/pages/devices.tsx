@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { DeviceRowBody, UnknownDeviceBody } from '../../api/shapes.ts';
+import type { DeviceRowBody, UnknownDeviceBody } from '../../api/shapes/devices.ts';
 import { useResource, useSettled } from '../data/use.ts';
 import { changeFields, href } from '../data/route.ts';
 import { Empty, Fault, Heading, Loading, Table } from '../parts/blocks.tsx';

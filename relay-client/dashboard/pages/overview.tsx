@@ -1,5 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
-import type { ServiceBody, StatusBody, WarningBody } from '../../api/shapes.ts';
+import type { ServiceBody, StatusBody } from '../../api/shapes/relay.ts';
+import type { WarningBody } from '../../api/shapes/warnings.ts';
 import { useLive, useResource } from '../data/use.ts';
 import type { LiveEvent } from '../data/live.ts';
 import { href } from '../data/route.ts';

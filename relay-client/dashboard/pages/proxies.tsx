@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import type { ProxyBody, ServiceBody } from '../../api/shapes.ts';
+import type { ProxyBody, ServiceBody } from '../../api/shapes/relay.ts';
 import { useNow, useResource } from '../data/use.ts';
 import { Empty, Fault, Heading, Loading, Panel, Table } from '../parts/blocks.tsx';
 import { ProxyTable } from '../parts/proxy-table.tsx';

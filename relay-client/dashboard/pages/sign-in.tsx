@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { SessionBody } from '../../api/shapes.ts';
+import type { SessionBody } from '../../api/shapes/session.ts';
 import { describe, signIn } from '../data/api.ts';
 import { Fault } from '../parts/blocks.tsx';
 

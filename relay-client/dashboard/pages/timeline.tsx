@@ -1,5 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
-import type { DeviceDetailBody, MessageBody, ProxyBody } from '../../api/shapes.ts';
+import type { DeviceDetailBody } from '../../api/shapes/devices.ts';
+import type { MessageBody } from '../../api/shapes/messages.ts';
+import type { ProxyBody } from '../../api/shapes/relay.ts';
 import { Ago, number } from '../parts/words.tsx';
 
 /** How far a message has come: accepted, at the proxies, told 202, in session, ended. */

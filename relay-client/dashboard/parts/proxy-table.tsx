@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import type { ProxyBody } from '../../api/shapes.ts';
+import type { ProxyBody } from '../../api/shapes/relay.ts';
 import { Empty, Table } from './blocks.tsx';
 import type { Column } from './blocks.tsx';
 import { Ago, number, rate, StateBadge } from './words.tsx';

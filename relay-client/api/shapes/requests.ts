@@ -1,6 +1,6 @@
-import { parseDeviceId } from '../../shared/device-id.ts';
-import { HELD_ACTIONS } from '../courier/actions.ts';
-import { namedShapes, z } from './schema.ts';
+import { parseDeviceId } from '../../../shared/device-id.ts';
+import { HELD_ACTIONS } from '../../courier/actions.ts';
+import { namedShapes, z } from '../schema.ts';
 
 /** What the API reads, as shapes. */
 
