@@ -86,6 +86,7 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     workerData: start,
     name: 'outbox',
   });
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   const waiting = new Map<number, { resolve(result: never): void; reject(error: Error): void }>();
   let over: Error | null = null;
   let lastId = 0;
@@ -195,8 +196,8 @@ export async function openSqliteOutbox(options: SqliteOutboxOptions): Promise<Sq
     },
     carryNote: (now, args) => void outgoing.push([0, 'note', now, args]),
     async close(now) {
-      if (over !== null) return;
-      const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+      // Only when its thread is gone has it let go of its files, also where it has failed.
+      if (over !== null) return exited;
       depart();
       send({ type: 'close', now });
       await exited;

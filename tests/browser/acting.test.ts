@@ -4,6 +4,7 @@ import type { Page } from 'playwright-core';
 import { DEAD, PENDING, startBusyRelay, UNKNOWN } from '../fixtures/busy-relay.ts';
 import { obstacles, openPage, startBrowser, whyNoBrowser } from '../fixtures/browser.ts';
 import { startGate } from '../fixtures/gate.ts';
+import { untilGood } from '../fixtures/until.ts';
 import { createPhone } from '../phones/index.ts';
 
 const skip = whyNoBrowser();
@@ -13,6 +14,10 @@ async function signIn(page: Page, token = TOKEN): Promise<void> {
   await page.getByLabel('API token').fill(token);
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
+
+/** What the browser itself tells of a refusal, which may come after the page's own words. */
+const toldOf = (faults: () => string[]): Promise<string[]> =>
+  untilGood('the browser tells of it', faults, ({ length }) => length > 0);
 
 async function startGuarded(t: Test) {
   const browser = await startBrowser(t);
@@ -27,7 +32,7 @@ t.test('who has the token signs in, acts, and signs out', { skip }, async (t) =>
   await signIn(page, 'wrong');
   await page.getByText('This is not the token of this relay').waitFor();
   t.same(await obstacles(page), [], 'with a refusal');
-  t.match(faults(), [/401/], 'the browser itself tells of the refusal, and of nothing else');
+  t.match(await toldOf(faults), [/401/], 'the browser itself tells of the refusal, and of nothing else');
   await signIn(page);
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
   await page.getByRole('status').filter({ hasText: '● live' }).waitFor();
@@ -97,16 +102,16 @@ t.test('what is refused is told, and a session that ended asks for the token aga
   await push.click();
   await page.getByText('Push: What is changed with a cookie needs the header x-csrf-token').waitFor();
   t.equal((await outbox.device(PENDING))?.generation, 1, 'nothing was pushed');
-  t.match(faults(), [/403/]);
+  t.match(await toldOf(faults), [/403/]);
   await page.unroute('**/v1/devices/*/messages');
   await page.route('**/v1/devices/*/messages', (route) => route.abort());
   await push.click();
   await page.getByText('Push: The relay does not answer. Is it running').waitFor();
   await page.unroute('**/v1/devices/*/messages');
-  faults();
+  t.match(await toldOf(faults), [/ERR_FAILED/]);
   await page.context().clearCookies();
   await page.getByLabel('API token').waitFor();
-  t.match(faults().join(), /401/);
+  t.match((await toldOf(faults)).join(), /401/);
 });
 
 t.test('a phone is pushed to, and the page sees it come, through real programs', { skip }, async (t) => {

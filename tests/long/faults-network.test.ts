@@ -152,7 +152,7 @@ const MOST_RATIO = 2;
 const NOT_HELD_UP_MS = 2_000;
 /** On a busy machine one pause without a byte means nothing yet. */
 const STANDS_STILL_MS = 250;
-const STILL_LOOKS = 3;
+const STILL_LOOKS = 8;
 /** What a link's own frames may come to meanwhile. */
 const STILL_BYTES = 64 * 1024;
 const FILLED_MS = 60_000;

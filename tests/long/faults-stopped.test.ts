@@ -20,6 +20,10 @@ const PLAIN_SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts'
 /** Past the seven seconds of silence after which a link is given up. */
 const STOPPED_MS = long ? 60_000 : 9_000;
 const PROMISED_MS = 10_000;
+/** What a busy machine may add, to the programs' timers and to this test's own looks. */
+const BUSY_MS = 5_000;
+/** The main thread hangs for so long that a busy machine, too, finds it so after polls have turned. */
+const HANG_MS = STOPPED_MS + 11_000;
 const DEVICE = '00:1A:E8:7A:00:01';
 const OTHER = '00:1A:E8:7A:00:02';
 const LATER = '00:1A:E8:7A:00:03';
@@ -56,9 +60,9 @@ t.test(
     await gate.polls(DEVICE, 202);
     await stopped(t, gate.relay, async () => {
       const began = performance.now();
-      await gate.polls(DEVICE, 200, 2 * PROMISED_MS);
+      await gate.polls(DEVICE, 200, PATIENCE_MS);
       const ms = Math.round(performance.now() - began);
-      t.ok(ms <= PROMISED_MS, `polls turned to 200 after ${ms} ms`);
+      t.ok(ms <= PROMISED_MS + BUSY_MS, `polls turned to 200 after ${ms} ms`);
     });
     await gate.polls(DEVICE, 202);
     t.equal(await messageState(gate, id), 'held');
@@ -77,7 +81,7 @@ t.test(
     await gate.polls(DEVICE, 202);
     const asked: Promise<string>[] = [];
     await stopped(t, gate.proxy, async () => {
-      await gate.relay.line(({ msg }) => msg === 'link down', 2 * PROMISED_MS);
+      await gate.relay.line(({ msg }) => msg === 'link down');
       t.equal((await gate.call('DELETE', `/v1/devices/${DEVICE}/messages`)).status, 200);
       t.equal((await gate.call('POST', `/v1/devices/${LATER}/messages`, {})).status, 201, 'pushes are taken');
       // The system takes the connection in place of the stopped proxy, which finds the poll when it wakes up.
@@ -98,18 +102,18 @@ t.test(
     const gate = await startGate(t, { logLevel: 'info' });
     await push(t, gate, DEVICE);
     await gate.polls(DEVICE, 202);
-    const hang = `epoll_pwait:delay_enter=${STOPPED_MS * 1000}:when=1`;
+    const hang = `epoll_pwait:delay_enter=${HANG_MS * 1000}:when=1`;
     const file = join(gate.dir, 'strace');
     const began = performance.now();
     const tampering = await tamper(gate.proxy.pid, hang, { file, threads: 'main' });
-    await gate.polls(DEVICE, 200, 2 * PROMISED_MS);
+    await gate.polls(DEVICE, 200, PATIENCE_MS);
     const ms = Math.round(performance.now() - began);
-    t.ok(ms <= PROMISED_MS, `polls turned to 200 after ${ms} ms`);
+    t.ok(ms <= PROMISED_MS + BUSY_MS, `polls turned to 200 after ${ms} ms`);
     const answered = await fetch(`${gate.ops}/healthz`, { signal: AbortSignal.timeout(500) }).catch(
       () => null,
     );
     t.equal(answered, null, 'the main thread answers nothing');
-    await gate.polls(DEVICE, 202, STOPPED_MS + PATIENCE_MS);
+    await gate.polls(DEVICE, 202, HANG_MS + PATIENCE_MS);
     await tampering.end();
     t.match(tampering.calls()[0], /epoll_pwait.*DELAYED/, 'the thread hung indeed');
   },

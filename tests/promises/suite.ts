@@ -131,9 +131,14 @@ export function promises(t: Test, engine: Engine): void {
       }
       await push(gate, device);
       await gate.polls(device, 202);
+      const before = performance.now();
       const stop = await forge();
       const fresh = await untilGood('quiet is told', quietFor, (ms) => ms > 0);
-      t.ok(fresh > left && fresh <= 120_000, `the next generation has a budget of its own: ${fresh} ms`);
+      const atFirst = fresh + performance.now() - before;
+      t.ok(
+        atFirst > 119_000 && fresh <= 120_000,
+        `the next generation has a budget of its own: ${fresh} ms where ${left} were left`,
+      );
       await stop();
       await gate.polls(device, 202);
       const session = phone.next('session', ({ reason }) => reason === 'solicited');
@@ -198,7 +203,7 @@ export function promises(t: Test, engine: Engine): void {
       ] as const) {
         time.set(jump);
         const began = performance.now();
-        const short = await push(gate, brief, { ttl_s: 3 });
+        const short = await push(gate, brief, { ttl_s: 5 });
         await gate.polls(brief, 202);
         await untilGood(
           `after ${jump} it expires`,
@@ -206,7 +211,7 @@ export function promises(t: Test, engine: Engine): void {
           (state) => state === 'expired',
         );
         const lived = performance.now() - began;
-        t.ok(lived > 2_900, `${jump}: it lived for ${Math.round(lived)} ms`);
+        t.ok(lived > 4_900, `${jump}: it lived for ${Math.round(lived)} ms`);
         t.ok(
           gate.relay.lines.some((line) => jumped(says(line))),
           `${jump}: its log tells of that time`,
@@ -260,15 +265,14 @@ export function promises(t: Test, engine: Engine): void {
     await gate.polls(cleared, 200);
 
     gate.relay.signal('SIGCONT');
-    await gate.relay.line(({ msg }) => msg === 'link down');
+    // It was told that it was replaced.
+    await gate.relay.line(({ msg, code }) => msg === 'link down' && code === 4003);
     t.equal(
       (await gate.call('POST', `/v1/devices/${late}/messages`, {})).status,
       201,
       'it goes on by itself',
     );
     t.equal((await gate.call('DELETE', `/v1/devices/${kept}/messages`)).status, 200);
-    const down = gate.relay.lines.find(({ msg }) => msg === 'link down');
-    t.match(down, { code: 4003 }, 'it was told that it was replaced');
     t.equal(await gate.poll(late), 200, 'what it has accepted is not offered');
     t.equal(await gate.poll(cleared), 200, 'what it held is not');
     t.equal(await gate.poll(kept), 202, 'what it has cleared still is');

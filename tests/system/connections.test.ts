@@ -134,7 +134,8 @@ t.test('connections through a gate', async (t) => {
       const socket = await gate.connect(door);
       socket.write(`GET /file/endless?size=${1024 ** 3} HTTP/1.1\r\nHost: ${gate.doors[door]}\r\n\r\n`);
       await new Promise((resolve) => socket.once('data', resolve));
-      t.equal(service.connections, 1);
+      // That of the download, and perhaps one by which the relay looks whether the service is there.
+      t.ok(service.connections >= 1);
       socket.destroy();
       await allFreed(gate, service);
     });

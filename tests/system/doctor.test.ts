@@ -22,7 +22,8 @@ async function doctor(name: ProgramName, config: string, ...more: string[]): Pro
   const { code, stdout, stderr } = await runProgram(name, ['doctor', '--config', config, '--json', ...more]);
   const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: Finding[] };
   const complaints = findings
-    .filter(({ level }) => level !== 'ok')
+    // How fast the disk is says nothing about this gate: other tests write to it, too.
+    .filter(({ level, says }) => level !== 'ok' && !says.startsWith('a sync takes'))
     .map(({ level, check, about, says, fix }) => `${level} ${check} ${about}: ${says} → ${fix}`);
   return { code, text: `${stdout}${stderr}`, ok, complaints };
 }

@@ -72,7 +72,8 @@ t.test('a gate with a fleet', async (t) => {
     await phone.pollNow();
     t.equal((await session).outcome, 'completed');
     await push();
-    t.equal(await gate.poll(DEVICE), 200, 'pending, but not yet');
+    const status = await gate.poll(DEVICE);
+    if (performance.now() - began < GAP_MS) t.equal(status, 200, 'pending, but not yet');
     const why = await gate.call('GET', `/v1/devices/${DEVICE}/why`);
     if (performance.now() - began < GAP_MS) {
       t.match(why.body, {

@@ -85,9 +85,14 @@ for (const [forwarded, line] of [
       const socket = await dial(address);
       let text = '';
       socket.setEncoding('latin1').on('data', (piece: string) => (text += piece));
-      if (first !== null) socket.write(first);
+      // In one piece: a second one, to a door that has refused the first, can cost its answer.
       socket.end(
-        `GET /dcmp/contact-me?device-id=${id} HTTP/1.1\r\nHost: p\r\nX-Forwarded-For: ${LIE}\r\n\r\n`,
+        Buffer.concat([
+          first ?? Buffer.of(),
+          Buffer.from(
+            `GET /dcmp/contact-me?device-id=${id} HTTP/1.1\r\nHost: p\r\nX-Forwarded-For: ${LIE}\r\n\r\n`,
+          ),
+        ]),
       );
       await closed(socket);
       return text.split('\r\n')[0] ?? '';

@@ -5,6 +5,7 @@ import { phoneAt } from '../fixtures/phone-at.ts';
 import { createLabelledService, LABEL } from '../fixtures/services/labelled-service.ts';
 import type { CookieKind, LabelledService } from '../fixtures/services/labelled-service.ts';
 import { inTurns } from '../fixtures/in-turns.ts';
+import { untilGood } from '../fixtures/until.ts';
 import { baseItems, createDialer, createPhone, macAfter, parseTarget } from '../phones/index.ts';
 import type { CookieEcho, Phone } from '../phones/index.ts';
 import { reply } from '../conformance/documents.ts';
@@ -135,17 +136,16 @@ t.test(`${PHONES} phones behind one address`, async (t) => {
   t.equal(service.replies.size, replied.length, 'every reply has reached the service');
   t.strictSame(service.strange, [], 'which never sees our cookie');
 
-  // Once the last one is in the history, all are.
-  const last = actors.findLast((each) => each.fate === 'finishes' && isTold(each))?.device ?? '';
-  await gate.polls(last, 200);
+  const known = ({ state, sessions }: Account): boolean => state === 'cleared' || sessions.includes('busy');
+  const toBeKnown = actors.filter((each) => isTold(each) && replied.includes(each));
+  await inTurns(toBeKnown, AT_ONCE, ({ device }) =>
+    untilGood(`${device} is known`, () => accountOf(gate, device), known),
+  );
   const accounts = await inTurns(actors, AT_ONCE, ({ device }) => accountOf(gate, device));
 
   t.strictSame(mistaken(actors, accounts, service), [], 'nobody is taken for another');
-  const known = (at: number): boolean =>
-    accounts[at]?.state === 'cleared' || accounts[at]?.sessions.includes('busy') === true;
-  const told = actors.flatMap((each, n) => (isTold(each) && replied.includes(each) ? [n] : []));
-  t.ok(told.length > 200 && told.every(known), `${told.length} that can be told from others are known`);
-  const unknown = actors.filter((each, n) => replied.includes(each) && !known(n)).length;
+  t.ok(toBeKnown.length > 200, `${toBeKnown.length} that can be told from others are known`);
+  const unknown = actors.filter((each, n) => replied.includes(each) && !known(accounts[n]!)).length;
   t.ok(unknown > 200, `${unknown} cannot be known`);
   t.equal(await warned(gate, 'unidentified'), unknown, 'and each of them is counted');
 

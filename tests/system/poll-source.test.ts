@@ -37,9 +37,10 @@ t.test('a relay that is killed between answer and commit loses that one 202, and
     mostAtOnce = Math.max(mostAtOnce, atOnce);
     const calls = open && devices.includes(device) && !said.includes(device);
     if (calls) said.push(device);
+    // Also where a relay that was killed asked it, whose answer never ends.
+    response.once('close', () => (atOnce -= 1));
     response.writeHead(calls ? 202 : 200, { 'content-length': 0 });
     response.end(() => {
-      atOnce -= 1;
       if (calls) onSaid();
     });
   });
@@ -75,8 +76,8 @@ t.test('a relay that is killed between answer and commit loses that one 202, and
   const lost = devices.filter((device) => !held.includes(device));
   t.ok(lost.length <= KILLS, `${lost.length} lost by ${KILLS} kills`);
   t.equal(mostAtOnce, 1, 'there is never more than one question under way');
-  const seen = await Promise.all(held.slice(0, 5).map((device) => gate.poll(device)));
-  t.strictSame(new Set(seen), new Set([202]), 'phones see what they would have been told');
+  // Phones see what they would have been told.
+  await Promise.all(held.slice(0, 5).map((device) => gate.polls(device, 202)));
 });
 
 t.test('a phone behind the gate sees what it would see at the service itself', async (t) => {

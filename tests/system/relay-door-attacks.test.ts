@@ -398,9 +398,9 @@ t.test(
     t.equal(siblingClosed, false);
 
     // By another's name, but with the own key: names come from the registry, not from the hello.
-    const posing = await link('hq-1', siblings);
-    await once(posing, 'message');
-    await closed(sibling);
+    const over = closed(sibling);
+    await once(await link('hq-1', siblings), 'message');
+    await over;
     t.ok(fenced().includes('hq-2'), 'it fenced itself');
   },
 );

@@ -39,12 +39,13 @@ for (const door of ['sealed', 'inspected'] as const) {
     t.match(await gate.proxy.line(isIt('message held')), told);
     t.match(await gate.proxy.line(isIt('message ended')), told);
     t.notMatch(JSON.stringify(gate.proxy.lines), DEVICE, 'the proxy’s log names no device');
-    const ofSession = gate.relay.lines.filter(({ session }) => session !== undefined);
-    const [began] = ofSession.filter((line) => line['generation'] === generation);
+    const began = await gate.relay.line(
+      (line) => line['session'] !== undefined && line['generation'] === generation,
+    );
     t.match(began, { msg: 'a session began', reason: 'solicited', device: DEVICE });
     t.match(
-      ofSession.filter(({ session }) => session === began?.['session']).at(-1),
-      { msg: 'a session ended', outcome: 'completed', generation },
+      await gate.relay.line(({ msg, session }) => msg === 'a session ended' && session === began['session']),
+      { outcome: 'completed', generation },
       'by device and generation a message leads to its session',
     );
   });

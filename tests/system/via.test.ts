@@ -13,8 +13,8 @@ const AUTH = { user: 'relay', password: 'open-sesame' };
 /** As it may stand in a URL, where a password with an @ has to be written like this. */
 const CREDENTIALS = `${AUTH.user}:${AUTH.password.replace('-', '%2D')}`;
 const WRONG = 'wrong-sesame';
-/** A try that fails waits half a second at most for the second one, a second for the third. */
-const TRIES_MS = 10_000;
+/** A try that fails waits half a second at most for the second one, a second for the third; the rest is for a busy machine. */
+const TRIES_MS = 30_000;
 
 /** Where the gate's relay dials, as `host:port`. */
 async function relayDoor(gate: Gate): Promise<string> {

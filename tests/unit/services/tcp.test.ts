@@ -204,7 +204,7 @@ t.test('either side going away takes the other along', async (t) => {
 
 t.test('a connection on which nothing moves is cut, one on which something does is not', async (t) => {
   const port = await listen(t, (socket) => void socket.pipe(socket));
-  const tcp = await startTcp(t, port, { idleMs: 1_000 });
+  const tcp = await startTcp(t, port, { idleMs: 2_500 });
   const idle = await tcp.phone();
   const busy = await tcp.phone();
   busy.send('x');

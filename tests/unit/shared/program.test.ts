@@ -39,7 +39,8 @@ function start(t: Test, body: string) {
       waiting.add(look);
       look();
     });
-  const exited = once(child, 'exit').then(([code]) => code as number);
+  // At its exit the last lines may still be on their way.
+  const exited = once(child, 'close').then(([code]) => code as number);
   return { said, lines, exited, signal: (name: NodeJS.Signals) => child.kill(name) };
 }
 

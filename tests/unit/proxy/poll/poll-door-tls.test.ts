@@ -14,7 +14,7 @@ import {
   startPollDoor,
   statusOf,
 } from '../../../fixtures/start-poll-door.ts';
-import { until } from '../../../fixtures/until.ts';
+import { PATIENCE_MS, until } from '../../../fixtures/until.ts';
 
 const authority = await createAuthority();
 const credentials = await authority.issue(['127.0.0.1']);
@@ -120,7 +120,7 @@ for (const profile of ['modern', 'legacy'] as const)
 
     files.write(await authority.issue(['127.0.0.1']));
     door.reload();
-    const changed = performance.now() + 5_000;
+    const changed = performance.now() + PATIENCE_MS;
     let serials: string[];
     do serials = await Promise.all(Array.from({ length: 12 }, serial));
     while (serials.includes(before) && performance.now() < changed);
