@@ -169,8 +169,9 @@ t.test('images are built and run', { skip: whyNoImages() || whyNoNamespaces() },
     put('relay.yaml', stringify({ ...written, services: [wpi] }));
     t.match(await relay.run('check', '--config', `${home}/relay.yaml`), /is fine/);
     const program = await start('relay', relay);
-    await program.line(({ msg }) => msg === 'link up', 20_000);
-    t.ok(well(relay), 'its health check says so');
+    await program.line(({ msg }) => msg === 'link up');
+    // Which it is once it has reached its service, too.
+    await until('its health check says so', () => well(relay));
     t.match(await relay.run('push', DEVICE, '--wait', 'proxy'), /held/);
     await until('the poll is 202', async () => (await poll()) === '202');
     t.match(statusOf(program), /^CapBnd:\t0+$/m);

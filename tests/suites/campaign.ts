@@ -4,7 +4,7 @@ import { createFleet, macAfter } from '../phones/index.ts';
 import { until } from '../fixtures/until.ts';
 
 const FIRST_MAC = '00:1A:E8:A0:00:01';
-/** One in so many is in a call now and then. */
+/** One in so many is in a call at first, and now and then. */
 const BUSY = 20;
 /** One in so many refuses what is written. */
 const FAILING = 50;
@@ -53,7 +53,10 @@ export function campaign(t: Test, { phones }: { phones: number }): void {
         onEvent(event) {
           if (event.type !== 'session') return;
           sessions += 1;
-          if (event.busy) busySessions += 1;
+          if (event.busy) {
+            busySessions += 1;
+            fleet.phone(event.deviceId)?.setInCall(false);
+          }
           if (sessions >= phones * 0.3) killOnce('relay', gate.startRelay);
           if (sessions >= phones * 0.65) killOnce('proxy', gate.startProxy);
         },
@@ -81,6 +84,8 @@ export function campaign(t: Test, { phones }: { phones: number }): void {
         .map((line) => (JSON.parse(line) as { id: string }).id);
       t.equal(ids.length, phones);
 
+      // The first calls last until they were told of: on a busy machine a session can take longer than any other.
+      for (let n = 0; n < phones; n++) if (busy(n)) fleet.phone(macAfter(FIRST_MAC, n))?.setInCall(true);
       await fleet.start();
       const campaign = async (): Promise<Record<string, unknown>> =>
         (await gate.call('GET', '/v1/campaigns/spring').catch(() => ({ body: {} }))).body;

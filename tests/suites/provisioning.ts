@@ -61,7 +61,7 @@ export function provisioning(
       // They know their service and no poll address; some are in a call when a session begins.
       const fleet = await gate.startPhones(
         ['--service', SESSION_DOOR, '--startup', '--mac', FIRST, '--count', String(phones)].concat(
-          ...['--interval', '1', '--spread', '2', '--busy', String(busyPercent), '--call-time', '2'],
+          ...['--interval', '1', '--spread', '2', '--busy', String(busyPercent), '--call-time', '5'],
         ),
       );
       const polling = new Set<unknown>();
