@@ -85,7 +85,7 @@ export interface ProxyConfig {
  * Reads and checks the proxy's config file.
  *
  * @param looking - `into files` checks also what is in the certificates and keys that it names
- * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
+ * @throws ConfigError naming every wrong field; SallyportError CONFIG_INVALID where it cannot be read
  */
 export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConfig {
   const beside = besideFile(file);
@@ -100,7 +100,7 @@ export function loadProxyConfig(file: string, looking?: 'into files'): ProxyConf
  * As much of the config as is right, for those who look at what is left of it. Of what a proxy cannot be without, what is
  * wrong has a stand-in that is good for nothing.
  *
- * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE
+ * @throws ConfigError where it is no YAML; SallyportError CONFIG_INVALID where it cannot be read
  */
 export function loadProxyConfigParts(file: string): ConfigParts<ProxyConfig> {
   const beside = besideFile(file);

@@ -56,7 +56,7 @@ export interface RelayConfig {
  * Reads and checks the relay's config file.
  *
  * @param looking - `into files` checks also what is in the certificates, keys and tokens that it names
- * @throws ConfigError naming every wrong field; SallyportError FILE_UNREADABLE
+ * @throws ConfigError naming every wrong field; SallyportError CONFIG_INVALID where it cannot be read
  */
 export function loadRelayConfig(file: string, looking?: 'into files'): RelayConfig {
   const beside = besideFile(file);
@@ -71,7 +71,7 @@ export function loadRelayConfig(file: string, looking?: 'into files'): RelayConf
  * As much of the config as is right, for those who look at what is left of it. Of what a relay cannot be without, what is
  * wrong has a stand-in that is good for nothing.
  *
- * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE
+ * @throws ConfigError where it is no YAML; SallyportError CONFIG_INVALID where it cannot be read
  */
 export function loadRelayConfigParts(file: string): ConfigParts<RelayConfig> {
   const beside = besideFile(file);

@@ -9,7 +9,7 @@ import { createPruned, showPath } from './config-pruned.ts';
 import { asWritten, readYamlFile } from './config-text.ts';
 import type { Written } from './config-text.ts';
 import { describeError } from './errors.ts';
-import { parsePin } from './key-pair.ts';
+import { parsePin, PIN_OF_NOTHING } from './key-pair.ts';
 import type { Pin } from './key-pair.ts';
 import { NAME_PATTERN } from './mux-opening.ts';
 
@@ -25,7 +25,7 @@ type Also = (written: Written, fault: (path: Path, expected: string) => void) =>
 /**
  * Reads a YAML config file by a schema, and lets `also` look for faults between fields. All faults come in one report.
  *
- * @throws ConfigError with every fault; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ * @throws ConfigError with every fault; SallyportError CONFIG_INVALID where it cannot be read
  */
 export function readConfigFile<T>(file: string, schema: z.ZodType<T>, also: Also): T {
   const { value, faults } = readConfigParts(file, schema, also, null);
@@ -51,7 +51,7 @@ const ROUNDS = 100;
  *
  * @param standIns - values of fields that the whole cannot be without, valid ones; null = nothing is left out, nothing read
  *   where there is a fault
- * @throws ConfigError where it is no YAML; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ * @throws ConfigError where it is no YAML; SallyportError CONFIG_INVALID
  */
 export function readConfigParts<T>(
   file: string,
@@ -187,8 +187,12 @@ export const fields = {
   flag: z.boolean('true or false'),
   pin: z.string('a pin').transform((text, context): Pin => {
     const pin = parsePin(text);
-    if (pin !== null) return pin;
-    context.addIssue({ code: 'custom', message: 'sha256: and 43 or 44 characters of base64' });
+    if (pin !== null && pin !== PIN_OF_NOTHING) return pin;
+    const message =
+      pin === null
+        ? 'sha256: and 43 or 44 characters of base64'
+        : 'the pin of a key; this is that of no input: the command that made it was not shown a certificate';
+    context.addIssue({ code: 'custom', message });
     return z.NEVER;
   }),
   whole: (least: number, most: number) =>

@@ -21,7 +21,7 @@ export interface YamlFile {
 /**
  * Reads a YAML file.
  *
- * @throws ConfigError where it is none; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ * @throws ConfigError where it is none; SallyportError CONFIG_INVALID where it cannot be read or is too large
  */
 export function readYamlFile(file: string): YamlFile {
   const text = readText(file);
@@ -88,7 +88,8 @@ export function asWritten(value: unknown): Written {
 
 /** What to do where it is not there, or not ours to read. */
 const HINTS: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file; go to its directory, or name it with --config FILE',
+  ENOENT:
+    'there is no such file; go to its directory, or name it with --config FILE (sallyport-proxy init and sallyport-relay join make one)',
   EACCES: 'this user may not read it; use the user that the program runs as, or sudo',
   EISDIR: 'it is a directory; name the file in it',
 };
@@ -99,7 +100,7 @@ function readText(file: string): string {
     if (bytes.length <= CONFIG_BYTES) return bytes.toString('utf8');
   } catch (cause) {
     throw new SallyportError(
-      'FILE_UNREADABLE',
+      'CONFIG_INVALID',
       `cannot read the config file ${file}: ${HINTS[(cause as NodeJS.ErrnoException).code ?? ''] ?? describeError(cause)}`,
       { cause },
     );

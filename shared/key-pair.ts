@@ -31,6 +31,9 @@ export function parsePin(text: string): Pin | null {
   return match === null ? null : `sha256:${match[1]!.replaceAll('-', '+').replaceAll('_', '/')}=`;
 }
 
+/** What `openssl dgst` makes of no input: the pin of a key that was never read, since nobody answered. */
+export const PIN_OF_NOTHING: Pin = `sha256:${createHash('sha256').digest('base64')}`;
+
 /** A new private key (ECDSA P-256, PKCS #8 PEM). */
 export function createPrivateKeyPem(): string {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });

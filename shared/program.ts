@@ -20,7 +20,8 @@ export function defaultConfigFile(name: 'proxy' | 'relay'): string {
 }
 
 /**
- * Says on standard error why a program cannot go on, and how it must exit: 2 for a bad config or bad words, else 1.
+ * Says on standard error why a program cannot go on, and how it must exit: 2 for a config that is missing or wrong and for bad
+ * words, else 1.
  */
 export function explainFailure(program: string, error: unknown): number {
   const why = isSallyportError(error) ? error.message : describeError(error);

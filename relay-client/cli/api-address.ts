@@ -16,7 +16,7 @@ interface ApiPart {
 /**
  * Where the relay of a config has its API.
  *
- * @throws ConfigError where its config does not say so; SallyportError FILE_UNREADABLE, CONFIG_INVALID
+ * @throws ConfigError where its config does not say so; SallyportError CONFIG_INVALID
  */
 export async function apiOf(file: string): Promise<ApiAddress> {
   const { listen, tokenFile, secretItems } = glance(file) ?? (await look(file));

@@ -6,8 +6,9 @@ import t from 'tap';
 import { parseDuration } from '../../../relay-client/cli/duration.ts';
 import { pairs, table } from '../../../shared/table.ts';
 import { device, linkedProxy, PROXY_URL, wpiService } from '../../fixtures/fake-view.ts';
-import { runProgram } from '../../fixtures/program.ts';
+import { programPath, runProgram } from '../../fixtures/program.ts';
 import { runCli } from '../../fixtures/run-cli.ts';
+import { createShell } from '../../fixtures/shell.ts';
 import { startApi } from '../../fixtures/start-api.ts';
 
 const MAC = device('00:1a:e8:00:00:01');
@@ -31,14 +32,35 @@ t.test('clear clears devices and cancels a single message', async (t) => {
   });
 });
 
+t.test(
+  'clear and redrive read device ids from standard input, and a refused one hinders no other',
+  async (t) => {
+    const { url, client } = await startApi(t);
+    await client.push('aa');
+    await client.push('bb');
+    const shell = createShell({ home: t.testdir() });
+    const given = (verb: string, input: string) =>
+      shell.run(`'${programPath('sallyport-relay')}' ${verb} bb - --api ${url}`, input);
+    t.match(await given('clear', '# a list\naa\n\nno id\ncc # nobody\n'), {
+      code: 1,
+      stdout: 'bb: 1 cleared\naa: 1 cleared\ncc: nothing was held\n',
+      stderr: /^no id: .+\n$/,
+    });
+    t.match(await given('redrive', 'aa\n'), {
+      code: 1,
+      stderr: 'bb: nothing is dead\naa: nothing is dead\n',
+    });
+  },
+);
+
 t.test('a config that is not there, or is none, is told with what to do', async (t) => {
   const dir = t.testdir();
   const [missing, directory] = await Promise.all([
     runProgram('sallyport-relay', ['status', '--config', join(dir, 'no.yaml')]),
     runProgram('sallyport-proxy', ['relays', '--config', dir]),
   ]);
-  t.match(missing, { code: 1, stderr: /no\.yaml: there is no such file; .* --config FILE/ });
-  t.match(directory, { code: 1, stderr: /it is a directory; name the file in it/ });
+  t.match(missing, { code: 2, stderr: /no\.yaml: there is no such file; .* --config FILE/ });
+  t.match(directory, { code: 2, stderr: /it is a directory; name the file in it/ });
 });
 
 t.test('redrive holds again what is dead: actions in their order, and the newest call', async (t) => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import t from 'tap';
@@ -118,6 +119,19 @@ t.test('what is missing is named whatever else is wrong', async (t) => {
     ['proxies[0].url', 'proxies[1].pin', 'proxies[1].ca', 'proxies[0]', 'proxies[1]'],
   );
 });
+
+t.test(
+  'the pin of nothing, which openssl makes when nobody answers, is told from that of a key',
+  async (t) => {
+    const pin = `sha256:${createHash('sha256').digest('base64')}`;
+    const { message } = report(
+      t,
+      loadRelayConfig,
+      `services: [{ name: a, kind: wpi, upstream: "https://x", upstream_tls: { pin: "${pin}" } }]\n`,
+    );
+    t.match(message, /upstream_tls\.pin is .*; expected the pin of a key; .* not shown a certificate/);
+  },
+);
 
 t.test('a map that has a default for each of its fields may leave out any', async (t) => {
   t.notMatch(report(t, loadRelayConfig, 'api: { hosts: [a] }\n').message, /api/);
