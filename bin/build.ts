@@ -9,10 +9,16 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readArguments } from '../tests/runner/arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const rooms = ['proxy', 'relay-client', 'shared', 'tests/phones'];
-const dist = resolve(root, process.argv[2] ?? 'dist');
+const dist = readArguments(() => {
+  const [dir = 'dist', ...more] = parseArgs({ allowPositionals: true }).positionals;
+  if (more.length > 0) throw new Error('it takes one directory');
+  return resolve(root, dir);
+}, 'npm run build [-- DIR]\n\nCompiles the programs into DIR, default dist.\n');
 
 /** Of the dashboard's pages only what was built of them. */
 const pages = join(root, 'relay-client/dashboard/');

@@ -5,6 +5,8 @@
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readArguments } from '../tests/runner/arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -64,6 +66,10 @@ function runStep({ name, args, env }: Step): Promise<StepResult> {
   });
 }
 
+readArguments(
+  () => parseArgs({}),
+  `npm run check\n\nRuns ${steps.map(({ name }) => name).join(', ')}. It takes no options.\n`,
+);
 const results: StepResult[] = [];
 for (const step of steps) results.push(await runStep(step));
 

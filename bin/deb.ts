@@ -16,17 +16,29 @@ import { parseArgs } from 'node:util';
 import { buildPackage } from './debian/build.ts';
 import { PACKAGES } from './debian/programs.ts';
 import { emptied } from './debian/tree.ts';
+import { readArguments } from '../tests/runner/arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-const { values } = parseArgs({
-  options: {
-    arch: { type: 'string', default: process.arch },
-    revision: { type: 'string', default: '1' },
-    out: { type: 'string', default: 'dist-deb' },
-    compression: { type: 'string', default: 'xz' },
-  },
-});
+const HELP = `npm run deb -- [--arch x64|arm64] [--revision N] [--out DIR] [--compression xz|none]
+`;
+
+const { arch, revision, out, compression } = readArguments(() => {
+  const { values } = parseArgs({
+    options: {
+      arch: { type: 'string', default: process.arch },
+      revision: { type: 'string', default: '1' },
+      out: { type: 'string', default: 'dist-deb' },
+      compression: { type: 'string', default: 'xz' },
+    },
+  });
+  const { arch, compression } = values;
+  const revision = Number(values.revision);
+  if (!Number.isInteger(revision) || revision < 1)
+    throw new Error('--revision is not a whole number from 1 on');
+  if (compression !== 'xz' && compression !== 'none') throw new Error('--compression is neither xz nor none');
+  return { arch, revision, out: resolve(root, values.out), compression } as const;
+}, HELP);
 
 /** The folder of the pinned Node for a machine; for another machine than this one it is fetched, as it is locked. */
 function pinnedNode(machine: string, scratch: string): string {
@@ -56,13 +68,6 @@ function sourceDate(): number {
   );
 }
 
-const revision = Number(values.revision);
-if (!Number.isInteger(revision) || revision < 1)
-  throw new Error('--revision is not a whole number from 1 on');
-if (values.compression !== 'xz' && values.compression !== 'none')
-  throw new Error('--compression is neither xz nor none');
-
-const out = resolve(root, values.out);
 const scratch = mkdtempSync(join(tmpdir(), 'sallyport-deb-'));
 try {
   emptied(out);
@@ -74,13 +79,13 @@ try {
     const deb = buildPackage(packaged, {
       root,
       dist,
-      node: pinnedNode(values.arch, scratch),
+      node: pinnedNode(arch, scratch),
       out: scratch,
-      machine: values.arch,
+      machine: arch,
       revision,
       seconds: sourceDate(),
       maintainer: `${process.env['DEBFULLNAME'] ?? 'Sallyport contributors'} <${process.env['DEBEMAIL'] ?? 'root@localhost'}>`,
-      compression: values.compression,
+      compression,
     });
     execFileSync('mv', [deb, out]);
     process.stdout.write(`${join(out, deb.slice(scratch.length + 1))}\n`);

@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readArguments } from '../tests/runner/arguments.ts';
 
 /*
  * Prints what an installed package runs on as a CycloneDX bill of materials: `npm run -s sbom`.
@@ -21,6 +23,10 @@ interface Locked {
   link?: boolean;
 }
 
+readArguments(
+  () => parseArgs({}),
+  'npm run -s sbom\n\nPrints a CycloneDX bill of materials. It takes no options.\n',
+);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const options = ['--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--package-lock-only'];
 const listed = execFileSync('npm', ['sbom', ...options], { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 });

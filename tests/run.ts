@@ -14,11 +14,13 @@
  * TEST_JOBS    files run side by side; default 3: one of them of those that mostly compute, as long as there are any,
  *              the others of tests/system and tests/long, which mostly wait
  *
- * Exit code 0 when at least one test ran and none failed, else 1.
+ * Exit code 0 when at least one test ran and none failed, else 1; 2 for an option, of which there are none.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readArguments } from './runner/arguments.ts';
 import { findTestFiles } from './runner/find.ts';
 import { runTestFile, type FileResult } from './runner/file.ts';
 import { reportFile, reportTotals } from './runner/report.ts';
@@ -26,6 +28,11 @@ import { reportFile, reportTotals } from './runner/report.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const suites = ['tests/unit', 'tests/simulation', 'tests/system', 'tests/browser'];
 const defaultJobs = 3;
+const HELP = `npm test [-- FILE|DIRECTORY …]
+
+Runs all tests, or those at and below these paths. Last line: N passed, N failed[, N skipped].
+The environment: NO_SKIP=1 counts a skip as a failure; TEST_JOBS=N, so many files side by side.
+`;
 /** Files that mostly wait for the programs that they start. */
 const waiting = /\/tests\/(system|long)\/[^/]+$/;
 /** Names the directories of `t.testdir()`, so that two runs in one checkout do not share them. */
@@ -71,4 +78,5 @@ async function main(args: string[]): Promise<number> {
   return failed > 0 || ran === 0 || stop.signal.aborted ? 1 : 0;
 }
 
-process.exitCode = await main(process.argv.slice(2).map((path) => join(path)));
+const { positionals } = readArguments(() => parseArgs({ allowPositionals: true }), HELP);
+process.exitCode = await main(positionals.map((path) => join(path)));

@@ -11,17 +11,23 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Command } from 'commander';
+import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { describeError } from '../../shared/errors.ts';
 import { runProgram, startProcess, startProgram } from '../../tests/fixtures/program.ts';
 import type { LogLine, Program, ProgramName } from '../../tests/fixtures/program.ts';
+import { readArguments } from '../../tests/runner/arguments.ts';
 
-const { once } = new Command('npm start --')
-  .description('Runs the whole gate on loopback and tells its story.')
-  .option('--once', 'end after one story: exit 0 if all of it came true, 1 otherwise', false)
-  .parse()
-  .opts<{ once: boolean }>();
+const HELP = `npm start -- [--once]
+
+Runs the whole gate on loopback and tells its story.
+
+  --once   end after one story: exit 0 if all of it came true, 1 otherwise
+`;
+const { once } = readArguments(
+  () => parseArgs({ options: { once: { type: 'boolean', default: false } } }),
+  HELP,
+).values;
 
 /** A step that takes longer has failed. */
 const STEP_MS = 20_000;

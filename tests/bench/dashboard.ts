@@ -5,12 +5,23 @@
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { macAfter } from '../phones/index.ts';
+import { readArguments } from '../runner/arguments.ts';
 
-const DEVICES = Number(process.argv[2] ?? 100_000);
+const HELP = `npm run bench:dashboard -- [DEVICES]
+
+How fast the dashboard is over DEVICES devices, default 100000, at least 50.
+`;
+const DEVICES = readArguments(() => {
+  const [devices = '100000', ...more] = parseArgs({ allowPositionals: true }).positionals;
+  if (more.length > 0 || !/^\d+$/.test(devices) || Number(devices) < 50)
+    throw new Error('DEVICES is one whole number from 50');
+  return Number(devices);
+}, HELP);
 const FIRST_MAC = '00:1A:E8:00:00:01';
 const ASKED = 50;
 const VIEWS = 7;

@@ -1,6 +1,7 @@
 /** Plays every quirk through a gate and writes docs/conformance.md. Exit code 1 where any cell is red. */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { startSwitchedGate } from '../fixtures/switched-gate.ts';
 import { checkQuirk, DOOR_MODES } from './check.ts';
 import type { DoorMode, Verdict } from './check.ts';
@@ -8,6 +9,12 @@ import { deviceNumber } from './devices.ts';
 import { conformancePage } from './page.ts';
 import type { Quirk } from './quirk.ts';
 import { QUIRKS } from './quirks/index.ts';
+import { readArguments } from '../runner/arguments.ts';
+
+const HELP = `npm run conformance
+
+Plays every quirk through a gate and writes docs/conformance.md. It takes no options.
+`;
 
 const PAGE = fileURLToPath(new URL('../../docs/conformance.md', import.meta.url));
 
@@ -37,6 +44,7 @@ async function main(): Promise<number> {
   return red === 0 ? 0 : 1;
 }
 
+readArguments(() => parseArgs({}), HELP);
 try {
   process.exitCode = await main();
 } finally {

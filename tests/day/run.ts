@@ -12,22 +12,19 @@ import { readArguments } from '../runner/arguments.ts';
 const HELP = `npm run day -- [--phones N] [--hours H] [--seed N]
 `;
 
-const { values } = readArguments(
-  () =>
-    parseArgs({
-      options: {
-        phones: { type: 'string', default: '100000' },
-        hours: { type: 'string', default: '24' },
-        seed: { type: 'string', default: '1' },
-      },
-    }),
-  HELP,
-);
-const [phones, hours, seed] = [values.phones, values.hours, values.seed].map(Number) as [
-  number,
-  number,
-  number,
-];
+const [phones, hours, seed] = readArguments(() => {
+  const { values } = parseArgs({
+    options: {
+      phones: { type: 'string', default: '100000' },
+      hours: { type: 'string', default: '24' },
+      seed: { type: 'string', default: '1' },
+    },
+  });
+  const { phones, hours, seed } = values;
+  if (![phones, hours, seed].every((text) => /^[1-9]\d*$/.test(text)))
+    throw new Error('--phones, --hours and --seed are whole numbers from 1');
+  return [Number(phones), Number(hours), Number(seed)] as const;
+}, HELP);
 const began = performance.now();
 const took = (): string => `${Math.round((performance.now() - began) / 1_000)} s`;
 const day = await liveThroughDay({

@@ -16,28 +16,27 @@ import { readArguments } from '../runner/arguments.ts';
 const HELP = `npm run oracle -- [--samples N] [--devices N] [--poll-secret path] [--link down] [--fresh] [--runs N]
 `;
 
-const { values } = readArguments(
-  () =>
-    parseArgs({
-      options: {
-        samples: { type: 'string', default: '1000000' },
-        devices: { type: 'string', default: '10000' },
-        'poll-secret': { type: 'string', default: 'none' },
-        link: { type: 'string', default: 'up' },
-        fresh: { type: 'boolean', default: false },
-        runs: { type: 'string', default: '1' },
-      },
-    }),
-  HELP,
-);
-const [samples, devices, runs] = [Number(values.samples), Number(values.devices), Number(values.runs)];
-const { link, fresh, 'poll-secret': pollSecret } = values;
-if (!Number.isInteger(samples) || samples < 1_000) throw new Error('--samples is a whole number from 1000');
-if (!Number.isInteger(devices) || devices < ROUND / 2)
-  throw new Error(`--devices is a whole number from ${ROUND / 2}`);
-if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs is a whole number from 1');
-if (pollSecret !== 'none' && pollSecret !== 'path') throw new Error('--poll-secret is none or path');
-if (link !== 'up' && link !== 'down') throw new Error('--link is up or down');
+const { samples, devices, pollSecret, link, fresh, runs } = readArguments(() => {
+  const { values } = parseArgs({
+    options: {
+      samples: { type: 'string', default: '1000000' },
+      devices: { type: 'string', default: '10000' },
+      'poll-secret': { type: 'string', default: 'none' },
+      link: { type: 'string', default: 'up' },
+      fresh: { type: 'boolean', default: false },
+      runs: { type: 'string', default: '1' },
+    },
+  });
+  const [samples, devices, runs] = [Number(values.samples), Number(values.devices), Number(values.runs)];
+  const { link, fresh, 'poll-secret': pollSecret } = values;
+  if (!Number.isInteger(samples) || samples < 1_000) throw new Error('--samples is a whole number from 1000');
+  if (!Number.isInteger(devices) || devices < ROUND / 2)
+    throw new Error(`--devices is a whole number from ${ROUND / 2}`);
+  if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs is a whole number from 1');
+  if (pollSecret !== 'none' && pollSecret !== 'path') throw new Error('--poll-secret is none or path');
+  if (link !== 'up' && link !== 'down') throw new Error('--link is up or down');
+  return { samples, devices, pollSecret, link, fresh, runs } as const;
+}, HELP);
 
 let over = 0;
 for (let run = 1; run <= runs; run++) {

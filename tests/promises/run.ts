@@ -21,11 +21,13 @@ const FILE_S = '900';
 const HELP = `npm run promises -- [--engine sqlite|postgres]
 `;
 
-const { values } = readArguments(() => parseArgs({ options: { engine: { type: 'string' } } }), HELP);
-if (values.engine !== undefined && !ENGINES.includes(values.engine)) {
-  process.stderr.write(`promises: there is no engine ${values.engine}; there are ${ENGINES.join(' and ')}\n`);
-  process.exit(2);
-}
+const { values } = readArguments(() => {
+  const read = parseArgs({ options: { engine: { type: 'string' } } });
+  const { engine } = read.values;
+  if (engine !== undefined && !ENGINES.includes(engine))
+    throw new Error(`there is no engine ${engine}; there are ${ENGINES.join(' and ')}`);
+  return read;
+}, HELP);
 
 const page = readFileSync(`${root}docs/promises.md`, 'utf8');
 const files = [...new Set([...page.matchAll(/^- Test: `([^`]+\.test\.ts)`/gm)].map(([, file = '']) => file))];

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -93,6 +94,32 @@ t.test('a file that is not there is a failure', async (t) => {
   t.equal(last, '3 passed, 1 failed');
   t.match(text, 'nowhere.test.ts: no test file there');
   t.equal(code, 1);
+});
+
+t.test('each command of the repository refuses what it does not know, with its help', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  const ours = Object.entries(scripts).filter(
+    // The pages are built by the programs that need them, and by hand with nothing to say.
+    ([name, line]) => /launch\.sh (tests|bin|deploy)\//.test(line) && name !== 'build:dashboard',
+  );
+  const refuses = async ([name, line]: [string, string]): Promise<void> => {
+    const child = spawn('sh', ['-c', `${line} --nope`], { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const [code] = (await once(child, 'close')) as [number];
+    t.equal(code, 2, `${name}: ${stderr}`);
+    t.match(stderr, /--nope/, name);
+    t.match(stderr, /npm (run|test|start)/, `${name} tells its help`);
+  };
+  t.ok(ours.length >= 16, 'they were found');
+  const queue = [...ours];
+  await Promise.all(
+    [1, 2, 3].map(async () => {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await refuses(next);
+    }),
+  );
 });
 
 t.test('a process that a test left behind ends with its file', async (t) => {
