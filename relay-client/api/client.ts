@@ -138,6 +138,27 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
     lines: AsyncIterable<BulkInput> | Iterable<BulkInput>,
     options: BulkOptions = {},
   ): AsyncGenerator<BulkResult> {
+    let broken: { error: unknown } | null = null;
+    const bytes = async function* (): AsyncGenerator<Uint8Array> {
+      try {
+        yield* jsonLines(lines);
+      } catch (error) {
+        broken = { error };
+        throw error;
+      }
+    };
+    try {
+      yield* pushBytes(bytes(), options);
+    } catch (error) {
+      // What the caller's own lines failed of is his to hear, not that the request with them broke off.
+      throw (broken as { error: unknown } | null)?.error ?? error;
+    }
+  }
+
+  async function* pushBytes(
+    bytes: AsyncIterable<Uint8Array>,
+    options: BulkOptions,
+  ): AsyncGenerator<BulkResult> {
     const response = await send('POST', 'v1/messages', {
       query: {
         spread_s: options.spreadS,
@@ -147,7 +168,7 @@ export function createDeskClient({ url, token, clock = systemClock }: DeskClient
         per_minute: options.perMinute,
       },
       headers: { 'content-type': 'application/x-ndjson' },
-      body: ReadableStream.from(jsonLines(lines)),
+      body: ReadableStream.from(bytes),
       duplex: 'half',
     });
     if (!response.ok) throw await readRefusal(response);

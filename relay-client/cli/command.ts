@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { createDeskClient } from '../api/client.ts';
+import { createDeskClient, DeskError } from '../api/client.ts';
 import type { DeskClient } from '../api/client.ts';
 import { SECRET_ITEMS } from '../courier/secrets.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
@@ -87,12 +87,23 @@ export function action<O>(
   };
 }
 
+/** Statuses that concern one device, not the relay as a whole. */
+const REFUSED_ALONE = new Set([400, 409, 429, 503]);
+
+/** What the relay said to a request about one of many devices; any other error is thrown on, as all the others would meet it too. */
+export function refusedAlone(error: unknown): { code: string; message: string; field?: string } {
+  if (!(error instanceof DeskError) || !REFUSED_ALONE.has(error.status)) throw error;
+  const { code, message, field } = error;
+  return { code, message, ...(field === null ? {} : { field }) };
+}
+
 /** The command line was wrong in a way that the parser couldn't see. */
 export class UsageError extends Error {}
 
 function tell(error: unknown): string {
   if (isSallyportError(error, 'UNAUTHORIZED'))
-    return `${error.message}: --token-file FILE, or api.token_file in --config`;
+    // What the relay says after it is for those who speak HTTP.
+    return `${error.message.split(';')[0]}: give it by --token-file FILE, or api.token_file in --config`;
   return describeError(error);
 }
 

@@ -19,7 +19,7 @@ export const RELAY_EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   read: ['read 00:1A:E8:12:34:56 e164 sip-name:1'],
   restart: ['restart 00:1A:E8:12:34:56 --wait --timeout 5m'],
-  clear: ['clear 00:1A:E8:12:34:56', 'clear --message ID'],
+  clear: ['clear 00:1A:E8:12:34:56', 'clear - < devices.txt', 'clear --message ID'],
   redrive: ['redrive 00:1A:E8:12:34:56', 'redrive --message ID'],
   campaign: ['campaign list', 'campaign watch spring'],
   'campaign list': ['campaign list --json'],

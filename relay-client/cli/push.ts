@@ -1,16 +1,15 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { DeskError } from '../api/client.ts';
 import type { BulkInput, BulkOptions, DeskClient } from '../api/client.ts';
 import type { PushBody } from '../api/shapes/requests.ts';
-import { action, common, FAILED, OK, UsageError } from './command.ts';
+import { action, common, FAILED, OK, refusedAlone, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import type { HeldAction } from '../courier/actions.ts';
 import { isWell, readActionsFile, readActionsSource, showActions, tellResults } from './actions.ts';
+import { deviceIds, DEVICES_HELP } from './device-ids.ts';
 import { parseDuration } from './duration.ts';
 import { followToEnd } from './follow.ts';
+import { sideBySide } from './side-by-side.ts';
 
 interface PushOptions {
   kind?: 'contact-me' | 'dls';
@@ -33,16 +32,10 @@ interface PushOptions {
 /** One device's push, however it went. */
 type Outcome = { device: string; id?: string | undefined } & Record<string, unknown>;
 
-/** Statuses that concern one push, not the relay as a whole. */
-const REFUSED_ALONE = new Set([400, 409, 429, 503]);
-
-/** Pushes by single requests that run at once. */
-const AT_ONCE = 16;
-
 export function addPush(program: Command, around: Surroundings): void {
   common(program.command('push'))
     .description('hold a message for devices; without --wait, done once it is durable')
-    .argument('[devices...]', 'device ids; - reads them from standard input, one a line')
+    .argument('[devices...]', DEVICES_HELP)
     .addOption(
       new Option(
         '--kind <kind>',
@@ -115,7 +108,10 @@ async function run(desk: Desk, options: PushOptions, args: string[]): Promise<nu
   };
   const pushAll = (): AsyncIterable<Outcome> => {
     const inputs = each === null ? inputsOf(args, options.from, body) : inputsOfEach(each, body);
-    if (!bulk || options.wait === 'proxy') return pushSingly(desk.client, inputs, options.wait === 'proxy');
+    if (!bulk || options.wait === 'proxy')
+      return sideBySide(inputs, ({ device, ...push }) =>
+        pushOne(desk.client, device, push, options.wait === 'proxy'),
+      );
     return pushBulk(desk.client, inputs, bulkOptions);
   };
   if (options.wait !== 'cleared') return (await tellAll(desk, pushAll())).failed ? FAILED : OK;
@@ -197,35 +193,12 @@ function heldText({ id, generation, state, known, waited, proxies }: Outcome): s
   return `${String(state)} (message ${id}, generation ${String(generation)}${again})${where}${late}`;
 }
 
-/** Sixteen at a time, told in order. A refused one hinders no other, but a relay that's gone ends it all. */
-async function* pushSingly(
-  client: DeskClient,
-  inputs: AsyncIterable<BulkInput>,
-  wait: boolean,
-): AsyncGenerator<Outcome> {
-  const running: Promise<Outcome>[] = [];
-  for await (const { device, ...body } of inputs) {
-    const pushing = pushOne(client, device, body, wait);
-    // It may fail before its turn comes to be told.
-    pushing.catch(() => undefined);
-    running.push(pushing);
-    if (running.length >= AT_ONCE) yield* take(running);
-  }
-  while (running.length > 0) yield* take(running);
-}
-
-async function* take(running: Promise<Outcome>[]): AsyncGenerator<Outcome> {
-  const first = running.shift();
-  if (first !== undefined) yield await first;
-}
-
+/** A refused push hinders no other, but a relay that's gone ends it all. */
 async function pushOne(client: DeskClient, device: string, body: PushBody, wait: boolean): Promise<Outcome> {
   try {
     return { ...(await client.push(device, body, wait ? { wait: 'proxy' } : {})) };
   } catch (error) {
-    if (!(error instanceof DeskError) || !REFUSED_ALONE.has(error.status)) throw error;
-    const { code, message, field } = error;
-    return { device, code, message, ...(field === null ? {} : { field }) };
+    return { device, ...refusedAlone(error) };
   }
 }
 
@@ -248,18 +221,7 @@ async function* inputsOf(
   file: string | undefined,
   body: PushBody,
 ): AsyncGenerator<BulkInput> {
-  for (const device of args) {
-    if (device === '-') yield* idLines(process.stdin, body);
-    else yield { device, ...body };
-  }
-  if (file !== undefined) yield* idLines(createReadStream(file), body);
-}
-
-async function* idLines(stream: NodeJS.ReadableStream, body: PushBody): AsyncGenerator<BulkInput> {
-  for await (const line of createInterface({ input: stream })) {
-    const device = line.replace(/#.*/, '').trim();
-    if (device !== '') yield { device, ...body };
-  }
+  for await (const device of deviceIds(args, file)) yield { device, ...body };
 }
 
 /** What each device of --values is to do; null without it. All of it is checked before anything is sent. */

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { MessageBody } from '../api/shapes/messages.ts';
 import { action, common, FAILED, OK, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
+import { deviceIds, DEVICES_HELP } from './device-ids.ts';
 
 /** Messages of a device that are looked through, newest first. */
 const LOOKED_THROUGH = 1_000;
@@ -11,7 +12,7 @@ export function addRedrive(program: Command, around: Surroundings): void {
     .description('hold dead messages again; exit 1 where there was none')
     .argument(
       '[devices...]',
-      'device ids: of each all dead actions, oldest first, and its newest contact-me if dead',
+      `${DEVICES_HELP}; of each all dead actions, oldest first, and its newest contact-me if dead`,
     )
     .option('--message <id>', 'just this message')
     .action(action<{ message?: string }>(around, run));
@@ -21,7 +22,7 @@ async function run(desk: Desk, { message }: { message?: string }, devices: strin
   if (devices.length === 0 && message === undefined)
     throw new UsageError('Name at least one device, or --message ID');
   let missing = false;
-  for (const device of devices) {
+  for await (const device of deviceIds(devices)) {
     const dead = deadOf(await desk.client.messages(device, LOOKED_THROUGH));
     for (const { id } of dead) await redrive(desk, id);
     if (dead.length > 0) continue;

@@ -30,7 +30,7 @@ export function addSetUp(program: Command, say: (text: string) => void): void {
       const { length: proxies } = config.proxies;
       const { length: services } = config.services;
       if (json === true) return say(JSON.stringify({ file, proxies, services, warnings }));
-      say(`${file} is fine: ${proxies} proxies, ${services} services`);
+      say(`${file} is fine: proxies: ${proxies}, services: ${services}`);
       for (const warning of warnings) say(`but ${warning}`);
     });
 

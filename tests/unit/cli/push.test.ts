@@ -123,6 +123,15 @@ t.test('push --wait cleared fails when its time is over before it could push', a
   t.match(waited, { code: 1, out: '', err: /nothing was pushed/ });
 });
 
+t.test('a list of devices that cannot be read is named, not taken for a relay that is away', async (t) => {
+  const { url } = await startApi(t);
+  t.match(await runCli(['push', '--from', '/nowhere/devices.txt', '--api', url]), {
+    code: 1,
+    out: '',
+    err: /^sallyport-relay: \/nowhere\/devices\.txt cannot be read: ENOENT[^;]+$/,
+  });
+});
+
 t.test('a command line that makes no sense exits with 2 and says why', async (t) => {
   const { url } = await startApi(t);
   const wrong: [string[], RegExp][] = [
