@@ -7,6 +7,7 @@ import { formatAddress, isWildcard } from '../../shared/address.ts';
 import { endOfChain, expiryWarnings } from '../../shared/certificates.ts';
 import type { CertificateUse } from '../../shared/certificates.ts';
 import { addExamples } from '../../shared/cli-shape.ts';
+import { fields } from '../../shared/config-file.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { completionScript, SHELLS } from '../../shared/completion.ts';
 import type { Shell } from '../../shared/completion.ts';
@@ -97,7 +98,7 @@ export function createProxyProgram(terminal: Terminal): Command {
       const warnings = expiryWarnings(uses, systemClock.wall());
       const [poll, doors, sites] = [config.poll, config.doors, config.sites].map(({ length }) => length);
       if (json === true) return say(JSON.stringify({ file, poll, doors, sites, warnings }));
-      say(`${file} is fine: ${poll} poll and ${doors} session doors, ${sites} sites`);
+      say(`${file} is fine: poll doors: ${poll}, session doors: ${doors}, sites: ${sites}`);
       for (const warning of warnings) say(`but ${warning}`);
     });
 
@@ -115,7 +116,7 @@ export function createProxyProgram(terminal: Terminal): Command {
       if (json === true) return say(JSON.stringify({ files, pin }));
       for (const file of files) say(`wrote ${file}`);
       say(`pin ${pin}`);
-      say(`next: ${PROGRAM} run --config ${files[0]}`);
+      say(`next: set relay.advertise in ${files[0]}, then ${PROGRAM} run --config ${files[0]}`);
     });
 
   program
@@ -123,7 +124,10 @@ export function createProxyProgram(terminal: Terminal): Command {
     .description('invite a relay: the last line is its join string, good once and for 24 hours')
     .option(...CONFIG_OPTION)
     .option('--site <site>', 'site that the relay serves (default: the only one)')
-    .option('--url <wss-url>', 'what the relay shall dial (default: relay.advertise, or the listen address)')
+    .option(
+      '--url <wss-url>',
+      'what the relay shall dial, wss://HOST:PORT (default: relay.advertise, or the listen address)',
+    )
     .option(...JSON_OPTION)
     .action((name: string, options: { config: string; site?: string; url?: string; json?: boolean }) => {
       const config = loadProxyConfig(options.config);
@@ -254,11 +258,13 @@ function dialUrl(
   given: string | undefined,
 ): string {
   if (given !== undefined) {
-    const url = URL.parse(given);
-    if (url?.protocol !== 'wss:') {
-      throw new SallyportError('CONFIG_INVALID', `--url ${JSON.stringify(given)} is not a wss:// URL`);
+    const { data: url, error } = fields.url(['wss:']).safeParse(given);
+    if (url === undefined) {
+      const expected = error.issues.map(({ message }) => message).join(', ');
+      // The value is not shown: it may have a password in it.
+      throw new SallyportError('CONFIG_INVALID', `--url is to be wss://HOST:PORT: ${expected}`);
     }
-    return url.origin === 'null' ? `wss://${url.host}` : url.origin;
+    return `wss://${url.host}`;
   }
   if (advertise !== null) return `wss://${advertise.host}`;
   if (isWildcard(listen) || listen.port === 0) {

@@ -42,11 +42,11 @@ const HOSTS: [heading: RegExp, host: 'firewall' | 'proxy' | 'relay' | 'phones'][
 /** Every command of the page that prints something worth a look, in order. */
 const EXPECTED: Expected[] = [
   ['runuser -u sallyport-proxy -- sallyport-proxy init', /wrote .*proxy\.yaml/],
-  ['sallyport-proxy check', /is fine: 1 poll and 2 session doors, 1 sites/],
+  ['sallyport-proxy check', /is fine: poll doors: 1, session doors: 2, sites: 1/],
   ['curl -s -o', /^200\n$/],
   ['runuser -u sallyport-proxy -- sallyport-proxy invite', /\nsallyport-join-1\.\S+\n$/],
   ['runuser -u sallyport-relay -- sallyport-relay join', /relay hq-1 has joined site default/],
-  ['sallyport-relay check', /is fine: 1 proxies, 2 services/],
+  ['sallyport-relay check', /is fine: proxies: 1, services: 2/],
   ['sallyport-relay status', /wss:\S+ +up [^]*\nwpi +wpi +up /],
   ['sallyport-relay push', /held/],
   ['sallyport-phones run', /1 sessions \(completed: 1\)/],

@@ -53,10 +53,10 @@ export async function followSeveralRelays(t: Test, share: string, deployment: De
     },
     expected: [
       ['runuser -u sallyport-relay -- env', /1 held/],
-      ['sallyport-relay check', /is fine: 1 proxies, 2 services/],
+      ['sallyport-relay check', /is fine: proxies: 1, services: 2/],
       ['runuser -u sallyport-proxy -- sallyport-proxy invite', /\nsallyport-join-1\.\S+\n$/],
       ['runuser -u sallyport-relay -- sallyport-relay join', /relay hq-2 has joined site default/],
-      ['sallyport-relay check', /is fine: 1 proxies, 2 services/],
+      ['sallyport-relay check', /is fine: proxies: 1, services: 2/],
       ['sallyport-relay status', /wss:\S+ +up [^]*\nwpi +wpi +up /],
     ],
     config: CONFIG,

@@ -87,6 +87,24 @@ t.test('pairing: invites are good once, keys never leave, strangers stay outside
     },
   );
 
+  await t.test(
+    'an address to dial is a host and a port: what else it says is refused, not dropped',
+    async (t) => {
+      for (const [url, odd] of [
+        ['wss://user:hunter2@proxy.example:9443/path?x', /without user or password, a path, a query/],
+        ['https://proxy.example', /begins with wss:/],
+      ] as const) {
+        const args = ['invite', 'hq-9', '--config', gate.proxyConfig, '--url', url];
+        const { code, stdout, stderr } = await runProgram('sallyport-proxy', args);
+        t.equal(code, 2, url);
+        t.equal(stdout, '');
+        t.match(stderr, /--url is to be wss:\/\/HOST:PORT/);
+        t.match(stderr, odd);
+        t.notMatch(stderr, /hunter2/);
+      }
+    },
+  );
+
   await t.test('a second join adds a proxy to the config and keeps the rest of it', async (t) => {
     const file = join(joinDir, 'relay.yaml');
     const before = await readFile(file, 'utf8');
@@ -203,10 +221,12 @@ t.test('what cannot start says what, where and what to do', async (t) => {
         t.match(stderr, `${file}:1`);
       }
     }
-    t.match(await runProgram('sallyport-proxy', ['run', '--config', '/nonexistent.yaml']), {
-      code: 1,
-      stderr: /config file \/nonexistent\.yaml: there is no such file/,
-    });
+    for (const program of ['sallyport-proxy', 'sallyport-relay'] as const) {
+      t.match(await runProgram(program, ['run', '--config', '/nonexistent.yaml']), {
+        code: 2,
+        stderr: /config file \/nonexistent\.yaml: there is no such file/,
+      });
+    }
     t.match(await runProgram('sallyport-proxy', ['sing']), { code: 2, stderr: /unknown command/ });
   });
 

@@ -42,12 +42,12 @@ const ELSEWHERE = ['npm start', 'npm test'];
 /** Every command of README that ends, in order, and what it must print. */
 const EXPECTED: [string, RegExp][] = [
   ['sallyport-proxy init', /wrote .*proxy\.yaml\n.*proxy\.pem\n.*proxy\.key\n/],
-  ['sallyport-proxy check', /is fine: 1 poll and 1 session doors, 1 sites/],
+  ['sallyport-proxy check', /is fine: poll doors: 1, session doors: 1, sites: 1/],
   ['sallyport-proxy invite', /may join site default .*\nsallyport-join-1\.\S+\n$/],
   ['sallyport-relay join', /relay hq-1 has joined site default/],
   ['openssl req', /^$/],
   ['openssl s_client', /^[A-Za-z0-9+/]{43}=\n$/],
-  ['sallyport-relay check', /is fine: 1 proxies, 1 services/],
+  ['sallyport-relay check', /is fine: proxies: 1, services: 1/],
   ['sallyport-relay status', /ready +yes[^]*\nwss:\S+ +up [^]*\nwpi +wpi +up /],
   ['curl -s -o', /^200\n$/],
   ['sallyport-relay push', /held \(message \S+, generation 1\); at wss:/],
