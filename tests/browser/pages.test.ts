@@ -30,6 +30,11 @@ const EMPTY: readonly [hash: string, words: string][] = [
   ['#/events', 'Nothing has happened yet.'],
 ];
 
+/** The tables that are wider than their boxes. */
+const SCROLLING = `[...document.querySelectorAll('.scroll')]
+  .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
+  .map((box) => box.getAttribute('aria-label'))`;
+
 t.test('every page can be used by everybody, dark and light, wide and narrow', { skip }, async (t) => {
   const browser = await startBrowser(t);
   const { url } = await startBusyRelay(t);
@@ -39,12 +44,16 @@ t.test('every page can be used by everybody, dark and light, wide and narrow', {
     await page.goto(`${url}/${hash}`);
     await page.getByRole('heading', { level: 1, name: heading, exact: true }).waitFor();
     await page.getByText(words).first().waitFor();
-    for (const colorScheme of ['light', 'dark'] as const) {
+    for (const [colorScheme, width] of [
+      ['light', 1280],
+      ['dark', 360],
+    ] as const) {
+      await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme });
       t.same(await obstacles(page), [], `${hash} ${colorScheme}`);
     }
-    await page.setViewportSize({ width: 360, height: 740 });
     t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360, `${hash} fits 360 px`);
+    t.same(await page.evaluate(SCROLLING), [], `no table of ${hash} scrolls sideways there`);
     t.match(await page.title(), `${heading} · Sallyport`);
     t.same(faults(), [], hash);
   }

@@ -89,7 +89,11 @@ export interface Sorting {
   set: (by: string) => void;
 }
 
-/** A table with real headers; wide ones scroll in a box of their own that the keyboard reaches. */
+/**
+ * A table with real headers; a wide one scrolls in a box of its own that the keyboard reaches. On a narrow screen its rows are
+ * stacked, each cell under its title. The roles are said although they are the elements' own: browsers forget those once the
+ * style makes boxes of another kind of them.
+ */
 export function Table<T>(props: {
   caption: string;
   columns: readonly Column<T>[];
@@ -100,25 +104,30 @@ export function Table<T>(props: {
   const { caption, columns, rows, keyOf, sorting } = props;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
-      <table>
+      <table role="table">
         <caption class="hidden">{caption}</caption>
-        <thead>
-          <tr>
+        <thead role="rowgroup">
+          <tr role="row">
             {columns.map((column) => (
               <Head key={column.title} column={column} sorting={sorting} />
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {rows.map((row) => (
-            <tr key={keyOf(row)}>
+            <tr role="row" key={keyOf(row)}>
               {columns.map((column, i) =>
                 i === 0 ? (
-                  <th scope="row" key={column.title}>
+                  <th scope="row" role="rowheader" key={column.title}>
                     {column.cell(row)}
                   </th>
                 ) : (
-                  <td key={column.title} class={column.figure === true ? 'figure' : ''}>
+                  <td
+                    role="cell"
+                    key={column.title}
+                    class={column.figure === true ? 'figure' : ''}
+                    data-title={column.title}
+                  >
                     {column.cell(row)}
                   </td>
                 ),
@@ -136,7 +145,7 @@ function Head<T>({ column, sorting }: { column: Column<T>; sorting: Sorting | un
   const kind = figure === true ? 'figure' : '';
   if (sorting === undefined || sort === undefined)
     return (
-      <th scope="col" class={kind}>
+      <th scope="col" role="columnheader" class={kind}>
         {title}
       </th>
     );
@@ -144,7 +153,12 @@ function Head<T>({ column, sorting }: { column: Column<T>; sorting: Sorting | un
   const down = sorting.by.startsWith('-');
   const next = sort[(now + 1) % sort.length] ?? '';
   return (
-    <th scope="col" class={kind} aria-sort={now === -1 ? 'none' : down ? 'descending' : 'ascending'}>
+    <th
+      scope="col"
+      role="columnheader"
+      class={kind}
+      aria-sort={now === -1 ? 'none' : down ? 'descending' : 'ascending'}
+    >
       <button type="button" class="sort" onClick={() => sorting.set(next)}>
         {title} <span aria-hidden="true">{now === -1 ? '↕' : down ? '▼' : '▲'}</span>
       </button>
