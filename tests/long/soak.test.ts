@@ -3,7 +3,8 @@ import t from 'tap';
 import { soakReport } from '../soak/report.ts';
 import { soak } from '../soak/soak.ts';
 
-const OPTIONS = { minutes: 0.25, phones: 20, faultEveryMs: 4_000 };
+/** Long enough for two faults, of which each is waited for until all is well again, on a busy machine, too. */
+const OPTIONS = { minutes: 0.5, phones: 20, faultEveryMs: 4_000 };
 /** What is soon over: a stopped program alone takes nine seconds. */
 const BRIEF = [
   'the link is cut',
