@@ -1,4 +1,4 @@
 import t from 'tap';
 import { campaign } from '../suites/campaign.ts';
 
-campaign(t, { phones: 1_000 });
+campaign(t, { phones: 1_000, withinMs: 500_000 });

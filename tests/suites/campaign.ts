@@ -16,7 +16,7 @@ interface Body {
 }
 
 /** Delivers to so many phones, while both programs are killed once, and compares every result with what its phone has. */
-export function campaign(t: Test, { phones }: { phones: number }): void {
+export function campaign(t: Test, { phones, withinMs }: { phones: number; withinMs: number }): void {
   t.test(
     `a campaign to ${phones} phones survives kills of relay and proxy, and every result is right`,
     async (t) => {
@@ -89,7 +89,7 @@ export function campaign(t: Test, { phones }: { phones: number }): void {
       await fleet.start();
       const campaign = async (): Promise<Record<string, unknown>> =>
         (await gate.call('GET', '/v1/campaigns/spring').catch(() => ({ body: {} }))).body;
-      await until('nothing of it is held', async () => (await campaign())['held'] === 0, 150_000);
+      await until('nothing of it is held', async () => (await campaign())['held'] === 0, withinMs);
       await Promise.all(restarts);
 
       t.same(kills, ['relay', 'proxy'], 'both were killed in the middle');
