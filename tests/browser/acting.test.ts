@@ -60,6 +60,7 @@ t.test('who has the token signs in, acts, and signs out', { skip }, async (t) =>
   t.equal((await outbox.device(PENDING))?.pending, 0);
 
   await page.goto(`${url}/#/devices/${DEAD}`);
+  await page.locator('.timeline li.vain').filter({ hasText: 'Dead: in vain' }).waitFor();
   await page.getByRole('button', { name: 'Re-drive' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Re-drive' }).click();
   await page.getByText('Held again as generation 2').waitFor();

@@ -6,7 +6,7 @@ import { Ago, number } from '../parts/words.tsx';
 
 /** How far a message has come: accepted, at the proxies, told 202, in session, ended. */
 
-type Stand = 'done' | 'now' | 'open' | 'skipped';
+type Stand = 'done' | 'vain' | 'now' | 'open' | 'skipped';
 
 interface Step {
   name: string;
@@ -14,8 +14,16 @@ interface Step {
   more: ComponentChildren;
 }
 
-const WORDS: Record<Stand, string> = { done: 'done', now: 'now', open: 'not yet', skipped: 'not seen' };
-const MARKS: Record<Stand, string> = { done: '✓', now: '◆', open: '○', skipped: '–' };
+const WORDS: Record<Stand, string> = {
+  done: 'done',
+  vain: 'in vain',
+  now: 'now',
+  open: 'not yet',
+  skipped: 'not seen',
+};
+const MARKS: Record<Stand, string> = { done: '✓', vain: '✕', now: '◆', open: '○', skipped: '–' };
+/** Ends without the phone's having done its work. */
+const VAIN: readonly MessageBody['state'][] = ['dead', 'expired'];
 
 export function Timeline(props: {
   message: MessageBody;
@@ -94,7 +102,7 @@ function stepsOf({
     ended
       ? {
           name: capital(message.state),
-          stand: 'done',
+          stand: VAIN.includes(message.state) ? 'vain' : 'done',
           more: (
             <>
               <Ago at={message.ended_at} /> {message.ended_by === null ? '' : `by ${message.ended_by}`}
