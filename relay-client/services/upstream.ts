@@ -153,7 +153,8 @@ export function createUpstream(
         });
       return {
         send({ method, target, headers, body, close }, handler) {
-          client ??= open();
+          const kept = client;
+          const used = (client ??= open());
           const options: Dispatcher.DispatchOptions & { servername: string } = {
             method,
             path: target,
@@ -164,7 +165,11 @@ export function createUpstream(
             servername: address.host,
             ...(close ? { reset: true } : {}),
           };
-          client.dispatch(options, handler);
+          const dispatch = (): void => void used.dispatch(options, handler);
+          // Undici lets a kept connection tell of its end before it is used again, but of one that has come while this
+          // turn of the loop was at other work only the next one hears: what is sent meanwhile would be lost.
+          if (kept === null) dispatch();
+          else setImmediate(dispatch);
         },
         broken: () => failed,
         close() {

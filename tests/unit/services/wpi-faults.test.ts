@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import type { Test } from 'tap';
 import { ownPort } from '../../fixtures/ports.ts';
-import { answering, eventually, ok, post, startRawUpstream, startWpi } from './harness.ts';
+import { answering, eventually, ok, post, recordingObserver, startRawUpstream, startWpi } from './harness.ts';
 
 async function failing(
   t: Test,
@@ -235,6 +236,52 @@ t.test('an old upstream connection that ended unused is replaced unnoticed', asy
     t.equal((await answer()).body, 'ok', death);
     t.equal(upstream.connections.length, 2);
     t.match(upstream.connections[1]?.received(), /<second\/>$/);
+  }
+});
+
+t.test('an old upstream connection that ends while the relay is at other work is not used', async (t) => {
+  // In a thread of its own, which ends the connection while this one is blocked.
+  const ended = new Int32Array(new SharedArrayBuffer(4));
+  const upstream = new Worker(
+    `const { createServer } = require('node:net');
+    const { parentPort, workerData: ended } = require('node:worker_threads');
+    let first = null;
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', () => {
+        first ??= socket;
+        socket.write(${JSON.stringify(ok())});
+      });
+    });
+    server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+    parentPort.on('message', () => {
+      first.once('close', () => Atomics.notify(ended, 0, Atomics.store(ended, 0, 1)));
+      first.destroy();
+    });`,
+    { eval: true, workerData: ended },
+  );
+  t.teardown(() => upstream.terminate());
+  const [port] = (await once(upstream, 'message')) as [number];
+  const observer = recordingObserver({
+    request(body) {
+      if (body.toString() !== '<second/>') return {};
+      upstream.postMessage('end');
+      t.not(Atomics.wait(ended, 0, 0, 20_000), 'timed-out');
+      return {};
+    },
+  });
+  const { service } = await startWpi(t, { upstream: `http://127.0.0.1:${port}`, observer });
+  // Straight from a socket, as bytes of a link come: what is sent at once leaves before the loop looks for ends again.
+  const origin = { proxy: 'dmz', door: 'door', address: '127.0.0.1', port: 1, tls: 'proxy' as const };
+  const door = createServer((socket) => service.accept(socket, origin)).listen(0, '127.0.0.1');
+  await once(door, 'listening');
+  t.teardown(() => door.close());
+  const phone = connect((door.address() as AddressInfo).port, '127.0.0.1');
+  t.teardown(() => phone.destroy());
+  for (const request of ['<first/>', '<second/>']) {
+    phone.write(post(request));
+    const [answered] = (await once(phone, 'data')) as [Buffer];
+    t.match(answered.toString(), /^HTTP\/1\.1 200 /, request);
   }
 });
 
