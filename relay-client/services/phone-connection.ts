@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Milliseconds } from '../../shared/clock.ts';
 import { createDeadline } from './deadline.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangeParts, ExchangePlace, RunningExchange } from './exchange.ts';
@@ -69,13 +70,13 @@ export function servePhone(
 
   const cut = (): void => void socket.destroy();
 
-  /** Ends our side and leaves the phone some time to end its own, so that it surely gets the last answer. */
-  const end = (): void => {
+  /** Ends our side and leaves the phone `withinMs` to end its own, so that it surely gets the last answer. */
+  const end = (withinMs: Milliseconds = limits.lingerMs): void => {
     if (closing) return;
     closing = true;
     orderly = true;
     socket.end();
-    deadline.set(limits.lingerMs, cut);
+    deadline.set(withinMs, cut);
     // No request is taken here any more. The phone's next connection may begin before this one has wholly ended.
     tellClosed('ended');
   };
@@ -102,7 +103,7 @@ export function servePhone(
 
   const next = (): void => {
     const first = waiting.shift();
-    if (first === undefined) return deadline.set(limits.keepAliveMs, end);
+    if (first === undefined) return deadline.set(limits.keepAliveMs, () => end());
     deadline.stop();
     requests += 1;
     const { request, response } = first;
@@ -133,7 +134,7 @@ export function servePhone(
     tellClosed(orderly && interrupted === null ? 'ended' : 'cut');
     closed();
   });
-  deadline.set(limits.headersMs, end);
+  deadline.set(limits.headersMs, () => end());
 
   return {
     request(request, response) {
@@ -164,7 +165,8 @@ export function servePhone(
     },
     drain() {
       draining = true;
-      if (running === null && leaving()) end();
+      // It has its last answer already: a phone that stays after our end would only delay the relay's.
+      if (running === null && leaving()) end(limits.halfCloseMs);
     },
     destroy: cut,
   };

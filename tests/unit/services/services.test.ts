@@ -118,6 +118,19 @@ t.test('draining lets the running exchange end, ends what is idle and cuts the r
   t.equal(await running.over, 'ended');
   await drained;
 
+  const served = await startRawUpstream(t, answering(ok()));
+  const kept = await startWpi(t, { upstream: served.url, limits: { lingerMs: 3_600_000, halfCloseMs: 50 } });
+  const staying = await kept.phone();
+  staying.socket.allowHalfOpen = true;
+  staying.send(post('<x/>'));
+  await staying.answer();
+  await kept.service.drain(3_600_000);
+  t.equal(
+    kept.service.connections(),
+    0,
+    'a phone that has its answer and stays after our end holds nothing up',
+  );
+
   const stuck = await startRawUpstream(t);
   const second = await startWpi(t, { upstream: stuck.url });
   const waiting = await second.phone();
