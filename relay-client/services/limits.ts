@@ -45,6 +45,8 @@ export interface WpiLimits {
   upstreamIdleMs: number;
   /** Between two tries whether upstream can be reached. Default 5 000. */
   probeMs: number;
+  /** How long a whole TLS handshake vouches for upstream's certificate: until then tries are bare TCP connections. Default 60 000. */
+  provenMs: number;
 }
 
 export const WPI_LIMITS: WpiLimits = {
@@ -69,6 +71,7 @@ export const WPI_LIMITS: WpiLimits = {
   lingerMs: 15_000,
   upstreamIdleMs: 4_000,
   probeMs: 5_000,
+  provenMs: 60_000,
 };
 
 /** Bytes that may be held at once. */

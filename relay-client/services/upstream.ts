@@ -86,9 +86,12 @@ export function createUpstream(
   const createDialler = (): TlsDialler | null =>
     secure ? createTlsDialler(address, readTrust(config.upstreamTls), clock, limits.connectMs) : null;
   let dialler = createDialler();
-  // A bare TCP connection says nothing about a certificate: at first, and after any failure, only a whole handshake is a
-  // success. Else polls would be 202 until the first phone has failed.
-  let proven = !secure;
+  // A bare TCP connection says nothing about a certificate: at first, after any failure, and now and then, only a whole
+  // handshake is a success. Else polls would be 202 until the first phone has failed.
+  let provenAt = -Infinity;
+  const isProven = (): boolean => !secure || clock.monotonic() - provenAt < limits.provenMs;
+  const prove = (): void => void (provenAt = clock.monotonic());
+  const disprove = (): void => void (provenAt = -Infinity);
 
   const dial = (done: Dialled, origin: PhoneOrigin | null, from: string | null): (() => void) => {
     const source = origin === null ? null : { host: origin.address, port: origin.port };
@@ -104,12 +107,14 @@ export function createUpstream(
     clock,
     periodMs: limits.probeMs,
     attempt(done) {
+      const whole = !isProven();
       const tried: Dialled = (error, socket) => {
-        proven = !secure || error === null;
+        if (error !== null) disprove();
+        else if (whole) prove();
         socket?.destroy();
         done(error);
       };
-      return proven ? tcp(address, clock, limits.connectMs, tried) : dial(tried, null, null);
+      return whole ? dial(tried, null, null) : tcp(address, clock, limits.connectMs, tried);
     },
   });
 
@@ -130,11 +135,11 @@ export function createUpstream(
                 if (socket === null) {
                   const reason =
                     error ?? new SallyportError('UPSTREAM_REFUSED', `upstream ${url} is not there`);
-                  proven = !secure;
+                  disprove();
                   probe.failed(reason);
                   return callback(reason, null);
                 }
-                proven = true;
+                prove();
                 probe.succeeded();
                 socket.on('error', () => (failed = true));
                 callback(null, socket);
@@ -181,7 +186,7 @@ export function createUpstream(
     },
     reload() {
       dialler = createDialler();
-      proven = !secure;
+      disprove();
     },
     close() {
       probe.close();

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import t from 'tap';
 import type { Test } from 'tap';
@@ -171,6 +172,26 @@ t.test(
     t.equal(service.health().why, null);
   },
 );
+
+t.test('a service that takes another key while it runs is down before a phone comes', async (t) => {
+  const ca = await authority();
+  const own = await ca.issue(['127.0.0.1']);
+  const server = createTlsServer(own).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { service } = await startWpi(t, {
+    upstream: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    upstreamTls: { pin: pinOf(new X509Certificate(own.cert)) },
+    limits: { probeMs: 20, provenMs: 100 },
+  });
+  await until('it is up', () => service.health().up);
+  server.setSecureContext(await ca.issue(['127.0.0.1']));
+  await until('its other key was seen', () => /another key than the pin/.test(service.health().why ?? ''));
+  t.notOk(service.health().up);
+  server.setSecureContext(own);
+  await until('it is up again', () => service.health().up);
+  t.equal(service.health().why, null);
+});
 
 t.test('upstream URLs', async (t) => {
   t.strictSame(parseUpstreamUrl('https://dls.internal:18443'), {
