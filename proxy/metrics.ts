@@ -130,7 +130,7 @@ export function createMetrics(parts: MeasuredParts): Metrics {
   );
   counter(
     'sallyport_link_held_back_seconds_total',
-    'Time in which the relay was not listened to, as its control frames took too much',
+    'Time in which the relay was not listened to, as its frames took too much',
     ['site', 'relay'],
     (c) => {
       for (const { site, relay, heldBackMs } of relayDoor.taken()) c.inc({ site, relay }, heldBackMs / 1000);

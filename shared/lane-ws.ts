@@ -5,6 +5,8 @@ import { CLOSE } from './protocol.ts';
 
 /** How long the peer has to answer a close before its connection is cut. */
 const CLOSE_WAIT_MS = 2_000;
+/** How long nothing is read each time that a peer goes on to send meanwhile: one that floods is to take no more than before. */
+const CLOSING_HOLD_MS = 100;
 /** RFC 6455 §5.5: a control frame's payload is at most 125 bytes, two of which are the close code. */
 const REASON_BYTES = 123;
 
@@ -53,12 +55,14 @@ export function laneOverWebSocket(
   /** Whether frames are being gathered: those sent in one go leave by one write. */
   let gathering = false;
   ws.on('message', (data, isBinary) => {
+    if (own !== null) hold(CLOSING_HOLD_MS);
     if (isBinary !== binary)
       return violation(1003, `a ${binary ? 'text' : 'binary'} frame has no place here`);
     events.frame(binary ? (data as Buffer) : (data as Buffer).toString('utf8'));
   });
   // Lanes have beats of their own. Answers to these would pile up, uncounted, for a peer that never reads them.
   ws.on('ping', () => violation(1008, 'a WebSocket ping has no place here'));
+  ws.on('pong', () => violation(1008, 'a WebSocket pong has no place here'));
   ws.on('error', (cause: Error & { code?: string }) => {
     error = cause;
     if (cause.code?.startsWith('WS_ERR_') === true) events.violated?.(cause.message);
@@ -71,7 +75,8 @@ export function laneOverWebSocket(
   socket.on('drain', () => events.drained());
 
   function violation(code: number, why: string): void {
-    if (own === null) events.violated?.(why);
+    if (own !== null) return hold(CLOSING_HOLD_MS);
+    events.violated?.(why);
     close(code, why);
   }
 
@@ -91,6 +96,14 @@ export function laneOverWebSocket(
     ws.once('close', () => clearTimeout(timer));
   }
 
+  function hold(ms: number): void {
+    if (ws.readyState === ws.CLOSED || ws.isPaused) return;
+    ws.pause();
+    const resume = (): void => ws.resume();
+    if (ms === 0) setImmediate(resume);
+    else setTimeout(resume, ms);
+  }
+
   return {
     send(frame, sent) {
       if (ws.readyState !== ws.OPEN) return;
@@ -107,13 +120,7 @@ export function laneOverWebSocket(
     ...(binary ? { laidOut: laidOutOver(ws, socket, masks) } : {}),
     backlog: () => ws.bufferedAmount,
     close,
-    hold(ms) {
-      if (ws.readyState !== ws.OPEN || ws.isPaused) return;
-      ws.pause();
-      const resume = (): void => ws.resume();
-      if (ms === 0) setImmediate(resume);
-      else setTimeout(resume, ms);
-    },
+    hold,
     cut() {
       own ??= { code: 1006, reason: 'cut' };
       ws.terminate();

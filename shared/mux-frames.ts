@@ -46,6 +46,8 @@ export const WIDE_WINDOW_BYTES = 1_048_576;
 export const MUX_PAYLOAD_BYTES = 65_536;
 /** Most bytes of one WebSocket message on a stream lane. */
 export const MUX_MESSAGE_BYTES = 524_288;
+/** Most frames of one WebSocket message: it is handled at one go, while all else waits. */
+export const MUX_MESSAGE_FRAMES = 4_096;
 /** Most payload bytes of an `open`. */
 export const OPENING_BYTES = 1_024;
 

@@ -7,6 +7,7 @@ import {
   MUX,
   MUX_HEADER_BYTES,
   MUX_MESSAGE_BYTES,
+  MUX_MESSAGE_FRAMES,
   MUX_PAYLOAD_BYTES,
   OPENING_BYTES,
   STREAM_WINDOW_BYTES,
@@ -41,8 +42,8 @@ export interface Mux {
   /** The lane has room again. */
   drained(): void;
   streams(): number;
-  /** Bytes of payload moved so far. */
-  moved(): { sent: number; received: number };
+  /** So far: bytes of streams that the peer sent, and frames that this side did. */
+  readonly moved: Readonly<{ received: number; frames: number }>;
   /** The lane is gone: cuts every stream with `error`. */
   closed(error: Error): void;
 }
@@ -69,7 +70,7 @@ export function createMux(options: MuxOptions): Mux {
   const writer = createMuxWriter(lane, options.soon ?? ((task) => void setImmediate(task)));
   const streams = new Map<number, MuxStream>();
   const waiting = new Set<MuxStream>();
-  const moved = { sent: 0, received: 0 };
+  const moved = { received: 0, frames: 0 };
   const widening =
     Math.min(options.peerCredit ?? STREAM_WINDOW_BYTES, WIDE_WINDOW_BYTES) - STREAM_WINDOW_BYTES;
   let widened = 0;
@@ -85,6 +86,7 @@ export function createMux(options: MuxOptions): Mux {
   function send(type: number, stream: number, payload: Uint8Array | null): void {
     if (down !== null) return;
     if (lane.backlog() > LANE_UNREAD_BYTES) return violation(`more than ${LANE_UNREAD_BYTES} bytes unread`);
+    moved.frames += 1;
     writer.frame(type, stream, payload);
   }
 
@@ -92,7 +94,7 @@ export function createMux(options: MuxOptions): Mux {
     sendData(stream, chunk, budget) {
       if (down !== null || lane.backlog() >= LANE_BACKLOG_BYTES) return 0;
       const sent = writer.part(MUX.data, stream, chunk, Math.min(chunk.length, budget));
-      moved.sent += sent;
+      moved.frames += 1;
       return sent;
     },
     sendEnd: (stream) => send(MUX.end, stream, null),
@@ -177,9 +179,14 @@ export function createMux(options: MuxOptions): Mux {
   }
 
   function receive(message: Buffer): void {
+    if (down !== null) return;
     heartbeat.heard();
     let offset = 0;
+    let frames = 0;
+    if (message.length === 0) return violation('a message without a frame');
     while (offset < message.length && down === null) {
+      if ((frames += 1) > MUX_MESSAGE_FRAMES)
+        return violation(`more than ${MUX_MESSAGE_FRAMES} frames in a message`);
       if (message.length - offset < MUX_HEADER_BYTES) return violation('short frame header');
       const type = message[offset]!;
       const length = message.readUIntBE(offset + 1, 3);
@@ -226,7 +233,7 @@ export function createMux(options: MuxOptions): Mux {
       }
     },
     streams: () => streams.size,
-    moved: () => ({ ...moved }),
+    moved,
     closed,
   };
 }

@@ -10,13 +10,14 @@ const LONGEST_HOLD_MS: Milliseconds = 2_000;
 const TOLD_EACH_MS: Milliseconds = 60_000;
 
 /**
- * What the control frames of one relay may take of the main thread, over all its links. Their number says little: a frame may
+ * What frames of one relay may take of the main thread, over all its links: those of control lanes have one, those of stream
+ * lanes another. Their number says little: a frame may
  * tell of one device or of two thousand, and the last part of a snapshot writes all marks. So it is their time that counts.
  * Nobody is cut for it: the lane is read more slowly, and the relay has to wait.
  */
 export interface LoopShare {
   /**
-   * A frame took so long.
+   * A frame took so long; less than nothing where it made good for others.
    *
    * @returns how long no more are to be read: 0 = until all else has had its turn, null = go on
    */
@@ -49,8 +50,10 @@ export function createLoopShare(options: {
       const now = clock.monotonic();
       left = Math.min(most, left + ((now - filledAt) * msPerSecond) / 1_000) - ms;
       filledAt = now;
-      sum.busyMs += ms;
-      turn += ms;
+      if (ms > 0) {
+        sum.busyMs += ms;
+        turn += ms;
+      }
       if (left < 0) {
         turn = 0;
         // Its other lanes wait with it.

@@ -46,7 +46,7 @@ export interface RelayDoorOptions {
   tls: { cert: string; key: string };
   /** Connections that have not shown a relay's key, at once, and of them from one address. */
   guests: { most: number; perAddress: number };
-  /** Of each second, what one relay's control frames may take of the main thread in the long run. */
+  /** Of each second, what one relay's control frames may take of the main thread in the long run; its stream lanes, likewise. */
   relayMsPerSecond: number;
   registry: Registry;
   /** Makes a link for a relay; null when its site does not exist here. */
@@ -59,7 +59,10 @@ export interface RelayDoorOptions {
 }
 
 /** What a link needs besides what the door knows. */
-export type LinkMaking = Omit<RelayLinkOptions, 'id' | 'record' | 'clock' | 'share' | 'onFenced'>;
+export type LinkMaking = Omit<
+  RelayLinkOptions,
+  'id' | 'record' | 'clock' | 'share' | 'streamShare' | 'onFenced'
+>;
 
 /** Where relays dial in: TLS 1.3 with a key on both sides, then WebSockets. */
 export interface RelayDoor {
@@ -71,7 +74,7 @@ export interface RelayDoor {
   refused(): Readonly<Record<string, number>>;
   /** How often a link was closed because another one with the same relay's key came while it was alive. */
   fenced(): number;
-  /** What the control frames of each relay that has linked since the start took, and how long it had to wait for that. */
+  /** What the control frames of each relay that has linked since the start took, and how long any of its lanes had to wait. */
   taken(): { site: string; relay: string; busyMs: Milliseconds; heldBackMs: Milliseconds }[];
   /** Re-reads certificate and key. */
   reload(): void;
@@ -80,11 +83,14 @@ export interface RelayDoor {
   close(): Promise<void>;
 }
 
+/** What frames of one relay may take of the loop. */
+type RelayShares = { site: string } & Pick<RelayLinkOptions, 'share' | 'streamShare'>;
+
 export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayDoor> {
   const { registry, clock, log } = options;
   const links = new Map<string, RelayLink>();
   /** By name, over all links and keys of the relay: as many as have linked. */
-  const shares = new Map<string, { site: string; share: LoopShare }>();
+  const shares = new Map<string, RelayShares>();
   const refused: Record<string, number> = {};
   const pins = new WeakMap<Duplex, Pin>();
   /** From the first packet on: who never makes its TLS handshake must not hold up the end either. */
@@ -241,27 +247,31 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
 
   const lanes = new Map<RelayLink, number>();
 
-  function shareOf({ name, site }: RelayRecord): LoopShare {
+  function sharesOf({ name, site }: RelayRecord): RelayShares {
     const present = shares.get(name);
-    if (present?.site === site) return present.share;
-    const share = createLoopShare({
-      msPerSecond: options.relayMsPerSecond,
-      clock,
-      onHeldBack: () =>
-        log.warn('relay held back: its control frames take more of the proxy than relay_ms_per_s', {
-          relay: name,
-          site,
-          most: options.relayMsPerSecond,
-        }),
-    });
-    shares.set(name, { site, share });
-    return share;
+    if (present?.site === site) return present;
+    const create = (lane: 'control' | 'stream'): LoopShare =>
+      createLoopShare({
+        msPerSecond: options.relayMsPerSecond,
+        clock,
+        onHeldBack: () =>
+          log.warn('relay held back: its frames take more of the proxy than relay_ms_per_s', {
+            relay: name,
+            site,
+            lane,
+            most: options.relayMsPerSecond,
+          }),
+      });
+    const made = { site, share: create('control'), streamShare: create('stream') };
+    shares.set(name, made);
+    return made;
   }
 
   function control(ws: WebSocket, socket: Duplex, record: RelayRecord, making: LinkMaking): void {
     const onFenced = (): void => void (fenced += 1);
     const id = randomBytes(16).toString('hex');
-    const link = createRelayLink({ ...making, id, record, clock, share: shareOf(record), onFenced });
+    const { share, streamShare } = sharesOf(record);
+    const link = createRelayLink({ ...making, id, record, clock, share, streamShare, onFenced });
     links.set(link.id, link);
     keys.watch(record);
     ws.once('close', () => links.delete(link.id));
@@ -299,7 +309,11 @@ export async function createRelayDoor(options: RelayDoorOptions): Promise<RelayD
     certificate: () => ({ name: 'relay', notAfter: endOfChain(material.tls.cert) }),
     refused: () => refused,
     fenced: () => fenced,
-    taken: () => [...shares].map(([relay, { site, share }]) => ({ site, relay, ...share.total() })),
+    taken: () =>
+      [...shares].map(([relay, { site, share, streamShare }]) => {
+        const { busyMs, heldBackMs } = share.total();
+        return { site, relay, busyMs, heldBackMs: heldBackMs + streamShare.total().heldBackMs };
+      }),
     reload() {
       const fresh = readMaterial(options.tls);
       server.setSecureContext({ ...fresh.tls, minVersion: 'TLSv1.3' });

@@ -28,6 +28,14 @@ const TELEMETRY_BURST_BYTES = 2 * 1_048_576;
 /** Within this a link may bring {@link BEATS} pings and pongs: an honest one brings a handful. */
 const BEATS_WINDOW_MS = 10_000;
 export const BEATS = 1_000;
+/**
+ * What a stream lane's messages may take of the loop without being charged for it. For each byte of a phone's stream, several
+ * times what bulk takes; for each frame that the lane has sent, since what phones send is to be answered.
+ */
+const FREE_MS_PER_BYTE = 1 / 100_000;
+const FREE_MS_PER_FRAME_SENT = 0.2;
+/** What reading one message takes before it comes to be timed. */
+const MESSAGE_MS = 0.005;
 /** A link that was heard of within this is alive: each side says something each {@link HEARTBEAT_MS}. */
 const ALIVE_MS = 1.5 * HEARTBEAT_MS;
 
@@ -44,6 +52,8 @@ export interface RelayLinkOptions {
   maxStreams: number;
   /** What this relay's control frames may take of the loop. */
   share: LoopShare;
+  /** What frames of its stream lanes may, besides bytes of phones' streams and answers to phones. */
+  streamShare: LoopShare;
   /** Another link with this relay's key was alive, and had to make room. */
   onFenced: () => void;
 }
@@ -268,13 +278,25 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     addStreamLane() {
       let own: Lane | null = null;
       let mux: Mux | null = null;
+      let free = 0;
+      const receive = (bytes: Buffer): void => {
+        if (mux === null) return;
+        const began = clock.monotonic();
+        mux.receive(bytes);
+        const took = clock.monotonic() - began + MESSAGE_MS;
+        const { received, frames } = mux.moved;
+        const freeBefore = free;
+        free = received * FREE_MS_PER_BYTE + frames * FREE_MS_PER_FRAME_SENT;
+        const unread = options.streamShare.spent(took - (free - freeBefore));
+        if (unread !== null) own?.hold?.(unread);
+      };
       const gone = (code: number, reason: string): void => {
         mux?.closed(new SallyportError('LINK_DOWN', `a stream lane closed (${code} ${reason})`));
         if (own !== null && streamLanes.delete(own) && serving !== null) site.lanesChanged(serving);
       };
       return {
         events: {
-          frame: (bytes) => void (typeof bytes !== 'string' && mux?.receive(bytes)),
+          frame: (bytes) => void (typeof bytes !== 'string' && receive(bytes)),
           drained: () => mux?.drained(),
           closed: gone,
         },

@@ -243,5 +243,19 @@ t.test('two customers of one proxy, with phones of the same MACs', async (t) => 
       code: CLOSE.violation,
       reason: /pings/,
     });
+
+    // By next to nothing on its stream lanes: eight at once, for phones of its own.
+    await beating.stop();
+    const trickling = await startProcess('rogue', [...command, 'bytes', gate.doors['wpi-south']!]);
+    t.teardown(() => trickling.stop());
+    await gate.proxy.line(
+      ({ msg, lane }) => String(msg).startsWith('relay held back') && lane === 'stream',
+      60_000,
+    );
+    const pushed = await gate.call('POST', '/v1/devices/001ae82e0009/messages?wait=proxy', {});
+    t.not(pushed.body['waited'], false);
+    t.match(await phoneAt(t, gate, MAC).openSession('solicited'), { outcome: 'completed' });
+    t.notOk(gate.relay.lines.some(({ msg }) => msg === 'link down'));
+    t.notOk(trickling.lines.some(({ msg }) => msg === 'cut'));
   });
 });

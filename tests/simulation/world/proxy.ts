@@ -186,6 +186,11 @@ export function createProxyPlace(world: World, name: string, dice: Dice): ProxyP
       log: world.log.child({ proxy: name }),
       maxStreams: 64,
       share: createLoopShare({ msPerSecond: 250, clock: now.process.clock, onHeldBack: () => undefined }),
+      streamShare: createLoopShare({
+        msPerSecond: 250,
+        clock: now.process.clock,
+        onHeldBack: () => undefined,
+      }),
       onFenced: () => undefined,
     });
     now.links.set(id, link);

@@ -3,6 +3,7 @@ import type { Test } from 'tap';
 import type { Lane } from '../../../shared/lane.ts';
 import { createLog } from '../../../shared/log.ts';
 import { CLOSE, CONTROL_BACKLOG_BYTES, GREETING_MS, SILENCE_MS } from '../../../shared/protocol.ts';
+import { MUX, MUX_HEADER_BYTES, MUX_PAYLOAD_BYTES, writeMuxHeader } from '../../../shared/mux-frames.ts';
 import type { ProxyFrame, RelayFrame } from '../../../shared/protocol.ts';
 import { createLoopShare } from '../../../proxy/relays/loop-share.ts';
 import { BEATS, createRelayLink } from '../../../proxy/relays/relay-link.ts';
@@ -33,6 +34,7 @@ function start(t: Test, site: Partial<Site> = {}) {
   const logged: string[] = [];
   const held: number[] = [];
   let heldBack = 0;
+  let streamsHeldBack = 0;
   let serving: SiteLink | null = null;
   const share = createLoopShare({ msPerSecond: 250, clock, onHeldBack: () => void (heldBack += 1) });
   const link = createRelayLink({
@@ -57,6 +59,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     log: createLog('error', { write: (line) => void logged.push(line) }),
     maxStreams: 4,
     share,
+    streamShare: createLoopShare({ msPerSecond: 250, clock, onHeldBack: () => void (streamsHeldBack += 1) }),
     onFenced: () => undefined,
   });
   t.teardown(() => link.close(CLOSE.going, 'the test is over'));
@@ -78,6 +81,7 @@ function start(t: Test, site: Partial<Site> = {}) {
     hear,
     held,
     heldBack: () => heldBack,
+    streamsHeldBack: () => streamsHeldBack,
     share,
     logged,
     serving: () => serving!,
@@ -240,6 +244,72 @@ t.test(
     t.end();
   },
 );
+
+/** A stream lane with one stream of a phone, on whose bytes the loop is at work for so many milliseconds each time. */
+function startBusyStream(t: Test, ms: () => number) {
+  const started = start(t);
+  started.hear(HELLO);
+  const held: number[] = [];
+  const place = started.link.addStreamLane();
+  place.start({
+    send: () => undefined,
+    backlog: () => 0,
+    close: () => undefined,
+    cut: () => undefined,
+    hold: (wait) => void held.push(wait),
+  });
+  const stream = started
+    .serving()
+    .open({ service: 'wpi', door: 'wpi', address: '10.0.0.1', port: 1, tls: 'relay' });
+  stream.leadTo({
+    copies: false,
+    data() {
+      started.clock.advance(ms());
+      return true;
+    },
+    end: () => undefined,
+    room: () => undefined,
+  });
+  const hear = (type: number, payload: Buffer): void => {
+    const frame = Buffer.alloc(MUX_HEADER_BYTES + payload.length);
+    writeMuxHeader(frame, 0, type, payload.length, stream.id);
+    payload.copy(frame, MUX_HEADER_BYTES);
+    place.events.frame(frame);
+    // So that its control lane is not silent meanwhile.
+    started.hear({ type: 'loud', device: '001ae8000001' });
+  };
+  return { ...started, held, stream, hear };
+}
+
+t.test(
+  'a relay that floods a stream lane with next to nothing is read more slowly, in turns with all else',
+  (t) => {
+    const { clock, held, hear, streamsHeldBack, heldBack } = startBusyStream(t, () => 5);
+    for (let i = 0; i < 1_000; i++) hear(MUX.data, Buffer.of(1));
+    t.ok(held.length > 400 && held.length <= 500, 'after each 10 ms all else has its turn');
+    t.ok(held.every((ms) => ms === 0));
+    for (let i = 0; i < 10_000; i++) hear(MUX.data, Buffer.of(1));
+    t.ok(held.at(-1)! > 0 && held.at(-1)! <= 2_000, 'then it waits');
+    t.equal(streamsHeldBack(), 1);
+    t.equal(heldBack(), 0, 'what it says on its control lane is another matter');
+    clock.advance(1_000);
+    t.end();
+  },
+);
+
+t.test('bulk, and what answers phones, is read as fast as it comes', (t) => {
+  let ms = 0.5;
+  const { held, stream, hear } = startBusyStream(t, () => ms);
+  const bulk = Buffer.alloc(MUX_PAYLOAD_BYTES);
+  for (let i = 0; i < 2_000; i++) hear(MUX.data, bulk);
+  ms = 0.15;
+  for (let i = 0; i < 2_000; i++) {
+    stream.send(Buffer.from('a request'));
+    hear(MUX.data, Buffer.from('an answer'));
+  }
+  t.strictSame(held, []);
+  t.end();
+});
 
 t.test('one frame that takes long is waited for in pieces, by all lanes of that relay', (t) => {
   const { clock, loud, held, share } = startCostly(t, 40_000);

@@ -65,13 +65,17 @@ t.test('a lane that was closed for silence is over at once, and its peer may sti
   t.same([theirs, text.toString()], [CLOSE.silent, 'nothing heard']);
 });
 
-t.test('a peer that answers no close is waited for, but not for ever', async (t) => {
-  const { lane, ended, peer } = await openLane(t);
+t.test('a peer that answers no close is waited for, but not for ever, and hardly read', async (t) => {
+  const { lane, ended, frames, peer } = await openLane(t);
   peer.pause();
   lane.close(CLOSE.going, 'good night');
+  const frame = 'x'.repeat(FRAME_BYTES);
+  const flood = 16 * 1_048_576;
+  for (let sent = 0; sent < flood; sent += FRAME_BYTES) peer.send(frame);
   const { code, reason, ms } = await ended;
   t.same([code, reason], [CLOSE.going, 'good night']);
   t.ok(ms >= 1_900, `${Math.round(ms)} ms`);
+  t.ok(frames.length < flood / FRAME_BYTES / 4, `${frames.length} frames of its flood were read`);
 });
 
 t.test('a lane can be closed for how another one was lost', async (t) => {
@@ -107,11 +111,14 @@ t.test('a frame over the limit cuts the lane and reaches nobody', async (t) => {
   t.equal(frames.length, 1);
 });
 
-t.test("a WebSocket's own ping closes the lane, and is not answered", async (t) => {
+t.test("a WebSocket's own ping closes the lane, and is not answered; nor is a pong taken", async (t) => {
   const { ended, peer } = await openLane(t);
   peer.on('pong', () => t.fail('it was answered'));
   peer.ping();
   t.match(await ended, { code: 1008, reason: /ping/ });
+  const other = await openLane(t);
+  other.peer.pong();
+  t.match(await other.ended, { code: 1008, reason: /pong/ });
 });
 
 t.test('frames laid out back to back arrive as messages of their own, from either end', async (t) => {

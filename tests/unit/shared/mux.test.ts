@@ -7,6 +7,7 @@ import {
   CUT,
   MUX,
   MUX_HEADER_BYTES,
+  MUX_MESSAGE_FRAMES,
   STREAM_WINDOW_BYTES,
   WIDE_WINDOW_BYTES,
   writeMuxHeader,
@@ -279,6 +280,11 @@ t.test('whatever breaks the protocol closes the lane and cuts its streams', asyn
     ],
     ['credit of nothing', [frame(MUX.open, 1, opening), frame(MUX.credit, 1, u32(0))]],
     ['an unknown frame type', [frame(MUX.open, 1, opening), frame(77, 1)]],
+    ['a message without a frame', [Buffer.alloc(0)]],
+    [
+      'more frames in a message than anybody has a use for',
+      [Buffer.concat(Array.from({ length: MUX_MESSAGE_FRAMES + 1 }, () => frame(MUX.beat, 0)))],
+    ],
     ['anything but a beat on stream 0', [frame(MUX.data, 0, Buffer.from('x'))]],
     [
       'data beyond the credit',
@@ -288,6 +294,9 @@ t.test('whatever breaks the protocol closes the lane and cuts its streams', asyn
       ],
     ],
   ];
+  const most = createPair();
+  most.relay.receive(Buffer.concat(Array.from({ length: MUX_MESSAGE_FRAMES }, () => frame(MUX.beat, 0))));
+  t.equal(most.pair.b.closedWith, null);
   for (const [name, frames] of abuses) {
     const { relay, pair, arrived } = createPair();
     for (const bytes of frames) relay.receive(bytes);
