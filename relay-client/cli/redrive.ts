@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { MessageBody } from '../api/shapes/messages.ts';
-import { action, common, FAILED, OK, UsageError } from './command.ts';
+import { action, common, FAILED, OK, refusedAlone, UsageError } from './command.ts';
 import type { Desk, Surroundings } from './command.ts';
 import { deviceIds, DEVICES_HELP } from './device-ids.ts';
 
@@ -23,11 +23,16 @@ async function run(desk: Desk, { message }: { message?: string }, devices: strin
     throw new UsageError('Name at least one device, or --message ID');
   let missing = false;
   for await (const device of deviceIds(devices)) {
-    const dead = deadOf(await desk.client.messages(device, LOOKED_THROUGH));
-    for (const { id } of dead) await redrive(desk, id);
-    if (dead.length > 0) continue;
+    let why = 'nothing is dead';
+    try {
+      const dead = deadOf(await desk.client.messages(device, LOOKED_THROUGH));
+      for (const { id } of dead) await redrive(desk, id);
+      if (dead.length > 0) continue;
+    } catch (error) {
+      why = refusedAlone(error).message;
+    }
     missing = true;
-    desk.io.err(`${device}: nothing is dead\n`);
+    desk.io.err(`${device}: ${why}\n`);
   }
   if (message !== undefined) await redrive(desk, message);
   return missing ? FAILED : OK;

@@ -46,9 +46,9 @@ t.test(
       stdout: 'bb: 1 cleared\naa: 1 cleared\ncc: nothing was held\n',
       stderr: /^no id: .+\n$/,
     });
-    t.match(await given('redrive', 'aa\n'), {
+    t.match(await given('redrive', 'no id\naa\n'), {
       code: 1,
-      stderr: 'bb: nothing is dead\naa: nothing is dead\n',
+      stderr: /^bb: nothing is dead\nno id: .+\naa: nothing is dead\n$/,
     });
   },
 );
