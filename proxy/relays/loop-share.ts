@@ -19,9 +19,10 @@ export interface LoopShare {
   /**
    * A frame took so long; less than nothing where it made good for others.
    *
+   * @param atAStretch - of it, what counts until all else has its turn
    * @returns how long no more are to be read: 0 = until all else has had its turn, null = go on
    */
-  spent(ms: Milliseconds): Milliseconds | null;
+  spent(ms: Milliseconds, atAStretch?: Milliseconds): Milliseconds | null;
   /** In all, since the proxy started: what its frames took, and how long they were not read because they took too much. */
   total(): { busyMs: Milliseconds; heldBackMs: Milliseconds };
 }
@@ -46,14 +47,12 @@ export function createLoopShare(options: {
   const sum = { busyMs: 0, heldBackMs: 0 };
 
   return {
-    spent(ms) {
+    spent(ms, atAStretch = ms) {
       const now = clock.monotonic();
       left = Math.min(most, left + ((now - filledAt) * msPerSecond) / 1_000) - ms;
       filledAt = now;
-      if (ms > 0) {
-        sum.busyMs += ms;
-        turn += ms;
-      }
+      if (ms > 0) sum.busyMs += ms;
+      if (atAStretch > 0) turn += atAStretch;
       if (left < 0) {
         turn = 0;
         // Its other lanes wait with it.

@@ -30,10 +30,11 @@ const BEATS_WINDOW_MS = 10_000;
 export const BEATS = 1_000;
 /**
  * What a stream lane's messages may take of the loop without being charged for it. For each byte of a phone's stream, several
- * times what bulk takes; for each frame that the lane has sent, since what phones send is to be answered.
+ * times what bulk takes; for each frame that the lane has sent, since what phones send is to be answered. With phones of its own
+ * a relay can earn by these, so they give it no longer turn.
  */
 const FREE_MS_PER_BYTE = 1 / 100_000;
-const FREE_MS_PER_FRAME_SENT = 0.2;
+const FREE_MS_PER_FRAME_SENT = 0.1;
 /** What reading one message takes before it comes to be timed. */
 const MESSAGE_MS = 0.005;
 /** A link that was heard of within this is alive: each side says something each {@link HEARTBEAT_MS}. */
@@ -278,16 +279,17 @@ export function createRelayLink(options: RelayLinkOptions): RelayLink {
     addStreamLane() {
       let own: Lane | null = null;
       let mux: Mux | null = null;
-      let free = 0;
+      const before = { received: 0, frames: 0 };
       const receive = (bytes: Buffer): void => {
         if (mux === null) return;
         const began = clock.monotonic();
         mux.receive(bytes);
-        const took = clock.monotonic() - began + MESSAGE_MS;
         const { received, frames } = mux.moved;
-        const freeBefore = free;
-        free = received * FREE_MS_PER_BYTE + frames * FREE_MS_PER_FRAME_SENT;
-        const unread = options.streamShare.spent(took - (free - freeBefore));
+        const beyondBytes =
+          clock.monotonic() - began + MESSAGE_MS - (received - before.received) * FREE_MS_PER_BYTE;
+        const answered = (frames - before.frames) * FREE_MS_PER_FRAME_SENT;
+        Object.assign(before, { received, frames });
+        const unread = options.streamShare.spent(beyondBytes - answered, beyondBytes);
         if (unread !== null) own?.hold?.(unread);
       };
       const gone = (code: number, reason: string): void => {

@@ -297,17 +297,23 @@ t.test(
   },
 );
 
-t.test('bulk, and what answers phones, is read as fast as it comes', (t) => {
+t.test('bulk is read as fast as it comes, and what answers phones in turns with all else', (t) => {
   let ms = 0.5;
-  const { held, stream, hear } = startBusyStream(t, () => ms);
+  const { held, stream, hear, streamsHeldBack } = startBusyStream(t, () => ms);
   const bulk = Buffer.alloc(MUX_PAYLOAD_BYTES);
   for (let i = 0; i < 2_000; i++) hear(MUX.data, bulk);
-  ms = 0.15;
+  t.strictSame(held, []);
+  ms = 0.1;
   for (let i = 0; i < 2_000; i++) {
     stream.send(Buffer.from('a request'));
     hear(MUX.data, Buffer.from('an answer'));
   }
-  t.strictSame(held, []);
+  t.ok(held.length > 10, 'all else has its turn');
+  t.ok(
+    held.every((wait) => wait === 0),
+    'and it waits for nothing else',
+  );
+  t.equal(streamsHeldBack(), 0);
   t.end();
 });
 
