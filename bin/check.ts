@@ -1,7 +1,7 @@
 /**
- * Everything that must hold before a change goes in: types, lint, format, tests, those that take longer, and the Debian
- * packages, installed. All steps run, so that one run names all that is wrong; the last line counts all test runs,
- * `N passed, N failed`. Exit code 0 if all held.
+ * Everything that must hold before a change goes in: types, lint, format, tests, those that take longer, the Debian packages,
+ * installed, and the container images, built and run (three minutes, more on a busy machine). All steps run, so that one run
+ * names all that is wrong; the last line counts all test runs, `N passed, N failed`. Exit code 0 if all held.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +24,7 @@ const steps: Step[] = [
   { name: 'tests', args: ['tests/run.ts'] },
   { name: 'long tests', args: ['tests/run.ts', 'tests/long'], env: { TEST_FILE_S: '600' } },
   { name: 'packages', args: ['tests/run.ts', 'tests/packages'], env: { TEST_FILE_S: '600' } },
+  { name: 'images', args: ['tests/run.ts', 'tests/packages/images.ts'], env: { TEST_FILE_S: '1200' } },
 ];
 const totalsLine = /^\d+ passed, \d+ failed(, \d+ skipped)?$/;
 

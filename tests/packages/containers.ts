@@ -12,7 +12,7 @@ import type { Image, Service } from './compose.ts';
 
 const run = promisify(execFile);
 const BASE = 'docker.io/library/node:24-bookworm-slim';
-const BUILD_MS = 400_000;
+const BUILD_MS = 560_000;
 
 /** Mounts control groups as crun wants them, all of one version; a machine may have some of each. */
 const GROUPS = `

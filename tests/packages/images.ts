@@ -14,7 +14,7 @@ import type { Program } from '../fixtures/program.ts';
 import { openShop, whyNoImages, whyNoLimits } from './containers.ts';
 import type { Container } from './containers.ts';
 
-t.setTimeout(590_000);
+t.setTimeout(1_190_000);
 
 const SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts', import.meta.url));
 const DEVICE = '00:1a:e8:00:00:01';
