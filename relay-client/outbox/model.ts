@@ -1,7 +1,7 @@
 import type { Clock } from '../../shared/clock.ts';
 import { isSallyportError, SallyportError } from '../../shared/errors.ts';
 import { createFront } from './front.ts';
-import type { Carrier } from './front.ts';
+import type { Carrier } from './front-calls.ts';
 import { createIncarnation } from './ids.ts';
 import type { RandomBytes } from './ids.ts';
 import { CHANGING, callLedger } from './ledger.ts';

@@ -1,5 +1,7 @@
 import { SallyportError } from '../../shared/errors.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
 import type { DeviceId } from '../../shared/device-id.ts';
+import type { Refusal } from './ledger.ts';
 import { ACTIONS_LIMIT_BYTES, RESULTS_LIMIT_BYTES } from './outbox.ts';
 import type { Message, MessageId, OutboxLimits } from './outbox.ts';
 
@@ -79,4 +81,9 @@ export function noRoom(where: string, detail: string): SallyportError {
     'OUTBOX_STORAGE',
     `The outbox in ${where} has no room on its disk (${detail}). Nothing was changed; make room and try again.`,
   );
+}
+
+/** Makes the error again that a ledger threw in another thread. */
+export function revive(refusal: Refusal): SallyportError {
+  return new SallyportError(refusal.code as ErrorCode, refusal.message);
 }
