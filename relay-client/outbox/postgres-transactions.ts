@@ -1,10 +1,11 @@
 import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { isSallyportError, SallyportError } from '../../shared/errors.ts';
-import type { Method, Now, PushRequest } from './ledger.ts';
+import type { Now, PushRequest } from './ledger.ts';
 import type { Sequence } from './outbox.ts';
 import { createGathered } from './postgres-bulk.ts';
 import type { PostgresConnection } from './postgres-client.ts';
 import type { LedgerStore, PostgresLedger } from './postgres-ledger.ts';
+import type { Call } from './postgres-queue.ts';
 import { CHANNEL } from './postgres-schema.ts';
 import { STATEMENTS } from './postgres-statements.ts';
 import type { StatementName } from './postgres-statements.ts';
@@ -13,14 +14,6 @@ import type { Books, Value } from './rules/rows.ts';
 
 /** How long one transaction may take before its connection is given up. */
 const TRANSACTION_MS: Milliseconds = 25_000;
-
-interface Call {
-  method: Method;
-  now: Now;
-  args: readonly unknown[];
-  resolve(result: never): void;
-  reject(error: Error): void;
-}
 
 /** A commit was asked for, and no answer came: it may have taken place. */
 export class Doubt extends Error {

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { systemClock } from '../../shared/clock.ts';
-import type { Clock, Milliseconds, Timer } from '../../shared/clock.ts';
+import type { Clock, Milliseconds } from '../../shared/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { createFront } from './front.ts';
@@ -12,12 +12,13 @@ import { CHANGING } from './ledger.ts';
 import type { Arguments, Ledger, Method, Now } from './ledger.ts';
 import { DEFAULT_OUTBOX_LIMITS } from './outbox.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
-import { connectPostgres, failureOf, serverName, uncertain, unavailable } from './postgres-client.ts';
+import { failureOf, serverName, uncertain, unavailable } from './postgres-client.ts';
 import type { PostgresConnection } from './postgres-client.ts';
 import { createPostgresLedger } from './postgres-ledger.ts';
 import type { PostgresLedger } from './postgres-ledger.ts';
 import { createCallQueue } from './postgres-queue.ts';
 import type { Call } from './postgres-queue.ts';
+import { createReconnecting } from './postgres-reconnect.ts';
 import { openPostgresSealer, openPostgresStore } from './postgres-store.ts';
 import type { FoundStore } from './postgres-store.ts';
 import { createTransactions, Doubt } from './postgres-transactions.ts';
@@ -47,12 +48,8 @@ export interface PostgresOutboxOptions {
 }
 
 const PATIENCE_MS: Milliseconds = 30_000;
-/** How long the opening of a connection may take, the waiting for other relays included. */
-const OPEN_MS: Milliseconds = 30_000;
 /** How often the server is asked for the newest sequence where no notification came. */
 const LOOK_MS = 1_000;
-/** Tries to connect again come after these times, the last one for ever. */
-const RETRY_MS = [100, 250, 500, 1_000, 2_000];
 
 /**
  * Opens the outbox in a PostgreSQL database, which several relays of one site share. Calls go through one connection,
@@ -71,103 +68,43 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   const writer = randomUUID();
   const began = wire.monotonic();
   const queue = createCallQueue(where, limits.waiting);
-  let connection: PostgresConnection | null = null;
-  let why = 'it was not reached yet';
-  let downSince = began;
   let doubt: { batch: number; calls: Call[]; settle(): void; since: number } | null = null;
   let ledger: PostgresLedger | null = null;
   let sealer: Sealer | null = null;
   let front: Front | null = null;
   let known = { seq: 0, incarnation: '' };
   let working: Promise<void> | null = null;
-  let retry: Timer | null = null;
-  let attempts = 0;
   let over: Error | null = null;
   let looking = false;
-  /** Another connection is being made, not because the server went away. */
-  let mending = false;
 
   const transactions = createTransactions({ clock: wire, writer, relay: options.relay });
 
-  async function connect(first: boolean): Promise<FoundStore> {
-    let fresh: PostgresConnection | null = null;
-    // A network that swallows everything would keep us waiting, and from dialling again.
-    const late = wire.after(OPEN_MS, () => fresh?.destroy());
-    try {
-      fresh = await connectPostgres({
-        url,
-        applicationName: `sallyport-relay ${options.relay}`,
-        onLost: (detail) => {
-          if (fresh !== null) lose(fresh, detail);
-        },
-        onNotification: (seq) => {
-          if (Number(seq) > known.seq) look();
-        },
-      });
+  const server = createReconnecting<FoundStore>({
+    url,
+    applicationName: `sallyport-relay ${options.relay}`,
+    where,
+    clock: wire,
+    log,
+    async prepare(fresh, first) {
       const incarnation = createIncarnation(first ? random : randomBytes);
-      const found = await openPostgresStore(fresh, {
-        url,
-        incarnation,
-        writer,
-        clock: wire,
-        make: first,
-      });
+      const found = await openPostgresStore(fresh, { url, incarnation, writer, clock: wire, make: first });
       sealer ??= await openPostgresSealer(fresh, options.keyFile, where);
       ledger ??= createPostgresLedger(transactions.store, limits, sealer);
-      if (over !== null) throw over;
-      connection = fresh;
       return found;
-    } catch (error) {
-      fresh?.destroy();
-      throw error;
-    } finally {
-      late.cancel();
-    }
-  }
-
-  /** A connection is no longer used: whatever went wrong on it is not looked into. */
-  function lose(from: PostgresConnection, detail: string): void {
-    from.destroy();
-    if (connection !== from) return;
-    connection = null;
-    why = detail;
-    downSince = wire.monotonic();
-    log.error('the outbox is not reachable; pushes are refused meanwhile', { server: where, why });
-    queue.putOff(why);
-    again();
-  }
-
-  function again(): void {
-    if (retry !== null || over !== null) return;
-    const delay = RETRY_MS[Math.min(attempts, RETRY_MS.length - 1)] ?? 0;
-    attempts++;
-    retry = wire.after(delay, () => {
-      void reconnect().finally(() => {
-        retry = null;
-        if (connection === null) again();
-      });
-    });
-  }
-
-  async function reconnect(): Promise<void> {
-    try {
-      const found = await connect(false);
-      attempts = 0;
-      log.info('the outbox is reachable again', {
-        server: where,
-        ms: Math.round(wire.monotonic() - downSince),
-      });
+    },
+    onNotification(seq) {
+      if (Number(seq) > known.seq) look();
+    },
+    onLost: () => queue.putOff(server.why),
+    onBack(found) {
       const open = doubt;
       doubt = null;
       if (open !== null && found.batch >= open.batch) open.settle();
       else if (open !== null) queue.putBack(open.calls);
       saw(found.books);
       work();
-    } catch (error) {
-      why = describeError(error);
-      if (isSallyportError(error)) log.error('the outbox cannot be used', { server: where, why });
-    }
-  }
+    },
+  });
 
   /** @param own - what this relay recorded last, and behind which sequence */
   function saw(
@@ -204,10 +141,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
 
   function stop(error: Error): void {
     over = error;
-    retry?.cancel();
     upkeep.cancel();
-    connection?.destroy();
-    connection = null;
+    server.stop(error);
     queue.refuseAll(error);
     if (doubt !== null) for (const call of doubt.calls) call.reject(uncertain(where));
     doubt = null;
@@ -215,7 +150,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
 
   /** Learns what other relays have changed. */
   function look(): void {
-    if (looking || over !== null || connection === null || front === null) return;
+    if (looking || over !== null || server.connection === null || front === null) return;
     looking = true;
     const seen = (): void => void (looking = false);
     enqueue('counts', { at: 0, wall: 0, ahead: 0 }, [], seen, seen);
@@ -231,7 +166,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   ): void {
     if (over !== null) return reject(over);
     const call: Call = { method, now, args, since: wire.monotonic(), alone: false, note, resolve, reject };
-    if (connection === null && !mending) return queue.later(call, why);
+    if (server.connection === null && !server.mending) return queue.later(call, server.why);
     queue.add(call);
     if (!note) work();
   }
@@ -240,10 +175,12 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     working ??= (async () => {
       // Calls of one turn of the event loop go into one transaction.
       await new Promise((resolve) => setImmediate(resolve));
-      while (connection !== null && queue.length > 0) await makeCalls(connection, queue.takeBatch());
+      while (server.connection !== null && queue.length > 0) {
+        await makeCalls(server.connection, queue.takeBatch());
+      }
     })().finally(() => {
       working = null;
-      if (connection !== null && queue.wanted()) work();
+      if (server.connection !== null && queue.wanted()) work();
     });
   }
 
@@ -267,12 +204,12 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         // The next connection finds out whether it took place.
         const settle = (): void => error.answers.forEach((each) => each());
         doubt = { batch: error.batch, calls, settle, since: wire.monotonic() };
-        return lose(on, failure.detail);
+        return server.lose(on, failure.detail);
       }
       if (failure.kind === 'lost') {
         queue.putFirst(calls);
-        lose(on, failure.detail);
-        return queue.putOff(why);
+        server.lose(on, failure.detail);
+        return queue.putOff(server.why);
       }
       log.warn('a transaction of the outbox failed', {
         server: where,
@@ -285,19 +222,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
         for (const call of calls) call.reject(meaningOf(failure));
       }
       // Nothing that an error leaves behind on a connection is used again.
-      mending = true;
-      on.destroy();
-      connection = null;
-      try {
-        saw((await connect(false)).books);
-      } catch (lost) {
-        why = describeError(lost);
-        downSince = wire.monotonic();
-        again();
-      } finally {
-        mending = false;
-      }
-      if (connection === null) queue.putOff(why);
+      await server.replace(on, ({ books }) => saw(books));
+      if (server.connection === null) queue.putOff(server.why);
     }
   }
 
@@ -310,8 +236,8 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   /** Once a second: asks for news, and lets nobody wait for ever. */
   function upkeepNow(): void {
     const now = wire.monotonic();
-    if (connection !== null) return look();
-    queue.giveUp(now - patience, why);
+    if (server.connection !== null) return look();
+    queue.giveUp(now - patience, server.why);
     if (doubt !== null && now - doubt.since >= patience) {
       for (const call of doubt.calls) call.reject(uncertain(where));
       doubt = null;
@@ -321,7 +247,7 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
   const upkeep = wire.every(LOOK_MS, upkeepNow);
   let found: FoundStore;
   try {
-    found = await connect(true);
+    found = await server.open();
   } catch (error) {
     upkeep.cancel();
     if (isSallyportError(error)) throw error;
@@ -336,10 +262,10 @@ export async function openPostgresOutbox(options: PostgresOutboxOptions): Promis
     carryNote: (now, args) => enqueue('note', now, args, ignore, ignore, true),
     async close(now) {
       if (over !== null) return;
-      if (connection !== null) await new Promise((resolve) => enqueue('touch', now, [], resolve, resolve));
+      if (server.connection !== null)
+        await new Promise((resolve) => enqueue('touch', now, [], resolve, resolve));
       while (working !== null) await working;
-      const last = connection;
-      connection = null;
+      const last = server.take();
       stop(closed());
       await last?.end();
       log.info('outbox closed', { server: where });
