@@ -48,11 +48,6 @@ export function parseDeviceId(raw: string): DeviceId | null {
   return (digits.match(/../g) ?? []).join(':') as DeviceId;
 }
 
-/** Whether `raw` is a device id in its canonical form already. */
-export function isCanonicalDeviceId(raw: string): raw is DeviceId {
-  return parseDeviceId(raw) === raw;
-}
-
 /**
  * Reads a device id from the bytes of a URL query, percent-decoding as it goes (`+` is itself, not a space),
  * and writes its canonical form to `out` at `at`. Agrees with {@link parseDeviceId} of the decoded text; it

@@ -187,11 +187,6 @@ export interface MetricSample {
   value: number;
 }
 
-/** What `join` posts, with the relay's certificate on the same TLS connection. */
-export interface JoinRequest {
-  token: string;
-}
-
 /** What a successful `join` is told. */
 export interface JoinAnswer {
   relay: string;

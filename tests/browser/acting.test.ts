@@ -4,8 +4,8 @@ import type { Page } from 'playwright-core';
 import { DEAD, PENDING, startBusyRelay, UNKNOWN } from '../fixtures/busy-relay.ts';
 import { obstacles, openPage, startBrowser, whyNoBrowser } from '../fixtures/browser.ts';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneOf } from '../fixtures/gate-phone.ts';
 import { untilGood } from '../fixtures/until.ts';
-import { createPhone } from '../phones/index.ts';
 
 const skip = whyNoBrowser();
 const TOKEN = 'correct-horse-battery';
@@ -119,13 +119,7 @@ t.test('a phone is pushed to, and the page sees it come, through real programs',
   const browser = await startBrowser(t);
   const gate = await startGate(t, { logLevel: 'info' });
   const id = '00:1a:e8:00:00:01';
-  const phone = createPhone({
-    deviceId: id,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneOf(t, gate, id);
   await phone.start();
   const overview = await openPage(t, browser, gate.api);
   await overview.page.getByText('● nothing needs you').waitFor();

@@ -1,7 +1,8 @@
 import type { Owner } from '../fixtures/gate.ts';
 import type { SwitchedDoor, SwitchedGate } from '../fixtures/switched-gate.ts';
 import { differences, replayAsPhone, stubServiceFor } from '../fixtures/transcripts/index.ts';
-import type { Replayed, Transcript, TranscriptOutcome } from '../fixtures/transcripts/index.ts';
+import type { Replayed, Transcript } from '../fixtures/transcripts/index.ts';
+import { RELAY_OUTCOMES } from '../fixtures/transcripts/relay-outcomes.ts';
 import type { Quirk } from './quirk.ts';
 
 /** The ways in that every quirk is played through. */
@@ -18,17 +19,6 @@ export interface Verdict {
   outcome: string[];
 }
 
-/** How the relay calls what a session came to. */
-const OUTCOMES: Record<TranscriptOutcome, string> = {
-  completed: 'completed',
-  busy: 'busy',
-  more: 'again',
-  overload: 'overloaded',
-  'phone-clean-up': 'phone-clean-up',
-  'not-completed': 'refused',
-  failed: 'service-error',
-  cut: 'cut',
-};
 const CONTACT_ME = /<Item name="contact-me-uri"[^>]*>\s*([^<\s]+)/;
 const CAUGHT = /^http:\/\/127\.0\.0\.1:\d+\/\S+\/contact_dls\.html\/ContactDLS$/;
 /** Where the service sets no cookie, the gate sets this one. */
@@ -83,7 +73,10 @@ export async function checkQuirk(
   verdict.toPhone.push(...changed.filter((line) => !own.includes(line)), ...replayed.flatMap(wrongForPhones));
   if (setsCookie(transcript) && own.length > 0) verdict.toPhone.push('our cookie beside that of the service');
 
-  const expected = transcript.sessions.map(({ reason, outcome }) => ({ reason, outcome: OUTCOMES[outcome] }));
+  const expected = transcript.sessions.map(({ reason, outcome }) => ({
+    reason,
+    outcome: RELAY_OUTCOMES[outcome],
+  }));
   if (quirk.unseen !== true) {
     const wanted = JSON.stringify(expected);
     const came = gate.sessions(

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneOf } from '../fixtures/gate-phone.ts';
 import { PENDING, slowGate, startLoad } from '../fixtures/load.ts';
-import { createPhone } from '../phones/index.ts';
 
 for (const [each, keepAlive] of Object.entries({ session: true, message: false })) {
   t.test(
@@ -38,13 +38,7 @@ t.test('a proxy that ends answers polls 200 until its last session is over', asy
     },
   });
   const device = '00:1A:E8:75:01:01';
-  const phone = createPhone({
-    deviceId: device,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneOf(t, gate, device);
   await gate.call('POST', `/v1/devices/${PENDING}/messages?wait=proxy`, {});
   await gate.polls(PENDING, 202);
   const session = phone.openSession('start-up');

@@ -3,6 +3,7 @@ import type { Test } from 'tap';
 import { createTopology, whyNoNamespaces } from '../fixtures/namespaces.ts';
 import { POLL_URL, SESSION_DOOR, startSplitGate } from '../fixtures/split-gate.ts';
 import { inTurns } from '../fixtures/in-turns.ts';
+import { untilGood } from '../fixtures/until.ts';
 import { macAfter } from '../phones/index.ts';
 
 const FIRST = '00:1A:E8:78:00:01';
@@ -24,16 +25,9 @@ interface Provisioned {
 const ruleset = (name: string): string =>
   fileURLToPath(new URL(`../../deploy/nftables/${name}.nft`, import.meta.url));
 
-/** Looks until `good`; rejects at the deadline with what was seen last. */
-async function until<T>(what: string, look: () => T | Promise<T>, good: (seen: T) => boolean): Promise<T> {
-  const deadline = Date.now() + DEADLINE_MS;
-  for (;;) {
-    const seen = await look();
-    if (good(seen)) return seen;
-    if (Date.now() > deadline) throw new Error(`${what}: ${JSON.stringify(seen).slice(0, 2_000)}`);
-    await new Promise((resolve) => setTimeout(resolve, BETWEEN_LOOKS_MS));
-  }
-}
+/** Each look asks by a process of its own in a namespace. */
+const until = <T>(what: string, look: () => T | Promise<T>, good: (seen: T) => boolean): Promise<T> =>
+  untilGood(what, look, good, DEADLINE_MS, [BETWEEN_LOOKS_MS]);
 
 /** Has a service that is no part of the product provision so many phones through the shipped firewall rulesets. */
 export function provisioning(

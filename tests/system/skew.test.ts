@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneOf } from '../fixtures/gate-phone.ts';
 import { unpackPrevious } from '../fixtures/previous/unpack.ts';
-import { createPhone } from '../phones/index.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 
@@ -25,13 +25,7 @@ for (const [pairing, roots] of Object.entries(pairings)) {
       fileURLToPath(root),
       'it is the previous one that runs',
     );
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneOf(t, gate, DEVICE);
     t.equal((await phone.start())?.outcome, 'completed');
 
     const push = async (): Promise<string> => {

@@ -1,20 +1,14 @@
 import t from 'tap';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneOf } from '../fixtures/gate-phone.ts';
 import type { LogLine } from '../fixtures/program.ts';
-import { createPhone } from '../phones/index.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 
 for (const door of ['sealed', 'inspected'] as const) {
   t.test(`a phone behind a ${door} door is called, provisioned and left alone again`, async (t) => {
     const gate = await startGate(t, { door });
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneOf(t, gate, DEVICE);
     const startUp = await phone.start();
     t.equal(startUp?.outcome, 'completed', 'the start-up session reaches the service through the gate');
     t.equal(await gate.poll(DEVICE), 200, 'nothing is pending yet');
@@ -53,13 +47,7 @@ for (const door of ['sealed', 'inspected'] as const) {
 
 t.test('a service that knows nothing of the gate triggers a phone through it', async (t) => {
   const gate = await startGate(t);
-  const phone = createPhone({
-    deviceId: DEVICE,
-    service: gate.phoneService,
-    pollUrl: gate.pollUrl,
-    pollIntervalMs: 0,
-  });
-  t.teardown(() => phone.close());
+  const phone = phoneOf(t, gate, DEVICE);
   await phone.start();
   const done = gate.service.enqueue(DEVICE, [{ action: 'ReadItems', items: { e164: '' } }]);
   const answer = await gate.service.contact(DEVICE);

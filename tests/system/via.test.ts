@@ -2,10 +2,10 @@ import { readFile, writeFile } from 'node:fs/promises';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
 import { startGate } from '../fixtures/gate.ts';
+import { phoneOf } from '../fixtures/gate-phone.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { runProgram, startProgram } from '../fixtures/program.ts';
 import { startTinyproxy, whyNoTinyproxy } from '../fixtures/tinyproxy.ts';
-import { createPhone } from '../phones/index.ts';
 
 const DEVICE = '00:1a:e8:00:00:01';
 const skip = whyNoTinyproxy();
@@ -35,13 +35,7 @@ for (const auth of [null, AUTH]) {
     const tinyproxy = await startTinyproxy(t, auth ?? undefined);
     const via = `http://${auth === null ? '' : `${CREDENTIALS}@`}${tinyproxy.address}`;
     const gate = await startGate(t, { via });
-    const phone = createPhone({
-      deviceId: DEVICE,
-      service: gate.phoneService,
-      pollUrl: gate.pollUrl,
-      pollIntervalMs: 0,
-    });
-    t.teardown(() => phone.close());
+    const phone = phoneOf(t, gate, DEVICE);
     t.equal((await phone.start())?.outcome, 'completed', 'a session goes through');
     t.equal((await gate.call('POST', `/v1/devices/${DEVICE}/messages?wait=proxy`, {})).status, 201);
     t.equal(await gate.poll(DEVICE), 202, 'and so does a push');

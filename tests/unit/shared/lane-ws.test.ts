@@ -18,16 +18,14 @@ interface Ended {
   ms: number;
 }
 
-/** A control lane, and its peer as a bare WebSocket. */
-async function openLane(
-  t: Test,
-): Promise<{ lane: Lane; frames: unknown[]; ended: Promise<Ended>; peer: WebSocket }> {
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...laneOptions(FRAME_BYTES) });
+/** Both ends of one WebSocket on loopback, with the TCP connections below them. */
+async function connect(t: Test, bytes: number) {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...laneOptions(bytes) });
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  const ws = new WebSocket(`ws://127.0.0.1:${port}`, laneOptions(FRAME_BYTES));
-  const [[peer], [response]] = await Promise.all([
-    once(server, 'connection') as Promise<[WebSocket]>,
+  const ws = new WebSocket(`ws://127.0.0.1:${port}`, laneOptions(bytes));
+  const [[peer, request], [response]] = await Promise.all([
+    once(server, 'connection') as Promise<[WebSocket, { socket: Duplex }]>,
     once(ws, 'upgrade') as Promise<[{ socket: Duplex }]>,
     once(ws, 'open'),
   ]);
@@ -36,12 +34,20 @@ async function openLane(
     peer.terminate();
     server.close();
   });
+  return { ws, socket: response.socket, peer, peerSocket: request.socket };
+}
+
+/** A control lane, and its peer as a bare WebSocket. */
+async function openLane(
+  t: Test,
+): Promise<{ lane: Lane; frames: unknown[]; ended: Promise<Ended>; peer: WebSocket }> {
+  const { ws, socket, peer } = await connect(t, FRAME_BYTES);
   const { promise: ended, resolve } = Promise.withResolvers<Ended>();
   const began = performance.now();
   const frames: unknown[] = [];
   const lane = laneOverWebSocket(
     ws,
-    response.socket,
+    socket,
     { binary: false, masks: true },
     {
       frame: (frame) => frames.push(frame),
@@ -122,24 +128,11 @@ t.test("a WebSocket's own ping closes the lane, and is not answered; nor is a po
 });
 
 t.test('frames laid out back to back arrive as messages of their own, from either end', async (t) => {
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...laneOptions(LAID_OUT_BYTES) });
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const ws = new WebSocket(`ws://127.0.0.1:${port}`, laneOptions(LAID_OUT_BYTES));
-  const [[peer, request], [response]] = await Promise.all([
-    once(server, 'connection') as Promise<[WebSocket, { socket: Duplex }]>,
-    once(ws, 'upgrade') as Promise<[{ socket: Duplex }]>,
-    once(ws, 'open'),
-  ]);
-  t.teardown(() => {
-    ws.terminate();
-    peer.terminate();
-    server.close();
-  });
+  const { ws, socket: ownSocket, peer, peerSocket } = await connect(t, LAID_OUT_BYTES);
   const events = { frame: () => undefined, drained: () => undefined, closed: () => undefined };
   const ends = [
-    { from: ws, socket: response.socket, to: peer, masks: true, heads: [6, 6, 8, 8] },
-    { from: peer, socket: request.socket, to: ws, masks: false, heads: [2, 2, 4, 4] },
+    { from: ws, socket: ownSocket, to: peer, masks: true, heads: [6, 6, 8, 8] },
+    { from: peer, socket: peerSocket, to: ws, masks: false, heads: [2, 2, 4, 4] },
   ];
   for (const { from, socket, to, masks, heads } of ends) {
     const { laidOut } = laneOverWebSocket(from, socket, { binary: true, masks }, events);

@@ -7,19 +7,10 @@ import { createFakeClock } from '../../fixtures/fake-clock.ts';
 import { seededRandom } from '../../fixtures/seeded-random.ts';
 import { plainBody, splitMessage } from '../../fixtures/transcripts/http-text.ts';
 import { loadTranscripts } from '../../fixtures/transcripts/index.ts';
-import type { Transcript, TranscriptExchange, TranscriptOutcome } from '../../fixtures/transcripts/index.ts';
+import type { Transcript, TranscriptExchange } from '../../fixtures/transcripts/index.ts';
+import { RELAY_OUTCOMES } from '../../fixtures/transcripts/relay-outcomes.ts';
 import { phoneOrigin } from './harness.ts';
 
-const OUTCOMES: Record<TranscriptOutcome, string> = {
-  completed: 'completed',
-  busy: 'busy',
-  more: 'again',
-  overload: 'overloaded',
-  'phone-clean-up': 'phone-clean-up',
-  'not-completed': 'refused',
-  failed: 'service-error',
-  cut: 'cut',
-};
 /** What the watcher warns of on the way. */
 const ODDITIES: Record<string, string[]> = { 'phone-clean-up': ['odd answer-unreadable'] };
 const ADDRESS = 'http://10.0.0.5:8085/x/contact_dls.html/ContactDLS';
@@ -83,7 +74,7 @@ for (const transcript of loadTranscripts()) {
   t.test(`${transcript.name} comes out as it did`, async (t) => {
     const device = parseDeviceId(transcript.device);
     const outcomes = transcript.sessions.map(
-      ({ reason, outcome }) => `${device} ${reason} ${OUTCOMES[outcome]}`,
+      ({ reason, outcome }) => `${device} ${reason} ${RELAY_OUTCOMES[outcome]}`,
     );
     const expected = [...(ODDITIES[transcript.name] ?? []), ...outcomes];
     for (const apart of [false, true]) {
