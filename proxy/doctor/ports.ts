@@ -15,7 +15,7 @@ interface Listener {
 }
 
 /** Everything that the proxy listens on. */
-export function listenersOf({ poll, doors, relay, ops }: ProxyConfig): Listener[] {
+function listenersOf({ poll, doors, relay, ops }: ProxyConfig): Listener[] {
   return [
     ...poll.map(({ listen }, i) => ({ name: `poll[${i}]`, listen })),
     ...doors.map(({ name, listen }) => ({ name: `door ${name}`, listen })),

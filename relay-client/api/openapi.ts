@@ -97,7 +97,7 @@ function bodyOf(body: NonNullable<Route['spec']['body']>, use: Use): Json {
 }
 
 /** Every status that a route may answer, with what it means. */
-export function statusesOf(spec: Route['spec']): number[] {
+function statusesOf(spec: Route['spec']): number[] {
   const guarded = spec.open === true ? [] : [401];
   const comparing = spec.anyHost === true ? [] : [429];
   const changing = spec.method === 'GET' ? [] : [403];

@@ -153,7 +153,7 @@ function heldAt(
 }
 
 /** Gathers the facts and decides. */
-export async function explain(
+async function explain(
   { outbox, view }: Pick<Context, 'outbox' | 'view'>,
   device: DeviceId,
   now: Milliseconds,

@@ -13,7 +13,7 @@ const RSA_BITS = { least: 2_048, most: 4_096 };
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /** The certificates of a PEM text, in its order. @throws Error for one that cannot be read */
-export function readChain(pem: string): X509Certificate[] {
+function readChain(pem: string): X509Certificate[] {
   return (pem.match(PEM) ?? []).map((one) => new X509Certificate(one));
 }
 

@@ -17,7 +17,7 @@ export interface TimeTold {
 }
 
 /** How far the peer's clock is ahead of ours; 0 where the difference is too small to be told. */
-export function skewOf({ date, asked, answered }: TimeTold): Milliseconds {
+function skewOf({ date, asked, answered }: TimeTold): Milliseconds {
   const skew = date + 500 - (asked + answered) / 2;
   return Math.abs(skew) <= UNSURE_MS + (answered - asked) / 2 ? 0 : skew;
 }

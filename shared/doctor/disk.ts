@@ -29,7 +29,7 @@ const IN_MEMORY: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** Times real syncs of a file that is made in `dir` and removed again. */
-export async function timeSyncs(dir: string, signal: AbortSignal): Promise<Milliseconds[]> {
+async function timeSyncs(dir: string, signal: AbortSignal): Promise<Milliseconds[]> {
   const path = join(dir, `.doctor-${randomBytes(6).toString('hex')}`);
   const times: Milliseconds[] = [];
   const file = await open(path, 'wx', 0o600);

@@ -32,7 +32,7 @@ export interface TlsOffer {
  *
  * @throws Error of the first handshake that failed, where none succeeded
  */
-export async function askTlsOffer(address: Address, signal: AbortSignal): Promise<TlsOffer> {
+async function askTlsOffer(address: Address, signal: AbortSignal): Promise<TlsOffer> {
   const offer: TlsOffer = { versions: [], chain: [] };
   let first: Error | null = null;
   for (const version of VERSIONS.toReversed()) {

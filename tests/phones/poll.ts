@@ -37,7 +37,7 @@ export function pollRequest(base: string, deviceId: string, keepAlive = false): 
   return { target, path: `${found[4] ?? '/'}contact-me?device-id=${id}`, keepAlive };
 }
 
-export function pollBytes(request: PollRequest): Buffer {
+function pollBytes(request: PollRequest): Buffer {
   const lines = [
     `GET ${request.path} HTTP/1.1`,
     `Host: ${hostPort(request.target)}`,

@@ -16,7 +16,7 @@ const counted = (counts: Record<string, number>): string =>
     .join(', ') || 'none';
 
 /** The facts of an event that are worth a line, or undefined for those that are not. */
-export function factsOf(event: PhoneEvent): Record<string, unknown> | undefined {
+function factsOf(event: PhoneEvent): Record<string, unknown> | undefined {
   const base = { msg: event.type, device: event.deviceId };
   switch (event.type) {
     case 'poll':

@@ -14,7 +14,7 @@ export type XmlElement = {
 };
 
 /** The document is not well-formed, or uses what this reader refuses (DOCTYPE, depth above 32). */
-export class XmlFault extends Error {
+class XmlFault extends Error {
   override name = 'XmlFault';
 }
 
@@ -123,7 +123,7 @@ export function parseXml(source: string): XmlElement {
 }
 
 /** The name without its prefix. */
-export function localName(element: XmlElement): string {
+function localName(element: XmlElement): string {
   return element.name.slice(element.name.indexOf(':') + 1);
 }
 

@@ -31,12 +31,12 @@ const deviceFields = {
   last_session: lastSessionShape.nullable(),
 };
 
-export const deviceRowShape = z
+const deviceRowShape = z
   .object(deviceFields)
   .register(namedShapes, { id: 'DeviceRow', description: 'A device that was pushed to.' });
 export type DeviceRowBody = z.infer<typeof deviceRowShape>;
 
-export const unknownDeviceShape = z
+const unknownDeviceShape = z
   .object({ device: z.string(), at: time, address: z.string().nullable(), proxy: z.string() })
   .register(namedShapes, {
     id: 'UnknownDevice',

@@ -18,7 +18,7 @@ export const acceptedShape = z
   .register(namedShapes, { id: 'Accepted', description: 'A push that is durable.' });
 export type AcceptedBody = z.infer<typeof acceptedShape>;
 
-export const resultShape = z
+const resultShape = z
   .object({
     action: z.string(),
     status: z

@@ -3,7 +3,7 @@ import { counted, maybeTime, time } from './parts.ts';
 
 /** What the API answers about the relay, its links and its services. */
 
-export const pollRateShape = z
+const pollRateShape = z
   .object({
     idle: z.number().describe('Answered 200.'),
     called: z.number().describe('Answered 202.'),
@@ -12,7 +12,7 @@ export const pollRateShape = z
   .register(namedShapes, { id: 'PollRate', description: 'Polls per second.' });
 export type PollRateBody = z.infer<typeof pollRateShape>;
 
-export const pickupsShape = z
+const pickupsShape = z
   .object({ count: z.number().int(), median_ms: z.number().int(), longest_ms: z.number().int() })
   .register(namedShapes, {
     id: 'Pickups',
@@ -20,7 +20,7 @@ export const pickupsShape = z
   });
 export type PickupsBody = z.infer<typeof pickupsShape>;
 
-export const proxyShape = z
+const proxyShape = z
   .object({
     url: z
       .string()
@@ -43,7 +43,7 @@ export const proxyShape = z
 export type ProxyBody = z.infer<typeof proxyShape>;
 export const proxiesShape = z.object({ proxies: z.array(proxyShape) });
 
-export const serviceShape = z
+const serviceShape = z
   .object({
     name: z.string(),
     kind: z.enum(['wpi', 'tcp']),
@@ -68,7 +68,7 @@ export const readyShape = z
   });
 export type ReadyBody = z.infer<typeof readyShape>;
 
-export const outboxCountsShape = z.object({
+const outboxCountsShape = z.object({
   devices: counted,
   held: counted,
   held_bytes: counted,

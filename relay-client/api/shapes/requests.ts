@@ -9,7 +9,7 @@ const CAMPAIGN = /^[0-9A-Za-z._:-]{1,100}$/;
 const DEVICE_WORDS =
   '12 hex digits of a MAC, with or without : - . between them, or 1 to 64 of 0-9A-Za-z:.-_+';
 
-export const deviceShape = z
+const deviceShape = z
   .string()
   .transform((raw, context) => {
     const device = parseDeviceId(raw);
@@ -23,8 +23,8 @@ export const deviceShape = z
   })
   .describe(`A device id: ${DEVICE_WORDS}; case does not matter.`);
 
-export const messageIdShape = z.string().min(1).max(100).describe('The id that the push was answered with.');
-export const campaignNameShape = z
+const messageIdShape = z.string().min(1).max(100).describe('The id that the push was answered with.');
+const campaignNameShape = z
   .string()
   .regex(CAMPAIGN, 'expected 1 to 100 of 0-9A-Za-z._:-')
   .describe('Groups messages; see GET /v1/campaigns/{name}.');
@@ -139,7 +139,7 @@ export const clearQuery = z.strictObject({
 export const listQuery = z.strictObject({
   limit: wholeNumber(1, 1000).optional().describe('At most this many; default 100.'),
 });
-export const DEVICE_SORTS = [
+const DEVICE_SORTS = [
   'device',
   'last_poll',
   '-last_poll',

@@ -7,7 +7,7 @@ import { time } from './parts.ts';
 
 export const warningKindShape = z.enum(Object.keys(WARNINGS) as [Warning, ...Warning[]]);
 
-export const warningShape = z
+const warningShape = z
   .object({
     device: z.string().nullable().describe('Null = it is about no device.'),
     what: warningKindShape,

@@ -4,7 +4,7 @@ import type { SessionBody } from '../../api/shapes/session.ts';
 /** The relay's API, as the pages ask it: by the cookie, and with the proof that changes need. */
 
 /** A refusal, or no answer at all (`status` 0), in words for the person before the page. */
-export class ApiFailure extends Error {
+class ApiFailure extends Error {
   readonly status: number;
   readonly code: string;
 

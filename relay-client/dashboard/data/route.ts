@@ -6,7 +6,7 @@ export interface Place {
   fields: Readonly<Record<string, string>>;
 }
 
-export function readPlace(hash: string): Place {
+function readPlace(hash: string): Place {
   const [path = '', search = ''] = hash.replace(/^#?\/?/, '').split('?');
   return {
     path: path

@@ -116,7 +116,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** A step in a few words. */
-export function title(step: Step): string {
+function title(step: Step): string {
   switch (step.verb) {
     case 'pause':
       return `pause ${step.with} s`;
