@@ -1,6 +1,7 @@
 import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
-import { ADMISSION_WINDOW_MS, ADMIT_ALL } from './marks-layout.ts';
+import { ADMISSION_WINDOW_MS } from './marks-decision.ts';
+import { ADMIT_ALL } from './marks-layout.ts';
 
 /**
  * The end of each window, in which nobody is told 202 unless there is room for all: who was told before has called by

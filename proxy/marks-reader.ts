@@ -1,6 +1,7 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import type { Milliseconds } from '../shared/clock.ts';
 import { createKeyedHash } from '../shared/keyed-hash.ts';
+import { admissionTicket, offers } from './marks-decision.ts';
 import {
   ENTRY_WORDS,
   FLAGS,
@@ -12,8 +13,6 @@ import {
   NOT_BEFORE,
   SITE_WORDS,
   WRITING,
-  admissionTicket,
-  offers,
   openTable,
   probe,
   storedLow,

@@ -3,6 +3,7 @@ import type { Clock, Milliseconds } from '../shared/clock.ts';
 import type { DeviceId } from '../shared/device-id.ts';
 import { SallyportError } from '../shared/errors.ts';
 import { HASH_KEY_BYTES } from '../shared/keyed-hash.ts';
+import { admissionTicket, decide, type Verdict } from './marks-decision.ts';
 import {
   ACTIONS,
   ADMIT,
@@ -23,13 +24,10 @@ import {
   SITE_WORDS,
   TICK_MS,
   UPSTREAM_OK,
-  admissionTicket,
-  decide,
   entryOf,
   lowOf,
   tickFrom,
   tickOf,
-  type Verdict,
 } from './marks-layout.ts';
 import type { MarksSeed } from './marks-reader.ts';
 import { MarksWriter } from './marks-writer.ts';

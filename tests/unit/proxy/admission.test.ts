@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { ARRIVAL_MS, createAdmission } from '../../../proxy/admission.ts';
-import { ADMISSION_WINDOW_MS, ADMIT_ALL, admissionTicket } from '../../../proxy/marks-layout.ts';
+import { ADMISSION_WINDOW_MS, admissionTicket } from '../../../proxy/marks-decision.ts';
+import { ADMIT_ALL } from '../../../proxy/marks-layout.ts';
 import type { DeviceId } from '../../../shared/device-id.ts';
 import { createFakeClock } from '../../fixtures/fake-clock.ts';
 

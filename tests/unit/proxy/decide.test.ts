@@ -2,6 +2,13 @@ import fc from 'fast-check';
 import t from 'tap';
 import {
   ADMISSION_WINDOW_MS,
+  admissionTicket,
+  decide,
+  offers,
+  type MarkView,
+  type SiteView,
+} from '../../../proxy/marks-decision.ts';
+import {
   ACTIONS,
   ADMIT,
   ADMIT_ALL,
@@ -19,11 +26,6 @@ import {
   SITE_FLAGS,
   SITE_WORDS,
   UPSTREAM_OK,
-  admissionTicket,
-  decide,
-  offers,
-  type MarkView,
-  type SiteView,
 } from '../../../proxy/marks-layout.ts';
 
 const NOW = 100;

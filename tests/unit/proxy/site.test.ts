@@ -5,7 +5,7 @@ import type { DeviceId } from '../../../shared/device-id.ts';
 import { SallyportError } from '../../../shared/errors.ts';
 import { silentLog } from '../../../shared/log.ts';
 import type { HeldEntry } from '../../../shared/protocol.ts';
-import { ADMISSION_WINDOW_MS } from '../../../proxy/marks-layout.ts';
+import { ADMISSION_WINDOW_MS } from '../../../proxy/marks-decision.ts';
 import { createMarks } from '../../../proxy/marks.ts';
 import { createSite } from '../../../proxy/site.ts';
 import type { SiteLink } from '../../../proxy/site-links.ts';
