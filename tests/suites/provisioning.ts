@@ -25,7 +25,7 @@ interface Provisioned {
 const ruleset = (name: string): string =>
   fileURLToPath(new URL(`../../deploy/nftables/${name}.nft`, import.meta.url));
 
-/** Each look asks by a process of its own in a namespace. */
+/** A look reads of all phones, so there is some time between two. */
 const until = <T>(what: string, look: () => T | Promise<T>, good: (seen: T) => boolean): Promise<T> =>
   untilGood(what, look, good, DEADLINE_MS, [BETWEEN_LOOKS_MS]);
 
