@@ -7,6 +7,7 @@ type Bench = (owner: Owner, options: BenchOptions) => Promise<BenchRow[]>;
 const BENCHES: Record<string, () => Promise<{ run: Bench }>> = {
   polls: () => import('./polls.ts'),
   known: () => import('./known.ts'),
+  workers: () => import('./workers.ts'),
   tunnel: () => import('./tunnel.ts'),
   accept: () => import('./accept.ts'),
   control: () => import('./control.ts'),

@@ -60,16 +60,20 @@ export async function serving(
   return { plain: port(at.plain), tls: port(at.secure), pids: () => descendants(child.pid ?? 0) };
 }
 
-/** Our poll door by itself, as a process. @param of - how many devices it knows; without `tls` it has a plain port only */
+/** Our poll door by itself, as a process. @param of - how many devices it knows, and its workers, default 1; without `tls` it has a plain port only */
 export async function startPollServer(
   owner: Owner,
   wrap: string[],
-  of: { tls: Pick<PeerTls, 'cert' | 'key'> | null; known: number },
+  of: { tls: Pick<PeerTls, 'cert' | 'key'> | null; known: number; workers?: number },
 ): Promise<Peer> {
   const script = new URL('poll-server.ts', import.meta.url).pathname;
-  const server = await startProcess('poll-server', [...wrap, process.execPath, script, JSON.stringify(of)], {
-    env: AS_LAUNCHED,
-  });
+  const server = await startProcess(
+    'poll-server',
+    [...wrap, process.execPath, script, JSON.stringify({ workers: 1, ...of })],
+    {
+      env: AS_LAUNCHED,
+    },
+  );
   owner.teardown(() => server.stop());
   const [plain = 0, tls = 0] = server.ready['ports'] as number[];
   return { plain, tls, pids: () => [server.pid] };

@@ -1,6 +1,6 @@
 /**
  * The poll door alone, as a process of its own for the benchmark to measure: `node poll-server.ts '<json>'` with
- * `{ "tls": { "cert": "c.pem", "key": "k.pem" }, "known": 1000 }`; `tls` null = no HTTPS. Prints a line of JSON with its ports when it is ready.
+ * `{ "tls": { "cert": "c.pem", "key": "k.pem" }, "known": 1000, "workers": 1 }`; `tls` null = no HTTPS. Prints a line of JSON with its ports when it is ready.
  */
 import { randomFillSync } from 'node:crypto';
 import { createMarks } from '../../proxy/marks.ts';
@@ -13,6 +13,7 @@ import { deviceOf, isPending } from './peer.ts';
 const options = JSON.parse(process.argv[2] ?? '{}') as {
   tls: { cert: string; key: string } | null;
   known: number;
+  workers: number;
 };
 const log = createLog('warn');
 const marks = createMarks({
@@ -37,7 +38,7 @@ const door = await createPollDoor(
       ...(options.tls === null ? [] : [{ ...common, tls: { ...options.tls, profile: 'modern' as const } }]),
     ],
     sites: [{ name: 'default', pollPrefixes: null }],
-    workers: 1,
+    workers: options.workers,
   },
   { marks, log, clock: systemClock },
 );

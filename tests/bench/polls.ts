@@ -2,17 +2,14 @@
  * Polls beside servers that could stand in the same place: each on one core with one thread, the load on another core,
  * the same requests, TLS version and certificate for all.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createAuthority } from '../fixtures/certificates.ts';
 import type { Owner } from '../fixtures/gate.ts';
+import { certificate } from './certificate.ts';
 import { hasTool, pinned, requireTools } from './cores.ts';
 import { cpuMs } from './cpu.ts';
 import { startHaproxy } from './haproxy.ts';
 import { startNginx } from './nginx.ts';
 import { KNOWN, startPollServer } from './peer.ts';
-import type { Peer, PeerTls } from './peer.ts';
+import type { Peer } from './peer.ts';
 import { CONNECTIONS, handshakes, PIPELINED, resumptions, TLS_CLIENTS, wrk } from './poll-load.ts';
 import { absentRow, inTurn, median, pairedRow } from './rows.ts';
 import type { BenchOptions, BenchRow, Goal } from './rows.ts';
@@ -160,15 +157,4 @@ async function measure(work: Work, server: Peer, seconds: number): Promise<Figur
   const polls = await work.load(server, seconds);
   const tookMs = performance.now() - startedAt;
   return { rate: (polls / tookMs) * 1000, cpuUs: ((cpuMs(pids) - before) * 1000) / polls };
-}
-
-async function certificate(owner: Owner): Promise<PeerTls> {
-  const dir = mkdtempSync(join(tmpdir(), 'poll-bench-'));
-  owner.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  const { cert, key } = await (await createAuthority()).issue(['127.0.0.1']);
-  const files = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem'), both: join(dir, 'both.pem') };
-  writeFileSync(files.cert, cert);
-  writeFileSync(files.key, key);
-  writeFileSync(files.both, `${cert}\n${key}\n`);
-  return files;
 }

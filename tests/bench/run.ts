@@ -44,7 +44,7 @@ are installed. Let nothing else run meanwhile.
 
 /** Rows that revisions are not compared by: they take too long to be measured often, or say the same as another. */
 const UNGUARDED =
-  /slow readers|PostgreSQL|^control|^sites|latency|, wpi$|^courier|^campaign|^commands|memory|^resync marks/;
+  /slow readers|PostgreSQL|^control|^sites|latency|, wpi$|^courier|^campaign|^commands|^workers|memory|^resync marks/;
 const RESULTS = new URL('results/', import.meta.url).pathname;
 
 const progress = (text: string): void => void process.stderr.write(`… ${text}\n`);
