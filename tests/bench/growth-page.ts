@@ -80,7 +80,8 @@ ${asMarkdown([['what', 'measured', 'goal', 'met'], ...goalsOf(steps)])}
 - **Polls**: the poll door alone, [wrk](https://github.com/wg/wrk) on the other core, each poll of another random device; the
   sizes take turns, median of three rounds. The ratio is the median of the rounds'.
 - **p99**: polls of random devices that fall due at a steady rate; what counts is the time from then to the answer, so a
-  stall of the proxy is seen at its whole length. Timers of the load add up to a millisecond.
+  stall of the proxy is seen at its whole length. Timers of the load add up to a millisecond. Its core is the relay's, too: as root it
+  goes before the relay there, else its own waiting is in the figure.
 - **Push**: single pushes, each answered once it is on disk.
 - **Bulk push**: all devices, 100,000 lines a request, until the last result line is read; the proxy is told meanwhile.
 - **Resync**: the proxy is restarted and knows nothing. Polls are 202 again once it holds what is pending; the devices that

@@ -10,7 +10,7 @@ import { startProcess } from '../fixtures/program.ts';
 import type { Program } from '../fixtures/program.ts';
 import { pushAtRate } from './accept.ts';
 import { bulkPush } from './bulk-push.ts';
-import { pinned, requireTools } from './cores.ts';
+import { ahead, pinned, requireTools } from './cores.ts';
 import { memoryMb } from './cpu.ts';
 import { startJobs } from './jobs.ts';
 import { owning } from './measure.ts';
@@ -131,6 +131,7 @@ async function measureSize(owner: Owner, devices: number, progress: (text: strin
   await gate.call('POST', '/v1/campaigns/known/abort');
   await until(async () => (await gate.call('GET', '/v1/campaigns/known')).body['held'] === 0);
   await bulkPush(gate, { first: 0, count: pending, step: PENDING_SHARE });
+  await until(async () => (await pendingAtProxy(gate)) === pending);
 
   progress('polls, pushes, pages');
   const { p99: pollP99 } = await probing(owner, gate, devices, () => sleep(PROBE_MS));
@@ -142,7 +143,6 @@ async function measureSize(owner: Owner, devices: number, progress: (text: strin
   const page = await listPages(gate);
 
   progress('resync');
-  const before = await pendingAtProxy(gate);
   await gate.proxy.stop();
   await gate.startProxy();
   let currentS = NaN;
@@ -151,7 +151,7 @@ async function measureSize(owner: Owner, devices: number, progress: (text: strin
     const up = await gate.proxy.line(({ msg }) => msg === 'relay link up', PATIENCE_MS);
     const since = Date.parse(String(up['time']));
     const current = await gate.proxy.line(({ msg }) => msg === 'site current', PATIENCE_MS);
-    if (current['devices'] !== before)
+    if (current['devices'] !== pending)
       throw new Error(`the proxy holds ${String(current['devices'])} devices`);
     currentS = (Date.parse(String(current['time'])) - since) / 1000;
     await until(async () => (await knownAtProxy(gate)) === devices);
@@ -159,7 +159,7 @@ async function measureSize(owner: Owner, devices: number, progress: (text: strin
   });
   await sleep(SETTLE_MS);
   return {
-    ...{ pending: before, pollP99, bulkRate, currentS, knownS, resyncPollP99, resyncPollMost },
+    ...{ pending, pollP99, bulkRate, currentS, knownS, resyncPollP99, resyncPollMost },
     ...{ pushP50: pushed.p50, pushP99: pushed.p99, listPageP50: page.p50, listPageP99: page.p99 },
     proxyMb: memoryMb(gate.proxy.pid).now,
     relayMb: memoryMb(gate.relay.pid).now,
@@ -176,7 +176,7 @@ async function probing(
 ): Promise<ProbeTold> {
   const script = new URL('poll-probe.ts', import.meta.url).pathname;
   const given = { port: Number(new URL(gate.pollUrl).port), rate: PROBE_PER_SECOND, devices };
-  const wrap = pinned(OTHER_CORES);
+  const wrap = ahead(OTHER_CORES);
   const probe: Program = await startProcess('poll-probe', [
     ...[...wrap, process.execPath, script, JSON.stringify(given)],
   ]);
