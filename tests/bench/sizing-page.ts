@@ -79,7 +79,7 @@ ${asMarkdown([
 ])}
 
 An ended message is remembered for 7 days, with a key for one more, and 2,000,000 at most; the history has its last 1,000,000
-entries. Its files stop growing then: 2,000,000 times the bytes of one message is ${figure((diskBytes * 2e6) / 2 ** 30, 'GB')}, actions and results aside.
+entries. Its files stop growing then: 2,000,000 times the bytes of one message is ${figure((diskBytes * 2e6) / 1e9, 'GB')}, actions and results aside.
 
 ## Sessions and pushes
 

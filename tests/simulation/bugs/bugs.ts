@@ -225,9 +225,9 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     changes: [
       {
         file: 'relay-client/services/upstream.ts',
-        find: '          client.dispatch(options, handler);',
-        put: `          const again = client;
-          client.dispatch(options, { ...handler, onResponseError: () => void again.dispatch(options, handler) });`,
+        find: '          const dispatch = (): void => void used.dispatch(options, handler);',
+        put: `          const again = { ...handler, onResponseError: () => void used.dispatch(options, handler) };
+          const dispatch = (): void => void used.dispatch(options, again);`,
       },
     ],
   },
