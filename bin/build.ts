@@ -10,7 +10,7 @@ import { cpSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readArguments } from '../tests/runner/arguments.ts';
+import { readArguments } from './arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const rooms = ['proxy', 'relay-client', 'shared', 'tests/phones'];

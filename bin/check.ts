@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readArguments } from '../tests/runner/arguments.ts';
+import { readArguments } from './arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 

@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { buildPackage } from './debian/build.ts';
 import { PACKAGES } from './debian/programs.ts';
 import { emptied } from './debian/tree.ts';
-import { readArguments } from '../tests/runner/arguments.ts';
+import { readArguments } from './arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 

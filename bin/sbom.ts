@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readArguments } from '../tests/runner/arguments.ts';
+import { readArguments } from './arguments.ts';
 
 /*
  * Prints what an installed package runs on as a CycloneDX bill of materials: `npm run -s sbom`.

@@ -11,7 +11,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { readArguments } from './runner/arguments.ts';
+import { readArguments } from '../bin/arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const names = readdirSync(new URL('long', import.meta.url)).filter((name) =>

@@ -20,7 +20,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readArguments } from './runner/arguments.ts';
+import { readArguments } from '../bin/arguments.ts';
 import { findTestFiles } from './runner/find.ts';
 import { runTestFile, type FileResult } from './runner/file.ts';
 import { reportFile, reportTotals } from './runner/report.ts';

@@ -16,7 +16,7 @@ import { parse, stringify } from 'yaml';
 import { describeError } from '../../shared/errors.ts';
 import { runProgram, startProcess, startProgram } from '../../tests/fixtures/program.ts';
 import type { LogLine, Program, ProgramName } from '../../tests/fixtures/program.ts';
-import { readArguments } from '../../tests/runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm start -- [--once]
 

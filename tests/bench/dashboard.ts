@@ -10,7 +10,7 @@ import { chromium } from 'playwright-core';
 import { startGate } from '../fixtures/gate.ts';
 import type { Gate } from '../fixtures/gate.ts';
 import { macAfter } from '../phones/index.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run bench:dashboard -- [DEVICES]
 

@@ -13,7 +13,7 @@ import { writePages } from './pages.ts';
 import { isMeasured } from './rows.ts';
 import type { BenchRow } from './rows.ts';
 import { asText } from './table.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run bench -- [--quick] [--only TEXT] [--growth] [--all] [--keep] [--json FILE] [--compare REV]
 

@@ -9,7 +9,7 @@ import { deviceNumber } from './devices.ts';
 import { conformancePage } from './page.ts';
 import type { Quirk } from './quirk.ts';
 import { QUIRKS } from './quirks/index.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run conformance
 

@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { liveThroughDay } from './day.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run day -- [--phones N] [--hours H] [--seed N]
 `;

@@ -16,7 +16,7 @@ import type { Random } from './mutate.ts';
 import { pollReader } from './poll-reader.ts';
 import { mutated, openWpiFuzz } from './wpi-http.ts';
 import { xmlReader } from './xml-reader.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 /** How long one target is at it before the next has its turn. */
 const TURN_MS = 250;

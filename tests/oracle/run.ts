@@ -11,7 +11,7 @@
 import { parseArgs } from 'node:util';
 import { measureOracle, ROUND, SILENT_T } from './measure.ts';
 import { UNKNOWN } from './classes.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run oracle -- [--samples N] [--devices N] [--poll-secret path] [--link down] [--fresh] [--runs N]
 `;

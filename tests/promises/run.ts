@@ -10,7 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const ENGINES = ['sqlite', 'postgres'];

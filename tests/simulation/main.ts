@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { PLANTED_BUGS } from './bugs/bugs.ts';
 import type { PlantedBug } from './bugs/bugs.ts';
 import { loadSimulation } from './load.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `usage: npm run simulate -- [options]
 

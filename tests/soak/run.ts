@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { soakReport } from './report.ts';
 import { soak } from './soak.ts';
-import { readArguments } from '../runner/arguments.ts';
+import { readArguments } from '../../bin/arguments.ts';
 
 const HELP = `npm run soak -- [--minutes M] [--phones N] [--fault-every S] [--report FILE]
 
