@@ -51,18 +51,22 @@ export function createRelayKeys(options: {
   }
 
   const timer = clock.every(REVOCATION_CHECK_MS, () => {
+    const gone: { record: RelayRecord; revoked: boolean }[] = [];
     for (const { record, since } of served.values()) {
       const owner = ownerOf(record.pin);
       const { name, site } = record;
       // Who was revoked and has joined another site since is no relay of this one.
       if (owner === 'unreadable' || (owner?.name === name && owner.site === site)) continue;
       const revoked = wasRevoked(name, since);
-      if (revoked === 'unreadable') continue;
-      served.delete(record.pin);
-      log.warn('relay revoked', { relay: name });
-      options.onGone(record);
-      if (revoked) options.onRevoked(record);
+      if (revoked !== 'unreadable') gone.push({ record, revoked });
     }
+    // All its keys before what follows from it: a relay that is linked by another of them is to hear why it is cut.
+    for (const { record } of gone) {
+      served.delete(record.pin);
+      log.warn('relay revoked', { relay: record.name });
+      options.onGone(record);
+    }
+    for (const { record, revoked } of gone) if (revoked) options.onRevoked(record);
   });
 
   return {
