@@ -20,8 +20,6 @@ const PLAIN_SERVICE = fileURLToPath(new URL('../fixtures/services/plain-main.ts'
 /** Past the seven seconds of silence after which a link is given up. */
 const STOPPED_MS = long ? 60_000 : 9_000;
 const PROMISED_MS = 10_000;
-/** What a busy machine may add, to the programs' timers and to this test's own looks. */
-const BUSY_MS = 5_000;
 /** The main thread hangs for so long that a busy machine, too, finds it so after polls have turned. */
 const HANG_MS = STOPPED_MS + 11_000;
 const DEVICE = '00:1A:E8:7A:00:01';
@@ -62,7 +60,7 @@ t.test(
       const began = performance.now();
       await gate.polls(DEVICE, 200, PATIENCE_MS);
       const ms = Math.round(performance.now() - began);
-      t.ok(ms <= PROMISED_MS + BUSY_MS, `polls turned to 200 after ${ms} ms`);
+      t.ok(ms <= PROMISED_MS, `polls turned to 200 after ${ms} ms`);
     });
     await gate.polls(DEVICE, 202);
     t.equal(await messageState(gate, id), 'held');
@@ -108,7 +106,7 @@ t.test(
     const tampering = await tamper(gate.proxy.pid, hang, { file, threads: 'main' });
     await gate.polls(DEVICE, 200, PATIENCE_MS);
     const ms = Math.round(performance.now() - began);
-    t.ok(ms <= PROMISED_MS + BUSY_MS, `polls turned to 200 after ${ms} ms`);
+    t.ok(ms <= PROMISED_MS, `polls turned to 200 after ${ms} ms`);
     const answered = await fetch(`${gate.ops}/healthz`, { signal: AbortSignal.timeout(500) }).catch(
       () => null,
     );

@@ -10,8 +10,6 @@ import type { SplitGate } from '../fixtures/split-gate.ts';
 const DEVICE = '00:1a:e8:00:00:01';
 /** What is promised: whoever vanishes is missed within this. */
 const NOTICED_MS = 10_000;
-/** What a busy machine may add, to the programs' timers and to this test's own looks. */
-const BUSY_MS = 5_000;
 /** A try under way when the fault ends may still wait for its own timeout (10 s), then for the next one's turn (10 s); the rest is for a busy machine. */
 const MENDED_MS = 60_000;
 const BETWEEN_LOOKS_MS = 50;
@@ -77,8 +75,8 @@ t.test('a link whose packets vanish', { skip: whyNoNamespaces() }, async (t) => 
         polled(phone, 200, MENDED_MS),
         shown(gate, false, MENDED_MS),
       ]);
-      t.ok(proxyMs <= NOTICED_MS + BUSY_MS, `polls turned to 200 after ${proxyMs} ms`);
-      t.ok(relay.ms <= NOTICED_MS + BUSY_MS, `the relay said ${relay.state} after ${relay.ms} ms`);
+      t.ok(proxyMs <= NOTICED_MS, `polls turned to 200 after ${proxyMs} ms`);
+      t.ok(relay.ms <= NOTICED_MS, `the relay said ${relay.state} after ${relay.ms} ms`);
       t.match(relay.why, /nothing heard for \d+ ms/, 'and why');
       t.ok((await packets(firewall, 'fault', 'lost')) > 0, 'packets were lost indeed');
       await firewall.run('nft', 'delete', 'table', 'inet', 'fault');
